@@ -1,0 +1,250 @@
+-- Every row of a tenant carries the tenant's name. Times are instants (timestamptz); a row that
+-- still owes something says when to look at it again in sweep_at: there is no outbox table.
+
+CREATE TABLE tenants (
+    name        text PRIMARY KEY,
+    revision    bigint NOT NULL DEFAULT 0,  -- counts changes of definitions; what caches compare
+    paused_at   timestamptz,
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE pools (
+    name         text PRIMARY KEY,
+    queue_limit  integer NOT NULL DEFAULT 1000 CHECK (queue_limit > 0),
+    created_at   timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO pools (name) VALUES ('default');
+
+CREATE TABLE jobs (
+    id          uuid PRIMARY KEY,
+    tenant      text NOT NULL REFERENCES tenants,
+    name        text NOT NULL,
+    version     integer NOT NULL CHECK (version > 0),
+    source      text,
+    enabled     boolean NOT NULL DEFAULT true,
+    paused_at   timestamptz,
+    pause_note  text,
+    deleted_at  timestamptz,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT jobs_name_is_unique UNIQUE (tenant, name)
+);
+
+CREATE TABLE job_versions (
+    job_id      uuid NOT NULL REFERENCES jobs,
+    version     integer NOT NULL,
+    tenant      text NOT NULL,
+    spec        jsonb NOT NULL,
+    applied_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (job_id, version)
+);
+
+CREATE TABLE triggers (
+    id            uuid PRIMARY KEY,
+    tenant        text NOT NULL,
+    job_id        uuid NOT NULL REFERENCES jobs,
+    key           text NOT NULL,            -- id of the definitions file, or kind plus hash of its text
+    kind          text NOT NULL,
+    spec          jsonb NOT NULL,
+    enabled       boolean NOT NULL DEFAULT true,
+    active        boolean NOT NULL DEFAULT true,  -- enabled, not removed, and neither job nor tenant held
+    anchor_at     timestamptz NOT NULL,     -- zero of `every`: the time of the first apply
+    last_at       timestamptz NOT NULL,     -- every instant up to here is in the ledger
+    next_at       timestamptz,              -- null: fires no more
+    fired         integer NOT NULL DEFAULT 0,  -- counted against max_fires
+    held_until    timestamptz,              -- instants up to here fell into a pause
+    removed_at    timestamptz,
+    CONSTRAINT triggers_key_is_unique UNIQUE (job_id, key)
+);
+CREATE INDEX triggers_due ON triggers (next_at) WHERE active AND next_at IS NOT NULL;
+
+-- What happened outside: today what people asked for.
+CREATE TABLE events (
+    id           uuid PRIMARY KEY,
+    tenant       text NOT NULL,
+    source       text NOT NULL,
+    topic        text NOT NULL,
+    data         jsonb NOT NULL,
+    received_at  timestamptz NOT NULL DEFAULT now()
+);
+
+-- The ledger: exactly one row and one verdict for each planned instant of a trigger. An
+-- uninterrupted stretch of merged, misfired or paused instants is one row (fires_at … to_at, count).
+CREATE TABLE firings (
+    id               uuid PRIMARY KEY,
+    tenant           text NOT NULL,
+    kind             text NOT NULL,
+    trigger_id       uuid,
+    event_id         uuid,
+    job_id           uuid NOT NULL,
+    job_version      integer NOT NULL,
+    fires_at         timestamptz NOT NULL,
+    to_at            timestamptz,
+    count            integer NOT NULL DEFAULT 1 CHECK (count > 0),
+    wall_time        text NOT NULL,         -- what the user's clock showed, without offset
+    zone             text NOT NULL,
+    params           jsonb,
+    retry_of         uuid,
+    verdict          text,                  -- null: not decided yet, the Dispatcher owes it
+    reason           text,
+    run_id           uuid,
+    blocking_run_id  uuid,
+    planned_at       timestamptz NOT NULL DEFAULT now(),
+    decided_at       timestamptz,
+    sweep_at         timestamptz,
+    CONSTRAINT firings_instant_is_unique UNIQUE (trigger_id, fires_at, wall_time),
+    CONSTRAINT firings_decided_means_verdict CHECK ((verdict IS NULL) = (decided_at IS NULL)),
+    CONSTRAINT firings_undecided_are_swept CHECK ((verdict IS NULL) = (sweep_at IS NOT NULL)),
+    CONSTRAINT firings_started_means_run CHECK ((verdict = 'started') <= (run_id IS NOT NULL))
+) WITH (fillfactor = 80);
+CREATE UNIQUE INDEX firings_event_is_unique ON firings (event_id, job_id) WHERE event_id IS NOT NULL;
+CREATE INDEX firings_to_sweep ON firings (sweep_at) WHERE sweep_at IS NOT NULL;
+CREATE INDEX firings_of_job ON firings (job_id, fires_at DESC);
+
+CREATE TABLE flows (
+    id          uuid PRIMARY KEY,
+    tenant      text NOT NULL,
+    job_id      uuid NOT NULL,
+    firing_id   uuid NOT NULL,
+    started_at  timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE runs (
+    id                uuid PRIMARY KEY,
+    tenant            text NOT NULL,
+    job_id            uuid NOT NULL,
+    job_version       integer NOT NULL,
+    job_name          text NOT NULL,
+    flow_id           uuid NOT NULL,
+    firing_id         uuid,                 -- null: released by needs
+    fired_at          timestamptz NOT NULL, -- the instant the flow stands for
+    state             text NOT NULL,
+    pool              text NOT NULL,
+    priority          smallint NOT NULL,
+    params            jsonb,
+    retry_of          uuid,
+    -- needs
+    needs_open        integer NOT NULL DEFAULT 0,
+    needs_met         integer NOT NULL DEFAULT 0,
+    needs_unbound     integer NOT NULL DEFAULT 0,  -- upstream runs that a later flow has to bring
+    needs_any         boolean NOT NULL DEFAULT false,
+    release_at        timestamptz,          -- the latest delay of a met need
+    -- the attempt in hand: number, fence, lease
+    attempt           integer NOT NULL DEFAULT 1,
+    losses            integer NOT NULL DEFAULT 0,
+    intent            integer NOT NULL DEFAULT 0,  -- how often an offer of it was published
+    lease_token       uuid,
+    owner             uuid,                 -- claim id
+    executor          text,
+    boot_id           uuid,
+    lease_until       timestamptz,
+    cancel_reason     text,
+    cancel_at         timestamptz,
+    -- life
+    created_at        timestamptz NOT NULL DEFAULT now(),
+    ready_at          timestamptz,
+    queued_at         timestamptz,
+    claimed_at        timestamptz,
+    finished_at       timestamptz,
+    queue_until       timestamptz,          -- timeout.queue: fails when not started by then
+    outcome           text,                 -- of the last attempt
+    reason            text,
+    result            jsonb,
+    discarded_at      timestamptz,          -- a dead run somebody has dealt with
+    retried_by        uuid,
+    sweep_at          timestamptz,          -- by state: wake, offer again, lease end, DAG step owed
+    CONSTRAINT runs_state_is_known CHECK (state IN ('waiting', 'ready', 'queued', 'running', 'backing_off',
+        'succeeded', 'failed', 'cancelled', 'skipped')),
+    CONSTRAINT runs_final_means_finished CHECK
+        ((state IN ('succeeded', 'failed', 'cancelled', 'skipped')) = (finished_at IS NOT NULL)),
+    CONSTRAINT runs_running_means_leased CHECK
+        ((state = 'running') <= (owner IS NOT NULL AND lease_until IS NOT NULL AND lease_token IS NOT NULL))
+) WITH (fillfactor = 70);
+CREATE INDEX runs_backlog ON runs (pool, priority, ready_at, id) WHERE state = 'ready';
+CREATE INDEX runs_offered ON runs (pool) WHERE state = 'queued';
+CREATE INDEX runs_to_sweep ON runs (sweep_at) WHERE sweep_at IS NOT NULL;
+CREATE INDEX runs_active_of_job ON runs (job_id) WHERE state IN ('ready', 'queued', 'running', 'backing_off');
+CREATE UNIQUE INDEX runs_one_joinable ON runs (job_id) WHERE state = 'waiting' AND needs_unbound > 0;
+CREATE INDEX runs_of_flow ON runs (flow_id);
+CREATE INDEX runs_of_job ON runs (job_id, id DESC);
+CREATE INDEX runs_dead ON runs (tenant, id) WHERE state = 'failed' AND discarded_at IS NULL AND retried_by IS NULL;
+
+-- One row for each need of a run. Decided once: open → met or unmet.
+CREATE TABLE run_edges (
+    run_id           uuid NOT NULL,
+    upstream_job_id  uuid NOT NULL,
+    tenant           text NOT NULL,
+    upstream_run_id  uuid,                  -- null: brought by a later flow
+    condition        text NOT NULL,
+    delay            interval NOT NULL DEFAULT '0',
+    state            text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'met', 'unmet')),
+    PRIMARY KEY (run_id, upstream_job_id)
+);
+CREATE INDEX run_edges_of_upstream ON run_edges (upstream_run_id) WHERE state = 'open';
+
+-- Flows that found a waiting run of one of their jobs and joined it instead of making their own.
+CREATE TABLE flow_joins (
+    flow_id    uuid NOT NULL,
+    run_id     uuid NOT NULL,
+    tenant     text NOT NULL,
+    joined_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (flow_id, run_id)
+);
+
+-- Written when an attempt ends; the one in hand is in runs.
+CREATE TABLE attempts (
+    run_id        uuid NOT NULL,
+    attempt       integer NOT NULL,
+    tenant        text NOT NULL,
+    claim_id      uuid,
+    executor      text,
+    outcome       text NOT NULL,
+    reason        text,
+    exit_code     integer,
+    signal        integer,
+    http_status   integer,
+    exception     text,
+    output_head   text,
+    output_tail   text,
+    output_bytes  bigint NOT NULL DEFAULT 0,
+    started_at    timestamptz,
+    finished_at   timestamptz NOT NULL,
+    elapsed_s     double precision,
+    recorded_at   timestamptz NOT NULL DEFAULT now(),
+    late_end      jsonb,                    -- what the executor said after the attempt was given up
+    PRIMARY KEY (run_id, attempt)
+);
+
+-- Ends of runs this database does not know (restored from a backup, say): kept for people to look at.
+CREATE TABLE orphan_ends (
+    run_id       uuid NOT NULL,
+    attempt      integer NOT NULL,
+    tenant       text NOT NULL,
+    body         jsonb NOT NULL,
+    received_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (run_id, attempt)
+);
+
+CREATE TABLE executors (
+    boot_id      uuid PRIMARY KEY,
+    name         text NOT NULL,
+    pool         text NOT NULL,
+    slots        integer NOT NULL,
+    busy         integer NOT NULL,
+    handlers     text[] NOT NULL,
+    host         text NOT NULL,
+    pid          integer NOT NULL,
+    version      text NOT NULL,
+    draining     boolean NOT NULL DEFAULT false,
+    started_at   timestamptz NOT NULL DEFAULT now(),
+    seen_at      timestamptz NOT NULL DEFAULT now(),
+    stopped_at   timestamptz
+);
+CREATE INDEX executors_alive ON executors (pool) WHERE stopped_at IS NULL;
+
+-- How far each Recorder has read the heartbeats: no lease ends before all of them are past it.
+CREATE TABLE recorders (
+    id            uuid PRIMARY KEY,
+    read_through  timestamptz NOT NULL,
+    seen_at       timestamptz NOT NULL
+);

@@ -1,0 +1,118 @@
+"""Connections: an asyncpg pool with our codecs, and asyncpg's errors turned into ours.
+
+JSON columns are pydantic-core JSON in both directions. A connection keeps its session settings
+for life; nothing here sets state that a later user of the connection could see.
+"""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import asyncpg
+from pydantic_core import from_json, to_json
+
+from scheduler.errors import DatabaseUnavailableError
+
+SCHEMA: Final = "scheduler"
+Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
+
+UNAVAILABLE: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidCatalogNameError,
+)
+"""What passes by itself: no connection, a server that restarts, a full disk, a lost lock."""
+
+
+@contextlib.asynccontextmanager
+async def reachable(dsn: str) -> AsyncIterator[None]:
+    """Turn errors of an unwell database into DatabaseUnavailableError, naming the server, not the password."""
+    try:
+        yield
+    except UNAVAILABLE as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatabaseUnavailableError(f"database at {where(dsn)} unavailable: {text}") from error
+
+
+def where(dsn: str) -> str:
+    """Return host, port and database of ``dsn`` for people, without user and password."""
+    parts = urlsplit(dsn)
+    host = parts.hostname or next((v for k, _, v in (q.partition("=") for q in parts.query.split("&")) if k == "host"), "")
+    port = f":{parts.port}" if parts.port else ""
+    return f"{host or 'local socket'}{port}{parts.path}"
+
+
+async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(
+            name, schema="pg_catalog", encoder=_encode, decoder=_decode, format="text"
+        )
+
+
+def _encode(value: Any) -> str:  # noqa: ANN401 - JSON edge
+    return to_json(value).decode()
+
+
+def _decode(text: str) -> Any:  # noqa: ANN401 - JSON edge
+    try:
+        return from_json(text)
+    except ValueError:  # deeper than pydantic-core's 200 levels: rare, and must still be readable
+        return json.loads(text)
+
+
+async def connect(dsn: str, *, name: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """Open one connection of our own, for LISTEN or one-shot commands.
+
+    Raises:
+        DatabaseUnavailableError: no connection within ten seconds.
+    """
+    async with reachable(dsn):
+        connection = await asyncpg.connect(dsn, timeout=10, server_settings=_settings(name))
+        await _prepare(connection)
+        return connection
+
+
+async def open_pool(dsn: str, *, name: str, size: int) -> "asyncpg.Pool[asyncpg.Record]":
+    """Open a pool of up to ``size`` connections that show up as ``name`` in pg_stat_activity."""
+    async with reachable(dsn):
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=size,
+            timeout=10,
+            command_timeout=60,
+            init=_prepare,
+            reset=_keep,
+            max_inactive_connection_lifetime=0,
+            server_settings=_settings(name),
+        )
+
+
+async def _keep(_connection: object) -> None:
+    """Skip asyncpg's reset query on release: nothing sets session state (it halves small queries)."""
+
+
+def _settings(name: str) -> dict[str, str]:
+    return {
+        "application_name": f"scheduler/{name}"[:63],
+        "search_path": SCHEMA,
+        "timezone": "UTC",
+        "lock_timeout": "20s",
+        "idle_in_transaction_session_timeout": "60s",
+        # Plans of the small hot statements are the same every time; JIT only delays them.
+        "jit": "off",
+    }

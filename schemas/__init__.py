@@ -1,0 +1,1 @@
+"""The wire contract: every message and the definitions file, and nothing that does anything."""

@@ -1,0 +1,62 @@
+"""Messages that ask: imperative mood, one actor hears each."""
+
+from typing import ClassVar
+from uuid import UUID
+
+from schemas.message import Attempt, AwareDatetime, Command
+from schemas.vocabulary import ReturnReason
+from schemas.work import WorkOrder
+
+
+class StartAttempt(Command):
+    """The Dispatcher's offer of one attempt to whichever executor of the pool takes it.
+
+    An offer may be lost, repeated or late: it starts nothing. The executor has to claim it.
+    """
+
+    type: ClassVar[str] = "attempt.start"
+
+    run_id: UUID
+    attempt: Attempt
+    lease_token: UUID
+    pool: str
+    order: WorkOrder
+    start_by: AwareDatetime | None = None
+    """After this instant the offer is void (``timeout.queue``); None: no such limit."""
+
+
+class ClaimAttempt(Command):
+    """An executor asks to start an attempt it holds an offer of; answered by ClaimAnswered."""
+
+    type: ClassVar[str] = "attempt.claim"
+
+    run_id: UUID
+    attempt: Attempt
+    lease_token: UUID
+    claim_id: UUID
+    """New for every delivery of an offer, the same when the claim is sent again."""
+    executor: str
+    boot_id: UUID
+
+
+class CancelAttempt(Command):
+    """Stop the attempt if it runs here; a wish, repeated in HeartbeatRecorded until it is done."""
+
+    type: ClassVar[str] = "attempt.cancel"
+
+    run_id: UUID
+    attempt: Attempt
+    lease_token: UUID
+
+
+class AttemptReturned(Command):
+    """An executor hands back an attempt it has not started, and never will under this claim."""
+
+    type: ClassVar[str] = "attempt.returned"
+
+    run_id: UUID
+    attempt: Attempt
+    lease_token: UUID
+    claim_id: UUID | None = None
+    """The claim that was granted too late; None: the offer was never claimed."""
+    reason: ReturnReason

@@ -1,0 +1,136 @@
+"""Messages that tell: past tense."""
+
+from typing import Annotated, Any, ClassVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.message import Attempt, AttemptKey, AwareDatetime, Fact
+from schemas.vocabulary import Outcome, RunState
+
+
+class FiringDue(Fact):
+    """A firing is written and waits for its verdict. A hint: the row says so too."""
+
+    type: ClassVar[str] = "firing.due"
+
+    firing_id: UUID
+
+
+class ClaimAnswered(Fact):
+    """The answer to one claim. Denied is final for this claim id."""
+
+    type: ClassVar[str] = "claim.answered"
+
+    run_id: UUID
+    attempt: Attempt
+    claim_id: UUID
+    granted: bool
+    lease_s: float
+    """Seconds from the grant after which the attempt counts as lost unless a heartbeat is recorded."""
+
+
+class Output(BaseModel):
+    """What a job wrote: the first and the last part, and how much there was in all.
+
+    ``head`` and ``tail`` are text with control characters NUL and lone surrogates replaced;
+    when nothing was cut, all of it is in ``head`` and ``tail`` is empty.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    head: str = ""
+    tail: str = ""
+    total_bytes: int = 0
+
+
+class AttemptFinished(Fact):
+    """The executor's last word on one attempt; may arrive twice, or never.
+
+    ``elapsed_s`` is measured on the executor's monotonic clock. It is not ``finished_at``
+    minus a start taken on another host.
+    """
+
+    type: ClassVar[str] = "attempt.finished"
+
+    run_id: UUID
+    attempt: Attempt
+    lease_token: UUID
+    claim_id: UUID
+    executor: str
+    boot_id: UUID
+    end_seq: Annotated[int, Field(ge=1)]
+    """The place of this end in the executor's spool; HeartbeatRecorded names it when it is stored."""
+    outcome: Outcome
+    reason: str | None = None
+    """One line for people; None when there is nothing to say beyond the outcome."""
+    exit_code: int | None = None
+    """None: no process was started, or a signal ended it."""
+    signal: int | None = None
+    http_status: int | None = None
+    exception: str | None = None
+    """Class name of what the job raised, for ``retry.on``."""
+    retry_after_s: Annotated[float, Field(ge=0)] | None = None
+    """The job asked for its next attempt no sooner than this."""
+    result: Any = None
+    """Small JSON, handed to the runs downstream."""
+    output: Output | None = None
+    """None: nothing was written."""
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
+    elapsed_s: float
+
+
+class ExecutorHeartbeat(Fact):
+    """Proof of life of one executor process for all its attempts; also the Recorders' barrier."""
+
+    type: ClassVar[str] = "executor.heartbeat"
+
+    executor: str
+    boot_id: UUID
+    seq: int
+    pool: str
+    slots: int
+    busy: int
+    handlers: tuple[str, ...] = ()
+    host: str
+    pid: int
+    version: str
+    draining: bool = False
+    stopped: bool = False
+    """The last heartbeat of an executor that ends in order."""
+    attempts: tuple[AttemptKey, ...] = ()
+    """Attempts that run here now."""
+    unconfirmed_ends: tuple[int, ...] = ()
+    """``end_seq`` of ends sent long enough ago that an answer is missing."""
+
+
+class HeartbeatRecorded(Fact):
+    """The Recorder's answer to an executor: what is stored, what to stop.
+
+    ``ends`` names ends that are stored: the executor may forget them. It is sent after a batch
+    of ends as well as after a heartbeat.
+    """
+
+    type: ClassVar[str] = "heartbeat.recorded"
+
+    boot_id: UUID
+    seq: int | None = None
+    """The heartbeat answered; None when only ends are named."""
+    ends: tuple[int, ...] = ()
+    cancels: tuple[AttemptKey, ...] = ()
+    """Attempts running here that somebody wants stopped."""
+    lost: tuple[AttemptKey, ...] = ()
+    """Attempts named in the heartbeat whose lease this executor no longer holds: kill them."""
+
+
+class RunSettled(Fact):
+    """A run reached a state that the Dispatcher has to act on. A hint: the row says so too."""
+
+    type: ClassVar[str] = "run.settled"
+
+    run_id: UUID
+    state: RunState
+    pool: str
+    elapsed_s: float | None = None
+    """How long the settled attempt took; feeds the credit estimate of the pool."""

@@ -1,0 +1,183 @@
+"""One job of the definitions file, as a user writes it and as the database stores it.
+
+A stored JobSpec is resolved: defaults are merged, chains are needs, the time zone is filled in.
+Script files stay relative to the code directory. ``model_dump(mode="json")`` is what is stored.
+"""
+
+import re
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from schemas.durations import Duration
+from schemas.message import Name
+from schemas.run_spec import HttpSpec, RunSpec, ScriptSpec
+from schemas.spec_model import Mapping, SpecModel, StrictBool, StrictInt, Text, Word
+from schemas.trigger_spec import AtTrigger, CatchUpSpec, CronTrigger, EveryTrigger, TriggerSpec
+from schemas.vocabulary import Backoff, NeedCondition, NeedsRule, OnLost, OverlapPolicy, Priority
+from schemas.work import SecretRef
+
+_RETRY_WORD: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def _one_place(secret: SecretRef) -> SecretRef:
+    if (secret.env is None) == (secret.file is None):
+        raise ValueError("give exactly one of env and file")
+    return secret
+
+
+def _retry_reason(value: object) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _RETRY_WORD.fullmatch(value):
+        return value
+    raise ValueError("must be an exit code, an HTTP status, an exception's name, timeout or lost")
+
+
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
+RetryReason = Annotated[int | str, BeforeValidator(_retry_reason)]
+
+
+class NeedSpec(SpecModel):
+    """One upstream job, the end of it that is waited for, and how long after that."""
+
+    job: Name
+    when: NeedCondition = NeedCondition.SUCCEEDED
+    delay: Duration = Field(default="0s", validate_default=True)
+
+
+class TimeoutSpec(SpecModel):
+    """Limits in time. A duration alone is ``hard``."""
+
+    soft: Duration | None = None
+    """After this long the attempt is asked to stop (SIGTERM, CancelledError); default: never asked."""
+    hard: Duration = Field(default="30m", validate_default=True)
+    """After this long it is killed."""
+    queue: Duration | None = None
+    """A run not started this long after it was ready fails; default: it waits."""
+    grace: Duration = Field(default="10s", validate_default=True)
+    """Between the wish to stop and the kill."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.hard:
+            raise ValueError("hard must be longer than 0s")
+        if self.soft is not None and self.soft >= self.hard:
+            raise ValueError("soft must be shorter than hard")
+        return self
+
+
+class RetrySpec(SpecModel):
+    """How often a run is tried, and how long it waits in between."""
+
+    attempts: Annotated[StrictInt, Field(ge=1, le=1000)] = 1
+    """All attempts, the first one included."""
+    backoff: Backoff = Backoff.EXPONENTIAL
+    initial: Duration = Field(default="10s", validate_default=True)
+    """The wait before the second attempt."""
+    factor: Annotated[float, Field(ge=1, le=100, strict=True)] = 2.0
+    """exponential: what each wait is multiplied by."""
+    max: Duration = Field(default="10m", validate_default=True)
+    """No wait is longer."""
+    jitter: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.1
+    """Share of the wait that is random, in both directions."""
+    on: tuple[RetryReason, ...] = ()
+    """Try again only for these exit codes, HTTP statuses, exception names, timeout, lost; default: for any."""
+    not_on: tuple[RetryReason, ...] = ()
+    """Never try again for these."""
+
+
+def _timeout_of(value: object) -> object:
+    return value if isinstance(value, dict | TimeoutSpec) else {"hard": value}
+
+
+def _need_of(value: object) -> object:
+    return {"job": value} if isinstance(value, str) else value
+
+
+class JobSpec(SpecModel):
+    """A job: what to run, when, and within which limits."""
+
+    description: Text = ""
+    run: RunSpec
+    """What to execute: exactly one of command, script, python, http, handler."""
+    params: Mapping = {}
+    """Values for templates and for the job itself; overridden by the trigger's and by hand."""
+    triggers: Annotated[tuple[TriggerSpec, ...], Field(max_length=100)] = ()
+    """When the job runs by itself: each entry is one of cron, every, at; together they are a union."""
+    needs: Annotated[tuple[Annotated[NeedSpec, BeforeValidator(_need_of)], ...], Field(max_length=1000)] = ()
+    """Jobs that must end first."""
+    needs_rule: NeedsRule = NeedsRule.ALL
+    timezone: Text = "UTC"
+    """IANA name, for cron, wall times and months."""
+    catch_up: CatchUpSpec = CatchUpSpec()
+    overlap: OverlapPolicy = OverlapPolicy.SKIP
+    """What a firing does while max_running runs are active; allow means no limit."""
+    max_running: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
+    """Default 1; not together with overlap: allow, for which it is empty: no limit."""
+    priority: Priority = Priority.NORMAL
+    pool: Name = "default"
+    """The executors that may take it."""
+    timeout: Annotated[TimeoutSpec, BeforeValidator(_timeout_of)] = TimeoutSpec()
+    """A duration, or soft, hard, queue and grace."""
+    retry: RetrySpec = RetrySpec()
+    on_lost: OnLost = OnLost.RERUN
+    """What becomes of an attempt whose executor vanished."""
+    isolation: Literal["inline", "thread", "process"] | None = None
+    """Default: process for commands, scripts and python; inline for async, thread for sync handlers."""
+    env: dict[EnvName, Word] = {}
+    """The environment of the child, which starts empty; templates are filled in."""
+    secrets: dict[EnvName, Annotated[SecretRef, AfterValidator(_one_place)]] = {}
+    """Environment variables that the executor fills from its own environment or from a file."""
+    cwd: Annotated[Text, Field(min_length=1)] | None = None
+    """Working directory; default: the code directory."""
+    enabled: StrictBool = True
+    tags: tuple[Text, ...] = ()
+    owner: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_max_running(cls, value: Any) -> Any:  # noqa: ANN401 - what a user wrote
+        if isinstance(value, dict) and "max_running" not in value and value.get("overlap") != OverlapPolicy.ALLOW:
+            return {**value, "max_running": 1}
+        return value
+
+    @model_validator(mode="after")
+    def _keys_fit_together(self) -> Self:
+        if self.overlap is OverlapPolicy.ALLOW and self.max_running is not None:
+            raise ValueError("max_running has no meaning with overlap: allow; leave one of them out")
+        if self.overlap is not OverlapPolicy.ALLOW and self.max_running is None:
+            raise ValueError("max_running must be a whole number, at least 1")
+        if self.run.kind in {"command", "script"} and self.isolation not in {None, "process"}:
+            raise ValueError(f"isolation: {self.isolation} is not possible for run: {self.run.kind}, only process is")
+        for what, names in (("need", [need.job for need in self.needs]), ("trigger", [t.key for t in self.triggers])):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                hint = "" if what == "need" else "; give each trigger an id of its own"
+                raise ValueError(f"the same {what} is given twice: {', '.join(twice)}{hint}")
+        if both := sorted(self.env.keys() & self.secrets.keys()):
+            raise ValueError(f"given in both env and secrets: {', '.join(both)}")
+        return self
+
+    def timezone_of(self, trigger: TriggerSpec) -> str:
+        """Return the time zone that ``trigger`` of this job is read in."""
+        return trigger.timezone or self.timezone
+
+    def catch_up_of(self, trigger: TriggerSpec) -> CatchUpSpec:
+        """Return the catch-up rule for firings of ``trigger`` of this job."""
+        return trigger.catch_up or self.catch_up
+
+
+__all__ = [
+    "AtTrigger",
+    "CatchUpSpec",
+    "CronTrigger",
+    "EveryTrigger",
+    "HttpSpec",
+    "JobSpec",
+    "NeedSpec",
+    "RetrySpec",
+    "RunSpec",
+    "ScriptSpec",
+    "TimeoutSpec",
+    "TriggerSpec",
+]

@@ -1,0 +1,94 @@
+"""The ``run`` key: what a job executes."""
+
+import re
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from schemas.spec_model import SpecModel, Text, Word
+
+RunKind = Literal["command", "script", "python", "http", "handler"]
+RUN_KINDS: Final[tuple[RunKind, ...]] = ("command", "script", "python", "http", "handler")
+HttpMethod = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+_TARGET: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def _target(text: str) -> str:
+    if not _TARGET.fullmatch(text):
+        raise ValueError(f"{text!r} is not module:function, as in backup_jobs:verify")
+    return text
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://", "{{")):
+        raise ValueError(f"{text!r} is no address; it starts with http:// or https://")
+    return text
+
+
+class ScriptSpec(SpecModel):
+    """A script: exactly one of ``file`` and ``text``."""
+
+    file: Annotated[Text, Field(min_length=1)] | None = None
+    """Path below the code directory, as in ./import.sh."""
+    text: Annotated[Text, Field(min_length=1)] | None = None
+    """The script itself. Templates are not filled in: read the run's parameters from the environment."""
+    interpreter: Annotated[Text, Field(min_length=1)] = "sh"
+    """The program that reads the script."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) == (self.text is None):
+            raise ValueError("give exactly one of file and text")
+        return self
+
+
+class HttpSpec(SpecModel):
+    """One HTTP request; an answer of 2xx is success."""
+
+    method: HttpMethod = "POST"
+    url: Annotated[Text, AfterValidator(_url)]
+    """Address, http or https; templates are filled in."""
+    headers: dict[str, Word] = {}
+    json_body: Any = Field(default=None, alias="json")
+    """Sent as JSON; templates are filled in and keep their type. Not together with body."""
+    body: Text | None = None
+    """Sent as text; templates are filled in. Not together with json."""
+
+    @model_validator(mode="after")
+    def _one_body(self) -> Self:
+        if self.json_body is not None and self.body is not None:
+            raise ValueError("give json or body, not both")
+        return self
+
+
+class RunSpec(SpecModel):
+    """What the job executes: exactly one of the keys."""
+
+    command: Annotated[tuple[Word, ...], Field(min_length=1)] | None = None
+    """Program and arguments, one list element each; no shell. Templates fill elements, which are never split."""
+    script: ScriptSpec | None = None
+    """A script file or text."""
+    python: Annotated[Text, AfterValidator(_target)] | None = None
+    """module:function, called with the run's parameters; async or sync."""
+    http: HttpSpec | None = None
+    """One HTTP request."""
+    handler: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")] | None = None
+    """A name registered by an executor that was started with --handlers MODULE."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = [kind for kind in RUN_KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            found = f"found {' and '.join(given)}" if given else "found none"
+            raise ValueError(f"give exactly one of {', '.join(RUN_KINDS)}; {found}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_the_kind(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in serialize(self).items() if value is not None}
+
+    @property
+    def kind(self) -> RunKind:
+        """Which of the keys is given."""
+        return next(kind for kind in RUN_KINDS if getattr(self, kind) is not None)

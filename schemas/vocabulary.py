@@ -1,0 +1,128 @@
+"""Words shared by wire, database and code. Each means one thing; see docs/glossary.md."""
+
+from enum import StrEnum
+
+
+class RunState(StrEnum):
+    """Where a run stands. The moves between the states are in scheduler/domain/run_state.py."""
+
+    WAITING = "waiting"
+    """Held by its needs, or by the delay of one of them."""
+    READY = "ready"
+    """May be offered; in the backlog of its pool."""
+    QUEUED = "queued"
+    """Offered on an executor queue, not claimed yet."""
+    RUNNING = "running"
+    """Claimed by an executor under a lease."""
+    BACKING_OFF = "backing_off"
+    """An attempt failed or was lost; the next one waits for its time."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    """Ended by a person."""
+    SKIPPED = "skipped"
+    """Ended by policy or by what happened upstream; never started."""
+
+
+class Outcome(StrEnum):
+    """How one attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    OUT_OF_LIMITS = "out_of_limits"
+    LOST = "lost"
+    """Its lease ran out: nobody knows how far it came."""
+    CANCELLED = "cancelled"
+
+
+class Verdict(StrEnum):
+    """What became of a firing. Exactly one for each planned instant of a trigger."""
+
+    STARTED = "started"
+    SKIPPED_OVERLAP = "skipped_overlap"
+    MISFIRED = "misfired"
+    """Found later than its catch-up window."""
+    MERGED = "merged"
+    """A later firing stands for it."""
+    PAUSED = "paused"
+    """Its job was paused or disabled at that instant."""
+    SUPERSEDED = "superseded"
+    """Its trigger or job was changed or removed before it was decided."""
+
+
+class FiringKind(StrEnum):
+    """What asked for a firing."""
+
+    TIME = "time"
+    MANUAL = "manual"
+    RETRY = "retry"
+    """A person asked to run an ended run again."""
+
+
+class TriggerKind(StrEnum):
+    CRON = "cron"
+    EVERY = "every"
+    AT = "at"
+
+
+class NeedCondition(StrEnum):
+    """Which end of an upstream run meets a need."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    FINISHED = "finished"
+    """Any end."""
+
+
+class NeedsRule(StrEnum):
+    ALL = "all"
+    ANY = "any"
+
+
+class OverlapPolicy(StrEnum):
+    """What a firing does while as many runs of its job are active as may be."""
+
+    ALLOW = "allow"
+    SKIP = "skip"
+
+
+class CatchUpPolicy(StrEnum):
+    LATEST = "latest"
+    ALL = "all"
+    NONE = "none"
+
+
+class Backoff(StrEnum):
+    EXPONENTIAL = "exponential"
+    LINEAR = "linear"
+    FIXED = "fixed"
+
+
+class OnLost(StrEnum):
+    RERUN = "rerun"
+    FAIL = "fail"
+
+
+class Priority(StrEnum):
+    CRITICAL = "critical"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+    BACKGROUND = "background"
+
+    @property
+    def rank(self) -> int:
+        """0 is the most urgent; what the database sorts by."""
+        return list(Priority).index(self)
+
+
+class ReturnReason(StrEnum):
+    """Why an executor hands an offer or a claim back unstarted."""
+
+    DRAINING = "draining"
+    LATE_GRANT = "late_grant"
+    """The grant came after the executor had given the claim up."""
+    NO_HANDLER = "no_handler"
+    NO_SLOT = "no_slot"

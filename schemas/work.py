@@ -1,0 +1,94 @@
+"""The work order: what an executor has to do, fully rendered, as carried by StartAttempt.
+
+It is made by the Dispatcher from the stored definition, never from words of a sender. Secrets
+are references that the executor resolves at the start.
+"""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+
+class WorkModel(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class CommandWork(WorkModel):
+    """Run ``argv`` as a child process; no shell, elements are never split again."""
+
+    kind: Literal["command"] = "command"
+    argv: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class ScriptWork(WorkModel):
+    """Run a script: its ``text`` under ``interpreter``, or the ``file`` (relative to the code dir)."""
+
+    kind: Literal["script"] = "script"
+    file: str | None = None
+    text: str | None = None
+    interpreter: str = "sh"
+
+
+class PythonWork(WorkModel):
+    """Call ``target`` (``module:function``, async or sync) in a child process with the run's params."""
+
+    kind: Literal["python"] = "python"
+    target: str
+
+
+class HttpWork(WorkModel):
+    """Send one HTTP request; 2xx is success."""
+
+    kind: Literal["http"] = "http"
+    method: str = "POST"
+    url: str
+    headers: dict[str, str] = {}
+    json_body: Any = None
+    body: str | None = None
+
+
+class HandlerWork(WorkModel):
+    """Call the handler registered as ``name`` by a module given with ``--handlers``."""
+
+    kind: Literal["handler"] = "handler"
+    name: str
+
+
+Work = Annotated[
+    CommandWork | ScriptWork | PythonWork | HttpWork | HandlerWork, Field(discriminator="kind")
+]
+
+
+class SecretRef(WorkModel):
+    """Where the executor finds a secret: one of an environment variable and a file of its own."""
+
+    env: str | None = None
+    file: str | None = None
+
+
+class TimeLimits(WorkModel):
+    """Seconds. ``soft`` asks the job to stop, ``hard`` kills it, ``grace`` lies between ask and kill."""
+
+    soft_s: float | None = None
+    hard_s: Annotated[float, Field(gt=0)] = 1800.0
+    grace_s: Annotated[float, Field(ge=0)] = 10.0
+
+
+class WorkOrder(WorkModel):
+    """Everything an executor must know to run one attempt."""
+
+    job: str
+    job_version: int
+    flow_id: UUID
+    work: Work
+    params: dict[str, Any] = {}
+    results: dict[str, Any] = {}
+    """Results of the upstream runs of this flow, by job name."""
+    env: dict[str, str] = {}
+    secrets: dict[str, SecretRef] = {}
+    cwd: str | None = None
+    limits: TimeLimits = TimeLimits()
+    isolation: Literal["inline", "thread", "process"] | None = None
+    """None: inline for async handlers, thread for sync handlers, process for the rest."""
+    fired_at: AwareDatetime | None = None
