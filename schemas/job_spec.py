@@ -5,6 +5,7 @@ Script files stay relative to the code directory. ``model_dump(mode="json")`` is
 """
 
 import re
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -12,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from schemas.durations import Duration
 from schemas.message import Name
 from schemas.run_spec import HttpSpec, RunSpec, ScriptSpec
-from schemas.spec_model import Mapping, SpecModel, StrictBool, StrictInt, Text, Word
+from schemas.spec_model import SpecModel, StrictBool, StrictInt, Text, Word
 from schemas.trigger_spec import AtTrigger, CatchUpSpec, CronTrigger, EveryTrigger, TriggerSpec
 from schemas.vocabulary import Backoff, NeedCondition, NeedsRule, OnLost, OverlapPolicy, Priority
 from schemas.work import SecretRef
@@ -43,7 +44,7 @@ class NeedSpec(SpecModel):
 
     job: Name
     when: NeedCondition = NeedCondition.SUCCEEDED
-    delay: Duration = Field(default="0s", validate_default=True)
+    delay: Duration = timedelta(0)
 
 
 class TimeoutSpec(SpecModel):
@@ -51,11 +52,11 @@ class TimeoutSpec(SpecModel):
 
     soft: Duration | None = None
     """After this long the attempt is asked to stop (SIGTERM, CancelledError); default: never asked."""
-    hard: Duration = Field(default="30m", validate_default=True)
+    hard: Duration = timedelta(minutes=30)
     """After this long it is killed."""
     queue: Duration | None = None
     """A run not started this long after it was ready fails; default: it waits."""
-    grace: Duration = Field(default="10s", validate_default=True)
+    grace: Duration = timedelta(seconds=10)
     """Between the wish to stop and the kill."""
 
     @model_validator(mode="after")
@@ -73,11 +74,11 @@ class RetrySpec(SpecModel):
     attempts: Annotated[StrictInt, Field(ge=1, le=1000)] = 1
     """All attempts, the first one included."""
     backoff: Backoff = Backoff.EXPONENTIAL
-    initial: Duration = Field(default="10s", validate_default=True)
+    initial: Duration = timedelta(seconds=10)
     """The wait before the second attempt."""
     factor: Annotated[float, Field(ge=1, le=100, strict=True)] = 2.0
     """exponential: what each wait is multiplied by."""
-    max: Duration = Field(default="10m", validate_default=True)
+    max: Duration = timedelta(minutes=10)
     """No wait is longer."""
     jitter: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.1
     """Share of the wait that is random, in both directions."""
@@ -101,7 +102,7 @@ class JobSpec(SpecModel):
     description: Text = ""
     run: RunSpec
     """What to execute: exactly one of command, script, python, http, handler."""
-    params: Mapping = {}
+    params: dict[str, Any] = {}
     """Values for templates and for the job itself; overridden by the trigger's and by hand."""
     triggers: Annotated[tuple[TriggerSpec, ...], Field(max_length=100)] = ()
     """When the job runs by itself: each entry is one of cron, every, at; together they are a union."""

@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import (
     AfterValidator,
@@ -90,5 +90,4 @@ Word = Annotated[
 ]
 """Text where a whole number is also understood: an element of argv, a value of the environment."""
 
-Mapping = dict[str, Any]
-__all__ = ["Mapping", "Moment", "SpecModel", "StrictBool", "StrictInt", "Text", "Word", "parse_moment"]
+__all__ = ["Moment", "SpecModel", "StrictBool", "StrictInt", "Text", "Word", "parse_moment"]

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from schemas.durations import Duration, IntervalField
 from schemas.message import Name
-from schemas.spec_model import Mapping, Moment, SpecModel, StrictBool, StrictInt, Text
+from schemas.spec_model import Moment, SpecModel, StrictBool, StrictInt, Text
 from schemas.vocabulary import CatchUpPolicy, TriggerKind
 
 
@@ -17,7 +18,7 @@ class CatchUpSpec(SpecModel):
 
     policy: CatchUpPolicy = CatchUpPolicy.LATEST
     """latest: one run stands for all; all: a run each; none: no run."""
-    window: Duration = Field(default="7d", validate_default=True)
+    window: Duration = timedelta(days=7)
     """How late a firing may be and still run."""
     max: Annotated[StrictInt, Field(ge=1, le=100_000)] = 100
     """With policy all: at most this many runs, the latest ones."""
@@ -34,7 +35,7 @@ class TriggerModel(SpecModel):
     """Name of the trigger within its job; default: its kind and a hash of its times."""
     timezone: Text | None = None
     """IANA name; default: the job's."""
-    params: Mapping = {}
+    params: dict[str, Any] = {}
     """Merged over the job's params for the runs of this trigger."""
     starts_at: Moment | None = None
     """No firing before this time."""
