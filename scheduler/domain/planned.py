@@ -1,0 +1,64 @@
+"""What a schedule is, whichever rule is behind it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple, Protocol, runtime_checkable
+from zoneinfo import ZoneInfo
+
+MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class PlannedInstant(NamedTuple):
+    """One instant at which a trigger is to fire."""
+
+    fires_at: datetime
+    """Aware, UTC."""
+    wall_time: str
+    """The planned wall time, ISO 8601 without offset. For a skipped one it is the time that was planned
+    (``02:30``) while ``fires_at`` is the instant after the gap."""
+    zone: str
+    """IANA name of the zone that ``wall_time`` is read in."""
+
+
+class Schedule(Protocol):
+    """The time part of a trigger: a pure function from one instant to the next."""
+
+    def next_after(self, instant: datetime) -> PlannedInstant | None:
+        """Return the first planned instant strictly later than ``instant``; None if there is none.
+
+        Successive results strictly increase and each exists. Takes microseconds, and a bounded
+        time in the worst case; safe to call in a handler.
+
+        Raises:
+            ValueError: ``instant`` is naive.
+        """
+        ...
+
+
+@runtime_checkable
+class CountedSchedule(Schedule, Protocol):
+    """A schedule that counts its instants from 0 without visiting them: a long outage costs nothing."""
+
+    def index_after(self, instant: datetime) -> int:
+        """Return how many planned instants are not later than ``instant``: the index of the next one."""
+        ...
+
+    def nth(self, index: int) -> PlannedInstant | None:
+        """Return the planned instant of ``index``; None if there are no so many."""
+        ...
+
+
+def to_utc(instant: datetime) -> datetime:
+    """Return ``instant`` in UTC.
+
+    Raises:
+        ValueError: it is naive.
+    """
+    if instant.tzinfo is None:
+        raise ValueError("an instant needs a time zone")
+    return instant.astimezone(UTC)
+
+
+def planned(instant: datetime, tz: ZoneInfo) -> PlannedInstant:
+    """Return the planned instant whose wall time is what the clocks of ``tz`` show then."""
+    wall = instant.astimezone(tz).replace(tzinfo=None)
+    return PlannedInstant(instant, wall.isoformat(), str(tz))
