@@ -1,0 +1,1 @@
+"""All of the scheduler in one process: the private PostgreSQL server it needs."""
