@@ -43,15 +43,16 @@ class Out:
     message_id: str | None = None
     headers: Headers = field(default_factory=dict)
     persistent: bool = True
+    content_type: str | None = "application/json"
 
 
 @dataclass(slots=True)
 class Delivery:
     """A message in hand, to be settled exactly once: ack, release or bury.
 
-    ``token`` belongs to the transport; it names the session the delivery came in, so that a late
-    ack after a reconnect cannot settle another message. ``content_type``, ``message_id`` and
-    ``user_id`` are None when the publisher gave none.
+    ``queue`` is the name the consumer was asked for. ``token`` belongs to the transport; it names
+    the session the delivery came in, so that a late ack after a reconnect cannot settle another
+    message. ``content_type``, ``message_id`` and ``user_id`` are None when the publisher gave none.
     """
 
     queue: str
