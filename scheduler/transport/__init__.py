@@ -1,0 +1,1 @@
+"""The brokers behind ``scheduler.ports.Transport``: RabbitMQ (``amqp://``) and this process (``memory://``)."""

@@ -1,0 +1,31 @@
+"""What a buried message looks like."""
+
+from typing import Final
+
+from scheduler.ports import Delivery, Out
+from scheduler.transport.topology import DEAD_LETTERS
+
+MAX_REASON_CHARS: Final = 1000
+
+
+def dead_letter(delivery: Delivery, reason: str) -> Out:
+    """Return the copy of ``delivery`` for the dead letters.
+
+    Key, body, id and content type stay; the headers stay as far as they are text, numbers or
+    truth values, and tell the reason and where the message came from. The reason is cut to
+    ``MAX_REASON_CHARS``.
+    """
+    kept = {name: value for name, value in delivery.headers.items() if isinstance(value, str | int | bool)}
+    return Out(
+        exchange=DEAD_LETTERS,
+        key=delivery.key,
+        body=delivery.body,
+        message_id=delivery.message_id,
+        content_type=delivery.content_type,
+        headers={
+            **kept,
+            "x-reason": reason[:MAX_REASON_CHARS],
+            "x-origin-queue": delivery.queue,
+            "x-origin-exchange": delivery.exchange,
+        },
+    )
