@@ -2,7 +2,7 @@
 
 croniter expands the fields, after cron_text.py has refused what it would read otherwise than other
 cron programs do. The day rule is ours, because croniter ands what cron(8) ors (docs/time.md). A
-change of croniter's version has to pass tests/unit/cron_vectors.py.
+change of croniter's version has to pass tests/unit/cron_vectors.txt.
 """
 
 from dataclasses import dataclass, field
