@@ -95,7 +95,8 @@ class ExecutorHeartbeat(Fact):
     handlers: tuple[str, ...] = ()
     host: str
     pid: int
-    version: str
+    program: str
+    """Version of the program, for rolling upgrades."""
     draining: bool = False
     stopped: bool = False
     """The last heartbeat of an executor that ends in order."""
@@ -103,6 +104,9 @@ class ExecutorHeartbeat(Fact):
     """Attempts that run here now."""
     unconfirmed_ends: tuple[int, ...] = ()
     """``end_seq`` of ends sent long enough ago that an answer is missing."""
+    barrier_at: AwareDatetime | None = None
+    """Set only by a Recorder, in a heartbeat of its own: the database's time when it was sent. Who reads
+    it has read every heartbeat that was in the queue before; no lease ends earlier than that."""
 
 
 class HeartbeatRecorded(Fact):

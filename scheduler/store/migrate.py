@@ -59,7 +59,7 @@ async def migrate(dsn: str) -> list[str]:
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_KEY)
         await connection.execute(_BOOK)
-        done = dict(await connection.fetch(f"SELECT version, checksum FROM {SCHEMA}.migrations"))  # noqa: S608
+        done = await _applied(connection)
         return [migration.name for migration in migrations() if await _apply(connection, migration, done)]
     finally:
         await connection.close()
@@ -69,7 +69,7 @@ async def check_schema(connection: "asyncpg.Connection[asyncpg.Record]") -> str 
     """Return what is wrong with the schema in one line, or None when it is current."""
     known = {migration.version: migration for migration in migrations()}
     try:
-        done = dict(await connection.fetch(f"SELECT version, checksum FROM {SCHEMA}.migrations"))  # noqa: S608
+        done = await _applied(connection)
     except asyncpg.UndefinedTableError:
         return "the database has no schema: run `scheduler db migrate`"
     if missing := sorted(known.keys() - done.keys()):
@@ -77,6 +77,11 @@ async def check_schema(connection: "asyncpg.Connection[asyncpg.Record]") -> str 
     if newer := sorted(done.keys() - known.keys()):
         return f"the database has migration {newer[-1]:04d}, which this program does not know: it is newer"
     return None
+
+
+async def _applied(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[int, str]:
+    rows = await connection.fetch(f"SELECT version, checksum FROM {SCHEMA}.migrations")  # noqa: S608
+    return {row["version"]: row["checksum"] for row in rows}
 
 
 async def _apply(

@@ -7,7 +7,7 @@ for life; nothing here sets state that a later user of the connection could see.
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -16,7 +16,8 @@ from pydantic_core import from_json, to_json
 from scheduler.errors import DatabaseUnavailableError
 
 SCHEMA: Final = "scheduler"
-Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
+if TYPE_CHECKING:
+    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
 
 UNAVAILABLE: Final = (
     OSError,

@@ -128,6 +128,7 @@ CREATE TABLE runs (
     needs_met         integer NOT NULL DEFAULT 0,
     needs_unbound     integer NOT NULL DEFAULT 0,  -- upstream runs that a later flow has to bring
     needs_any         boolean NOT NULL DEFAULT false,
+    has_downstream    boolean NOT NULL DEFAULT false,  -- its end owes a DAG step
     release_at        timestamptz,          -- the latest delay of a met need
     -- the attempt in hand: number, fence, lease
     attempt           integer NOT NULL DEFAULT 1,
@@ -163,6 +164,7 @@ CREATE TABLE runs (
 CREATE INDEX runs_backlog ON runs (pool, priority, ready_at, id) WHERE state = 'ready';
 CREATE INDEX runs_offered ON runs (pool) WHERE state = 'queued';
 CREATE INDEX runs_to_sweep ON runs (sweep_at) WHERE sweep_at IS NOT NULL;
+CREATE INDEX runs_to_wake ON runs (sweep_at) WHERE state IN ('waiting', 'backing_off') AND sweep_at IS NOT NULL;
 CREATE INDEX runs_active_of_job ON runs (job_id) WHERE state IN ('ready', 'queued', 'running', 'backing_off');
 CREATE UNIQUE INDEX runs_one_joinable ON runs (job_id) WHERE state = 'waiting' AND needs_unbound > 0;
 CREATE INDEX runs_of_flow ON runs (flow_id);

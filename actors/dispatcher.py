@@ -1,0 +1,145 @@
+"""Dispatcher: gives every firing its verdict, moves flows along the DAG, and offers what is ready.
+
+Hears   firing.due, run.settled
+Says    attempt.start, attempt.cancel
+Writes  firings (verdicts), flows, runs, run edges
+
+Messages are hints: the same work is found in the rows by the sweep, every second.
+"""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+import structlog
+
+from actors.base import Actor, BatchHandler
+from actors.offers import OfferDesk
+from scheduler.clock import Clock
+from scheduler.crash import crash_point
+from scheduler.ids import uuid7
+from scheduler.ports import Transport
+from scheduler.store.advancing import advance
+from scheduler.store.catalogue import Catalogue
+from scheduler.store.deciding import Deciding
+from scheduler.store.doorbell import CANCEL, DEFINITIONS, WORK, Doorbell
+from scheduler.store.stores import Store, Stores
+from scheduler.store.sweeping import Owed, expire_waiting, find_cancels, find_owed, find_owed_steps
+from schemas.facts import FiringDue, RunSettled
+from schemas.message import Message
+from schemas.vocabulary import RunState
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_SWEEP_BATCH = 500
+_FINAL = {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.SKIPPED}
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchSettings:
+    sweep_interval_s: float = 1.0
+    """How long something owed may lie when its message is lost."""
+    resend_s: float = 30.0
+    """An offer not claimed for this long is looked at again."""
+    lease_s: float = 30.0
+    """An executor not heard of for this long gets no offers counted for it."""
+
+
+class Dispatcher(Actor):
+    """Decides, advances, offers; each in one transaction, published after it."""
+
+    queues = ("scheduler.dispatcher.firings", "scheduler.dispatcher.settled")
+
+    def __init__(
+        self, stores: Stores, transport: Transport, clock: Clock, rng: random.Random, settings: DispatchSettings
+    ) -> None:
+        super().__init__("dispatcher", transport, clock, rng)
+        self._stores = stores
+        self._settings = settings
+        self._desks: dict[str, OfferDesk] = {}
+        self._deciding: dict[str, Deciding] = {}
+        for store in stores.all():
+            catalogue = Catalogue()
+            self._deciding[store.name] = Deciding(catalogue, partial(uuid7, clock))
+            self._desks[store.name] = OfferDesk(self, store, catalogue, settings.lease_s, settings.resend_s)
+
+    async def start(self) -> None:
+        await super().start()
+        for store in self._stores.all():
+            self.keep(f"sweep {store.name}", partial(self._sweep_for_ever, store))
+
+    def handlers(self) -> Mapping[type[Message], BatchHandler]:
+        return {FiringDue: self.on_firings, RunSettled: self.on_settled}
+
+    async def on_firings(self, facts: Sequence[FiringDue]) -> None:
+        """Decide each firing once; a repeated one finds its verdict given."""
+        for store, batch in self._stores.sort(facts):
+            await self._decide(store, [fact.firing_id for fact in batch])
+
+    async def on_settled(self, facts: Sequence[RunSettled]) -> None:
+        """Do the DAG step of ended runs, and use the slots that came free."""
+        for store, batch in self._stores.sort(facts):
+            desk = self._desks[store.name]
+            desk.learn(batch)
+            await self._advance(store, {fact.run_id for fact in batch if fact.state in _FINAL})
+            await desk.fill({fact.pool for fact in batch})
+
+    async def _decide(self, store: Store, firing_ids: Sequence[UUID] | None) -> int:
+        deciding = self._deciding[store.name]
+        async with store.transaction() as db:
+            if firing_ids is None:
+                verdicts = await deciding.decide_forgotten(db, _SWEEP_BATCH)
+            else:
+                verdicts = await deciding.decide(db, firing_ids)
+            crash_point("dispatcher.before_commit")
+        crash_point("dispatcher.after_commit")
+        if verdicts:
+            log.info("firings.decided", store=store.name, **{str(verdict): n for verdict, n in verdicts.items()})
+            await self._desks[store.name].fill_backlogs()
+        return verdicts.total()
+
+    async def _advance(self, store: Store, ended: Iterable[UUID]) -> None:
+        """Do DAG steps until none is owed: a skipped run owes its own."""
+        todo = list(ended)
+        pools: set[str] = set()
+        while todo:
+            async with store.transaction() as db:
+                step = await advance(db, todo[:_SWEEP_BATCH])
+                crash_point("dispatcher.before_step_commit")
+            pools |= step.pools
+            todo = todo[_SWEEP_BATCH:] + step.skipped
+        if pools:
+            await self._desks[store.name].fill(pools)
+
+    async def _sweep_for_ever(self, store: Store) -> None:
+        async with Doorbell(store.dsn, WORK, CANCEL, DEFINITIONS, name="dispatcher bell") as bell:
+            rung: list[tuple[str, str]] = []
+            while not self.draining:
+                await self._cancel(store, [payload for channel, payload in rung if channel == CANCEL])
+                await self.sweep(store)
+                self.well(f"sweep {store.name}")
+                rung = await bell.wait(self.clock, self._settings.sweep_interval_s)
+
+    async def sweep(self, store: Store) -> None:
+        """Find in the rows what is owed, whatever became of the messages about it."""
+        owed = await find_owed(store)
+        if owed & Owed.FIRINGS:
+            while await self._decide(store, None) == _SWEEP_BATCH:
+                pass
+        if owed & Owed.RUNS:
+            await self._advance(store, await expire_waiting(store, _SWEEP_BATCH))
+            await self._advance(store, await find_owed_steps(store, _SWEEP_BATCH))
+            await self._desks[store.name].repeat_unclaimed()
+        if owed & Owed.BACKLOG:
+            await self._desks[store.name].fill_backlogs()
+
+    async def _cancel(self, store: Store, payloads: Sequence[str]) -> None:
+        """Tell executors at once of attempts somebody wants stopped; heartbeats repeat it."""
+        if not payloads:
+            return
+        run_ids = [UUID(payload.split()[-1]) for payload in payloads]
+        await self._advance(store, run_ids)
+        for executor, cancels in (await find_cancels(store, run_ids)).items():
+            self.post("scheduler.control", executor, cancels)

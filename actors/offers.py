@@ -1,0 +1,101 @@
+"""The Dispatcher's desk for offers: fills pools, publishes, and takes back what the broker did not take."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+
+from actors.base import Actor
+from scheduler.crash import crash_point
+from scheduler.ports import PublishOutcome
+from scheduler.store.catalogue import Catalogue
+from scheduler.store.offering import Filled, Offering, Pace, withdraw
+from scheduler.store.queries import queries
+from scheduler.store.stores import Store
+from schemas.commands import StartAttempt
+from schemas.facts import RunSettled
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+Q: Final = queries("offers")
+
+_MEMORY: Final = 0.2
+"""Weight of the newest attempt in the mean duration of a pool."""
+_SHORT_S: Final = 0.02
+"""Attempts shorter than this travel in lists: fetching one by one would cost more than running them."""
+_LIST: Final = 50
+"""Offers in one body, at most; a list goes to one executor, so it must be small work."""
+
+
+class OfferDesk:
+    """Offers of one store. Knows how fast pools work from what has settled; a hint, never a fact."""
+
+    def __init__(self, actor: Actor, store: Store, catalogue: Catalogue, alive_s: float, resend_s: float) -> None:
+        self._actor = actor
+        self._store = store
+        self._offering = Offering(catalogue)
+        self._alive_s = alive_s
+        self._resend_s = resend_s
+        self._elapsed: dict[str, float] = {}
+
+    def learn(self, settled: Iterable[RunSettled]) -> None:
+        """Take the durations of settled attempts into the mean of their pools."""
+        for fact in settled:
+            if fact.elapsed_s is not None:
+                before = self._elapsed.get(fact.pool, fact.elapsed_s)
+                self._elapsed[fact.pool] = before + _MEMORY * (fact.elapsed_s - before)
+
+    async def fill_backlogs(self) -> None:
+        """Fill every pool that has a backlog."""
+        async with self._store.connection() as db:
+            pools = [row["pool"] for row in await db.fetch(Q["list_backlogs"])]
+        await self.fill(pools)
+
+    async def fill(self, pools: Iterable[str]) -> None:
+        """Offer what fits into the queues of ``pools``."""
+        for pool in sorted(pools):
+            async with self._store.transaction() as db:
+                filled = await self._offering.fill(db, pool, self._pace(pool))
+            crash_point("dispatcher.before_offer")
+            await self._publish(pool, filled)
+
+    async def repeat_unclaimed(self) -> None:
+        """Say offers again that nobody claimed, unless their queue shows that they are still there."""
+        async with self._store.connection() as db:
+            pools = [(row["pool"], row["old"]) for row in await db.fetch(Q["find_unclaimed"])]
+        for pool, old in pools:
+            ready, _ = await self._actor.transport.depth(f"scheduler.executor.{pool}")
+            async with self._store.transaction() as db:
+                if ready > 0 and not old:
+                    await db.execute(Q["postpone_unclaimed"], pool, self._resend_s)
+                    continue
+                filled = await self._offering.repeat(db, pool, self._pace(pool))
+            log.warning("offers.repeated", pool=pool, count=len(filled.offers))
+            await self._publish(pool, filled)
+
+    async def _publish(self, pool: str, filled: Filled) -> None:
+        if not filled.offers:
+            return
+        size = self._list_size(pool, filled)
+        bodies = [filled.offers[at : at + size] for at in range(0, len(filled.offers), size)]
+        outcomes = await self._actor.say("scheduler.offers", pool, filled.offers, size=size)
+        crash_point("dispatcher.after_offer")
+        failed: list[StartAttempt] = [
+            offer
+            for body, outcome in zip(bodies, outcomes, strict=True)
+            if outcome is not PublishOutcome.STORED
+            for offer in body
+        ]
+        if failed:
+            log.warning("offers.withdrawn", pool=pool, count=len(failed))
+            async with self._store.transaction() as db:
+                await withdraw(db, failed)
+
+    def _list_size(self, pool: str, filled: Filled) -> int:
+        elapsed = self._elapsed.get(pool)
+        if elapsed is None or elapsed > _SHORT_S:
+            return 1
+        return max(1, min(_LIST, len(filled.offers) // max(1, filled.executors)))
+
+    def _pace(self, pool: str) -> Pace:
+        return Pace(self._alive_s, self._resend_s, self._elapsed.get(pool))

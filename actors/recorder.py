@@ -1,0 +1,171 @@
+"""Recorder: the only actor that writes claims, leases and the ends of attempts.
+
+Hears   attempt.claim, executor.heartbeat, attempt.finished, attempt.returned
+Says    claim.answered, heartbeat.recorded, run.settled
+Writes  runs, attempts, executors, recorders
+"""
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Final, TypeVar
+
+import structlog
+
+from actors.base import Actor, BatchHandler
+from scheduler.clock import Clock
+from scheduler.crash import crash_point
+from scheduler.ids import uuid7
+from scheduler.ports import Transport
+from scheduler.store.catalogue import Catalogue
+from scheduler.store.claiming import claim, take_back
+from scheduler.store.leasing import find_expired, forget_recorder, record_heartbeats, report_recorder
+from scheduler.store.settling import Settling
+from scheduler.store.stores import Store, Stores
+from schemas.commands import AttemptReturned, ClaimAttempt
+from schemas.facts import AttemptFinished, ClaimAnswered, ExecutorHeartbeat, HeartbeatRecorded, RunSettled
+from schemas.message import Message
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+_EXPIRED_AT_ONCE: Final = 500
+_BARRIERS_PER_LEASE: Final = 6
+_LONGEST_BARRIER_PAUSE_S: Final = 2.0
+_BARRIERS_SENT: Final = 2
+"""The broker deals messages out in turn: with one barrier, the other of two Recorders might never see any."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSettings:
+    lease_s: float = 30.0
+    """An attempt counts as lost when no heartbeat was recorded for this long."""
+
+
+class Recorder(Actor):
+    """Decides claims, keeps leases, settles attempts. Any number may run: the rows decide."""
+
+    queues = ("scheduler.recorder.claims", "scheduler.recorder.heartbeats", "scheduler.recorder.finished")
+
+    def __init__(
+        self, stores: Stores, transport: Transport, clock: Clock, rng: random.Random, settings: RecordSettings
+    ) -> None:
+        super().__init__("recorder", transport, clock, rng)
+        self._stores = stores
+        self._lease_s = settings.lease_s
+        self._id = uuid7(clock)
+        self._read_through: datetime | None = None
+        self._settling = {store.name: Settling(Catalogue(), rng) for store in stores.all()}
+
+    async def start(self) -> None:
+        await super().start()
+        for store in self._stores.all():
+            self.keep(f"leases {store.name}", partial(self._watch_leases, store))
+
+    async def stop(self) -> None:
+        started = self._publisher is not None
+        await super().stop()
+        if started:
+            for store in self._stores.all():
+                await forget_recorder(store, self._id)
+
+    def handlers(self) -> Mapping[type[Message], BatchHandler]:
+        return {
+            ClaimAttempt: self.on_claims,
+            ExecutorHeartbeat: self.on_heartbeats,
+            AttemptFinished: self.on_finished,
+            AttemptReturned: self.on_returned,
+        }
+
+    async def on_claims(self, claims: Sequence[ClaimAttempt]) -> None:
+        """Grant each attempt to the first claim that fits; answer all."""
+        for store, batch in self._stores.sort(claims):
+            granted = await claim(store, batch, self._lease_s)
+            crash_point("recorder.after_claims")
+            for executor, asked in _group(batch, lambda message: message.executor):
+                self.post("scheduler.control", executor, [
+                    ClaimAnswered(tenant=c.tenant, run_id=c.run_id, attempt=c.attempt, claim_id=c.claim_id,
+                                  granted=c.claim_id in granted, lease_s=self._lease_s) for c in asked
+                ], persistent=False)  # fmt: skip
+
+    async def on_heartbeats(self, beats: Sequence[ExecutorHeartbeat]) -> None:
+        """Extend leases; tell executors what to stop and which attempts are theirs no more."""
+        newest = {beat.boot_id: beat for beat in beats if beat.barrier_at is None}
+        for store, batch in self._stores.sort(newest.values()):
+            for beat, held in zip(batch, await record_heartbeats(store, batch, self._lease_s), strict=True):
+                answer = HeartbeatRecorded(
+                    tenant=beat.tenant, boot_id=beat.boot_id, seq=beat.seq, cancels=held.cancels, lost=held.lost
+                )
+                self.post("scheduler.control", beat.executor, [answer], persistent=False)
+        barriers = [beat.barrier_at for beat in beats if beat.barrier_at is not None]
+        if barriers:
+            self._read_through = max(*barriers, self._read_through or barriers[0])
+
+    async def on_finished(self, facts: Sequence[AttemptFinished]) -> None:
+        """Settle each attempt once; second and fenced-off reports change nothing but are confirmed too."""
+        for store, batch in self._stores.sort(facts):
+            async with store.transaction() as db:
+                settled = await self._settling[store.name].settle(db, batch)
+                crash_point("recorder.before_commit")
+            crash_point("recorder.after_commit")
+            self._tell(settled)
+            for (executor, boot_id), ends in _group(batch, lambda fact: (fact.executor, fact.boot_id)):
+                answer = HeartbeatRecorded(tenant=ends[0].tenant, boot_id=boot_id, ends=tuple(e.end_seq for e in ends))
+                self.post("scheduler.control", executor, [answer], persistent=False)
+
+    async def on_returned(self, returned: Sequence[AttemptReturned]) -> None:
+        """Put what was handed back unstarted into the backlog again."""
+        for store, batch in self._stores.sort(returned):
+            moved = await take_back(store, batch)
+            log.info("attempts.returned", asked=len(batch), moved=moved, reason=batch[0].reason)
+
+    def _tell(self, settled: Sequence[RunSettled]) -> None:
+        if settled:
+            self.post("scheduler.settled", "run.settled", settled, persistent=False)
+
+    async def _watch_leases(self, store: Store) -> None:
+        pause_s = min(self._lease_s / _BARRIERS_PER_LEASE, _LONGEST_BARRIER_PAUSE_S)
+        while not self.draining:
+            if not self._steady():
+                self._read_through = None
+            now = await report_recorder(store, self._id, self._read_through)
+            await self._expire(store)
+            self.well(f"leases {store.name}")
+            self._send_barriers(now)
+            await self.clock.sleep(pause_s)
+
+    def _steady(self) -> bool:
+        """Whether the link has been up for a whole lease: long enough for every executor to be heard."""
+        since = self.transport.up_since
+        return since is not None and self.clock.monotonic() - since >= self._lease_s
+
+    def _send_barriers(self, now: datetime) -> None:
+        if not self._steady():
+            return
+        barrier = ExecutorHeartbeat(
+            tenant="default", executor=f"recorder-{self._id}", boot_id=self._id, seq=0, pool="", slots=0, busy=0,
+            host="", pid=0, program="", barrier_at=now,
+        )  # fmt: skip
+        for _ in range(_BARRIERS_SENT):
+            self.post("scheduler.attempts", "executor.heartbeat", [barrier], persistent=False)
+
+    async def _expire(self, store: Store) -> None:
+        expired = await find_expired(store, _EXPIRED_AT_ONCE, self._lease_s * 2)
+        if not expired:
+            return
+        async with store.transaction() as db:
+            settled = await self._settling[store.name].expire(db, expired)
+        if settled:
+            log.warning("leases.expired", count=len(settled), runs=[str(fact.run_id) for fact in settled[:20]])
+            self._tell(settled)
+
+
+def _group(items: Iterable[T], key: Callable[[T], K]) -> list[tuple[K, list[T]]]:
+    groups: dict[K, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.items())

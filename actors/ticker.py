@@ -1,0 +1,79 @@
+"""Ticker: turns time into firings. Any number may run; a due trigger is planned by whoever locks it first.
+
+Hears   the clock
+Says    firing.due
+Writes  firings, triggers, runs (wakes delays and back-offs)
+"""
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+import structlog
+
+from actors.base import Actor
+from scheduler.clock import Clock
+from scheduler.crash import crash_point
+from scheduler.ids import uuid7
+from scheduler.ports import Transport
+from scheduler.store.doorbell import DEFINITIONS, WAKE, Doorbell
+from scheduler.store.planning import Planning
+from scheduler.store.stores import Store, Stores
+from scheduler.store.waking import find_next_tick, wake_runs
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class TickSettings:
+    interval_s: float = 5.0
+    """The longest sleep: how late a change is seen whose notification was lost."""
+    batch_size: int = 500
+    """Triggers planned in one transaction."""
+
+
+class Ticker(Actor):
+    """Sleeps until the next due instant, plans what is due, and says so after the commit."""
+
+    def __init__(
+        self, stores: Stores, transport: Transport, clock: Clock, rng: random.Random, settings: TickSettings
+    ) -> None:
+        super().__init__("ticker", transport, clock, rng)
+        self._stores = stores
+        self._settings = settings
+        self._planning = Planning(partial(uuid7, clock))
+
+    async def start(self) -> None:
+        await super().start()
+        for store in self._stores.all():
+            self.keep(f"tick {store.name}", partial(self._tick_for_ever, store))
+
+    async def _tick_for_ever(self, store: Store) -> None:
+        async with Doorbell(store.dsn, DEFINITIONS, WAKE, name="ticker bell") as bell:
+            while not self.draining:
+                await self.tick(store)
+                self.well(f"tick {store.name}")
+                await bell.wait(self.clock, await self._until_next(store))
+
+    async def tick(self, store: Store) -> None:
+        """Plan everything that is due now, batch by batch, and wake the runs whose wait is over."""
+        more = True
+        while more and not self.draining:
+            planned = await self._planning.plan_due(store, now=self.clock.now(), limit=self._settings.batch_size)
+            more = planned.more
+            if planned.triggers:
+                crash_point("ticker.after_commit")
+                await self.say("scheduler.firings", "firing.due", planned.due)
+                log.debug("ticker.ticked", triggers=planned.triggers, rows=planned.rows, store=store.name)
+        await wake_runs(store)
+
+    async def _until_next(self, store: Store) -> float:
+        """Return seconds until something is due, at most the tick interval."""
+        next_at, wake_s = await find_next_tick(store)
+        waits = [self._settings.interval_s]
+        if next_at is not None:
+            waits.append((next_at - self.clock.now()) / timedelta(seconds=1))
+        if wake_s is not None:
+            waits.append(wake_s)
+        return max(0.0, min(waits))

@@ -1,0 +1,86 @@
+"""Makes the work order of an attempt out of the stored definition: templates filled, nothing else added."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+from uuid import UUID
+
+from scheduler.domain.template import render_native, render_text
+from schemas.job_spec import JobSpec
+from schemas.message import AwareDatetime
+from schemas.run_spec import RunSpec
+from schemas.work import (
+    CommandWork,
+    HandlerWork,
+    HttpWork,
+    PythonWork,
+    ScriptWork,
+    TimeLimits,
+    Work,
+    WorkOrder,
+)
+
+
+class RunFacts(Protocol):
+    """What of a run a work order is made from."""
+
+    id: UUID
+    job_name: str
+    job_version: int
+    flow_id: UUID
+    fired_at: AwareDatetime
+    attempt: int
+    params: Mapping[str, Any] | None
+
+
+def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> WorkOrder:
+    """Return the work order of the present attempt of ``run``.
+
+    Raises:
+        TemplateError: a template cannot be filled, a result it reads is missing, say.
+    """
+    scope: dict[str, Any] = {
+        "run": {"id": str(run.id), "job": run.job_name, "attempt": run.attempt, "fired_at": run.fired_at.isoformat()},
+        "results": dict(results),
+    }
+    params = render_native({**spec.params, **(run.params or {})}, scope)
+    scope["params"] = params
+    timeout = spec.timeout
+    return WorkOrder(
+        job=run.job_name,
+        job_version=run.job_version,
+        flow_id=run.flow_id,
+        work=_work(spec.run, scope),
+        params=params,
+        results=dict(results),
+        env={name: render_text(value, scope) for name, value in spec.env.items()},
+        secrets=spec.secrets,
+        cwd=spec.cwd,
+        limits=TimeLimits(
+            soft_s=timeout.soft.total_seconds() if timeout.soft is not None else None,
+            hard_s=timeout.hard.total_seconds(),
+            grace_s=timeout.grace.total_seconds(),
+        ),
+        isolation=spec.isolation,
+        fired_at=run.fired_at,
+    )
+
+
+def _work(run: RunSpec, scope: Mapping[str, Any]) -> Work:
+    if run.handler is not None:
+        return HandlerWork(name=run.handler)
+    if run.command is not None:
+        return CommandWork(argv=tuple(render_text(element, scope) for element in run.command))
+    if run.python is not None:
+        return PythonWork(target=run.python)
+    if run.script is not None:
+        return ScriptWork(file=run.script.file, text=run.script.text, interpreter=run.script.interpreter)
+    if run.http is None:
+        raise ValueError("a run without a kind")
+    http = run.http
+    return HttpWork(
+        method=http.method,
+        url=render_text(http.url, scope),
+        headers={name: render_text(value, scope) for name, value in http.headers.items()},
+        json_body=render_native(http.json_body, scope),
+        body=None if http.body is None else render_text(http.body, scope),
+    )

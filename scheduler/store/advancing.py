@@ -1,0 +1,92 @@
+"""The DAG step: an ended run decides the needs of what is downstream, which is released, skipped or waits on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from scheduler.store.doorbell import WAKE
+from scheduler.store.queries import queries
+from schemas.vocabulary import RunState
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from scheduler.store.pool import Connection
+
+Q: Final = queries("flows")
+_RING: Final = queries("triggers")["ring"]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a batch of ends means for one waiting run."""
+
+    met: int = 0
+    unmet: int = 0
+    delay: timedelta = timedelta(0)
+    obstacle: str | None = None
+
+
+@dataclass(slots=True)
+class Step:
+    """What one DAG step did: pools with new work, and runs it skipped, whose own step is owed now."""
+
+    pools: set[str] = field(default_factory=set)
+    skipped: list[UUID] = field(default_factory=list)
+
+
+async def advance(db: "Connection", ended: Sequence[UUID]) -> Step:
+    """Do the DAG step of those of ``ended`` that still owe it. Twice is once: each need is decided once."""
+    owed = await db.fetch(Q["lock_owed"], ended)
+    step = Step()
+    if not owed:
+        return step
+    tallies: dict[UUID, Tally] = {}
+    columns = ([row[name] for row in owed] for name in ("id", "state", "job_name"))
+    for edge in await db.fetch(Q["decide_edges"], *columns):
+        tally = tallies.setdefault(edge["run_id"], Tally())
+        if edge["state"] == "met":
+            tally.met += 1
+            tally.delay = max(tally.delay, edge["delay"])
+        else:
+            tally.unmet += 1
+            tally.obstacle = f"upstream {edge['what_happened']}"
+    if tallies:
+        await _count(db, tallies, step)
+    await db.execute(Q["mark_advanced"], [row["id"] for row in owed])
+    return step
+
+
+async def _count(db: "Connection", tallies: dict[UUID, Tally], step: Step) -> None:
+    waiting = await db.fetch(Q["lock_waiting"], list(tallies))
+    if not waiting:
+        return
+    rows = [_judge(row, tallies[row["id"]]) for row in waiting]
+    wakes = False
+    for run in await db.fetch(Q["count_needs"], *(list(column) for column in zip(*rows, strict=True))):
+        if run["state"] == RunState.READY:
+            step.pools.add(run["pool"])
+        elif run["state"] == RunState.SKIPPED:
+            step.skipped.append(run["id"])
+        else:
+            wakes = wakes or run["sweep_at"] is not None
+    if wakes:
+        await db.execute(_RING, WAKE, "")
+
+
+def _judge(run: "asyncpg.Record", tally: Tally) -> tuple[UUID, int, int, float | None, RunState, bool, str | None]:
+    """Return the new counters and state of a waiting run (columns of count_needs)."""
+    still_open = run["needs_open"] - tally.met - tally.unmet
+    met = run["needs_met"] + tally.met
+    delay_s = tally.delay.total_seconds() or None
+    if run["needs_any"]:
+        released, hopeless = met > 0, met == 0 and still_open == 0
+    else:
+        released, hopeless = still_open == 0 and tally.unmet == 0, tally.unmet > 0
+    if hopeless:
+        return run["id"], still_open, met, None, RunState.SKIPPED, False, tally.obstacle
+    held = delay_s is not None or run["release_at"] is not None
+    state = RunState.READY if released and not held else RunState.WAITING
+    return run["id"], still_open, met, delay_s, state, released, None

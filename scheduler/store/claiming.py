@@ -1,0 +1,48 @@
+"""Claims and returns: the two ways an offer ends. Each is one conditional UPDATE for the whole batch."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from scheduler.store.doorbell import WORK
+from scheduler.store.queries import queries
+from scheduler.store.stores import Store
+from schemas.commands import AttemptReturned, ClaimAttempt
+
+Q: Final = queries("attempts")
+_RING: Final = queries("triggers")["ring"]
+
+
+async def claim(store: Store, claims: Sequence[ClaimAttempt], lease_s: float) -> set[UUID]:
+    """Decide a batch of claims; return the claim ids that hold their attempt now.
+
+    Two claims of one attempt in a batch: one of them is granted. A claim asked again is answered
+    as before, as long as its attempt runs.
+    """
+    async with store.connection() as db:
+        rows = await db.fetch(
+            Q["claim_attempts"],
+            [claim.run_id for claim in claims],
+            [claim.attempt for claim in claims],
+            [claim.lease_token for claim in claims],
+            [claim.claim_id for claim in claims],
+            [claim.executor for claim in claims],
+            [claim.boot_id for claim in claims],
+            lease_s,
+        )
+    return {owner for _, owner in rows}
+
+
+async def take_back(store: Store, returned: Sequence[AttemptReturned]) -> int:
+    """Put attempts that were handed back unstarted into the backlog; return how many moved."""
+    async with store.transaction() as db:
+        rows = await db.fetch(
+            Q["return_attempts"],
+            [back.run_id for back in returned],
+            [back.attempt for back in returned],
+            [back.lease_token for back in returned],
+            [back.claim_id for back in returned],
+        )
+        if rows:
+            await db.execute(_RING, WORK, "")
+    return len(rows)

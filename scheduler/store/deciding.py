@@ -1,0 +1,119 @@
+"""Decides firings: locks them, asks the gate, writes flows, runs, edges and verdicts in one transaction."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from scheduler.domain.flow import FlowPlan, PlannedRun, WaitingRun, plan_flow
+from scheduler.domain.gates import Activity, Decision, decide
+from scheduler.store.catalogue import Catalogue, TenantJobs
+from scheduler.store.flow_rows import write_flows
+from scheduler.store.queries import queries
+from schemas.vocabulary import FiringKind, OverlapPolicy, Verdict
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from scheduler.store.pool import Connection
+
+Q: Final = queries("flows")
+
+
+class Deciding:
+    """Gives firings their verdicts, and starts the flows of those that pass."""
+
+    def __init__(self, catalogue: Catalogue, new_id: Callable[[], UUID]) -> None:
+        self._catalogue = catalogue
+        self._new_id = new_id
+
+    async def decide(self, db: "Connection", firing_ids: Sequence[UUID]) -> Counter[Verdict]:
+        """Decide the firings of ``firing_ids`` that have no verdict yet; return the verdicts given."""
+        return await self._decide(db, await db.fetch(Q["lock_undecided"], firing_ids))
+
+    async def decide_forgotten(self, db: "Connection", limit: int) -> Counter[Verdict]:
+        """Decide firings whose message may be lost, oldest first."""
+        return await self._decide(db, await db.fetch(Q["lock_forgotten"], limit))
+
+    async def _decide(self, db: "Connection", firings: Sequence["asyncpg.Record"]) -> Counter[Verdict]:
+        if not firings:
+            return Counter()
+        tenants = await self._catalogue.current(db, {firing["tenant"] for firing in firings})
+        activity = await self._lock_and_count(db, firings, tenants)
+        waiting = await self._find_waiting(db, firings, tenants)
+        decisions: list[tuple[asyncpg.Record, Decision, FlowPlan | None]] = []
+        for firing in firings:
+            jobs = tenants.get(firing["tenant"])
+            job = jobs.by_id.get(firing["job_id"]) if jobs else None
+            decision = decide(FiringKind(firing["kind"]), job, activity.get(firing["job_id"], Activity()))
+            plan = None
+            if jobs and job and decision.verdict is Verdict.STARTED:
+                plan = plan_flow(job, jobs.downstream(job), waiting, jobs.ids_by_name, self._new_id)
+                _count_in(plan, activity, waiting)
+            decisions.append((firing, decision, plan))
+        await write_flows(db, decisions, self._new_id)
+        return Counter(decision.verdict for _, decision, _ in decisions)
+
+    async def _lock_and_count(
+        self, db: "Connection", firings: Iterable["asyncpg.Record"], tenants: Mapping[str, TenantJobs]
+    ) -> dict[UUID, Activity]:
+        """Lock the jobs whose runs are to be counted or joined, and count the active ones."""
+        limited: set[UUID] = set()
+        shared: set[UUID] = set()
+        for firing in firings:
+            jobs = tenants.get(firing["tenant"])
+            job = jobs.by_id.get(firing["job_id"]) if jobs else None
+            if jobs is None or job is None:
+                continue
+            if job.spec.overlap is not OverlapPolicy.ALLOW:
+                limited.add(job.id)
+            shared.update(follower.id for follower in jobs.downstream(job))
+        if limited or shared:
+            await db.fetch(Q["lock_jobs"], sorted(limited | shared))
+        if not limited:
+            return {}
+        rows = await db.fetch(Q["count_active"], list(limited))
+        return {row["job_id"]: Activity(row["active"], row["oldest"]) for row in rows}
+
+    async def _find_waiting(
+        self, db: "Connection", firings: Iterable["asyncpg.Record"], tenants: Mapping[str, TenantJobs]
+    ) -> dict[UUID, list[WaitingRun]]:
+        """Return, by job, the waiting runs that the flows of ``firings`` might join."""
+        followers = {
+            follower.id
+            for firing in firings
+            if (jobs := tenants.get(firing["tenant"])) and (job := jobs.by_id.get(firing["job_id"]))
+            for follower in jobs.downstream(job)
+            if len(follower.spec.needs) > 1
+        }
+        if not followers:
+            return {}
+        found: dict[UUID, tuple[UUID, dict[UUID, UUID | None]]] = {}
+        for row in await db.fetch(Q["find_joinable"], list(followers)):
+            found.setdefault(row["id"], (row["job_id"], {}))[1][row["upstream_job_id"]] = row["upstream_run_id"]
+        waiting: dict[UUID, list[WaitingRun]] = {}
+        for run_id, (job_id, upstream) in found.items():
+            waiting.setdefault(job_id, []).append(WaitingRun(run_id, job_id, upstream))
+        return waiting
+
+
+def _count_in(plan: FlowPlan, activity: dict[UUID, Activity], waiting: dict[UUID, list[WaitingRun]]) -> None:
+    """Let the next firing of the same batch see what this one starts."""
+    root = plan.runs[0]
+    before = activity.get(root.job.id, Activity())
+    activity[root.job.id] = Activity(before.active + 1, before.oldest or root.id)
+    for run_id, need, bound in plan.binds:
+        for runs in waiting.values():
+            for index, run in enumerate(runs):
+                if run.id == run_id:
+                    runs[index] = WaitingRun(run.id, run.job_id, {**run.upstream, need: bound})
+    for planned in plan.runs:
+        if planned.needs_unbound:
+            waiting.setdefault(planned.job.id, []).append(_as_waiting(plan, planned))
+
+
+def _as_waiting(plan: FlowPlan, run: PlannedRun) -> WaitingRun:
+    upstream: dict[UUID, Any] = {e.upstream_job_id: e.upstream_run_id for e in plan.edges if e.run_id == run.id}
+    return WaitingRun(run.id, run.job.id, upstream)
+
+

@@ -1,0 +1,87 @@
+"""Writes what was decided: flows, runs, edges, joins and the verdicts, each kind in one statement."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from scheduler.domain.flow import FlowPlan, PlannedRun
+from scheduler.domain.gates import Decision
+from scheduler.store.queries import queries
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from scheduler.store.pool import Connection
+
+Q: Final = queries("flows")
+
+Decided = tuple["asyncpg.Record", Decision, FlowPlan | None]
+
+
+async def write_flows(db: "Connection", decided: Sequence[Decided], new_id: Callable[[], UUID]) -> None:
+    """Write the flows that start and the verdict of each firing."""
+    started = [(firing, plan, new_id()) for firing, _, plan in decided if plan is not None]
+    if started:
+        await db.execute(Q["insert_flows"], *_columns((flow_id, firing["tenant"], firing["job_id"], firing["id"])
+                                                       for firing, _, flow_id in started))  # fmt: skip
+        await db.execute(Q["insert_runs"], *_columns(_run_row(firing, run, flow_id, root=run is plan.runs[0])
+                                                      for firing, plan, flow_id in started for run in plan.runs))  # fmt: skip
+        await _write_edges(db, started)
+    await db.execute(
+        Q["decide_firings"],
+        [firing["id"] for firing, _, _ in decided],
+        [decision.verdict for _, decision, _ in decided],
+        [decision.reason for _, decision, _ in decided],
+        [None if plan is None else plan.runs[0].id for _, _, plan in decided],
+        [decision.blocking_run_id for _, decision, _ in decided],
+    )
+
+
+async def _write_edges(db: "Connection", started: Sequence[tuple["asyncpg.Record", FlowPlan, UUID]]) -> None:
+    edges = [(e.run_id, e.upstream_job_id, firing["tenant"], e.upstream_run_id, e.condition, e.delay)
+             for firing, plan, _ in started for e in plan.edges]  # fmt: skip
+    if edges:
+        await db.execute(Q["insert_edges"], *_columns(edges))
+    binds = [bind for _, plan, _ in started for bind in plan.binds]
+    if binds:
+        await db.execute(Q["bind_edges"], *_columns(binds))
+        bound = Counter(run_id for run_id, _, _ in binds)
+        await db.execute(Q["count_bound"], list(bound), list(bound.values()))
+    joins = [(flow_id, run_id, firing["tenant"]) for firing, plan, flow_id in started for run_id in plan.joins]
+    if joins:
+        await db.execute(Q["insert_joins"], *_columns(joins))
+    retried = [(plan.runs[0].id, firing["retry_of"]) for firing, plan, _ in started if firing["retry_of"]]
+    if retried:
+        await db.execute(Q["mark_retried"], *_columns(retried))
+
+
+def _run_row(firing: "asyncpg.Record", run: PlannedRun, flow_id: UUID, *, root: bool) -> tuple[Any, ...]:
+    spec = run.job.spec
+    queue = spec.timeout.queue
+    return (
+        run.id,
+        firing["tenant"],
+        run.job.id,
+        run.job.version,
+        run.job.name,
+        flow_id,
+        firing["id"] if root else None,
+        firing["fires_at"],
+        run.state,
+        spec.pool,
+        spec.priority.rank,
+        firing["params"] if root else None,
+        firing["retry_of"] if root else None,
+        run.needs_open,
+        run.needs_unbound,
+        spec.needs_rule == "any",
+        run.has_downstream,
+        None if queue is None else queue.total_seconds(),
+        run.reason,
+    )
+
+
+def _columns(rows: Any) -> list[list[Any]]:  # noqa: ANN401 - any iterable of equal tuples
+    """Turn rows into the columns that ``unnest`` takes."""
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -1,0 +1,180 @@
+"""Settles attempts: their ends as executors report them, and the leases that ran out.
+
+Every write is fenced by attempt number and lease token. What is said of an attempt after it was
+given up is kept beside it and changes nothing.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from scheduler.domain.retry import Decision, EndFacts, judge
+from scheduler.domain.run_state import Move, after
+from scheduler.store.catalogue import Catalogue
+from scheduler.store.queries import queries
+from schemas.facts import AttemptFinished, RunSettled
+from schemas.vocabulary import Outcome, RunState
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from scheduler.store.pool import Connection
+
+Q: Final = queries("attempts")
+LEASES: Final = queries("leases")
+
+_LOST: Final = EndFacts(Outcome.LOST)
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One attempt that ended now: its run, the move, and what the executor said (None: it vanished)."""
+
+    run: "asyncpg.Record"
+    decision: Decision
+    fact: AttemptFinished | None
+
+    @property
+    def state(self) -> RunState:
+        state = after(RunState(self.run["state"]), self.decision.move)
+        if state is None:
+            raise AssertionError(f"{self.decision.move} from {self.run['state']} is not in the table")
+        return state
+
+
+class Settling:
+    """Judges ends and writes them, a batch in one transaction."""
+
+    def __init__(self, catalogue: Catalogue, rng: random.Random) -> None:
+        self._catalogue = catalogue
+        self._rng = rng
+
+    async def settle(self, db: "Connection", facts: Sequence[AttemptFinished]) -> list[RunSettled]:
+        """Write the ends of a batch; late and repeated ones settle nothing. Returns what moved."""
+        latest = {(fact.run_id, fact.attempt, fact.lease_token): fact for fact in facts}
+        runs = {row["id"]: row for row in await db.fetch(Q["lock_runs"], list({fact.run_id for fact in facts}))}
+        held: list[tuple[asyncpg.Record, AttemptFinished]] = []
+        late: list[AttemptFinished] = []
+        orphans: list[AttemptFinished] = []
+        for fact in latest.values():
+            run = runs.get(fact.run_id)
+            if run is None:
+                orphans.append(fact)
+            elif run["state"] == "running" and (run["attempt"], run["lease_token"], run["owner"]) == (
+                fact.attempt, fact.lease_token, fact.claim_id):  # fmt: skip
+                held.append((run, fact))
+            else:
+                late.append(fact)
+        settled = await self._write(db, await self._judge(db, held))
+        await _keep(db, late, orphans)
+        return settled
+
+    async def expire(self, db: "Connection", run_ids: Sequence[UUID]) -> list[RunSettled]:
+        """Give up attempts whose lease ran out; returns what moved."""
+        rows = await db.fetch(LEASES["lock_expired"], run_ids)
+        return await self._write(db, await self._judge(db, [(row, None) for row in rows]))
+
+    async def _judge(
+        self, db: "Connection", held: Sequence[tuple["asyncpg.Record", AttemptFinished | None]]
+    ) -> list[Settlement]:
+        failed = {(run["job_id"], run["job_version"]) for run, fact in held if not _succeeded(fact)}
+        specs = await self._catalogue.versions(db, failed) if failed else {}
+        settlements = []
+        for run, fact in held:
+            if _succeeded(fact):
+                decision = Decision(Move.FINISH, None, "")
+            elif run["cancelled"]:
+                decision = Decision(Move.CANCEL, None, run["cancel_reason"] or "cancelled")
+            else:
+                spec = specs[run["job_id"], run["job_version"]]
+                decision = judge(
+                    _LOST if fact is None else _facts(fact),
+                    attempt=run["attempt"],
+                    losses=run["losses"],
+                    spec=spec.retry,
+                    on_lost=spec.on_lost,
+                    rng=self._rng,
+                )
+            settlements.append(Settlement(run, decision, fact))
+        return settlements
+
+    async def _write(self, db: "Connection", settlements: Sequence[Settlement]) -> list[RunSettled]:
+        if not settlements:
+            return []
+        await db.execute(Q["settle_runs"], *_columns([_run_row(settlement) for settlement in settlements]))
+        await db.execute(Q["insert_attempts"], *_columns([_attempt_row(settlement) for settlement in settlements]))
+        if any(settlement.decision.move is Move.RETRY for settlement in settlements):
+            await db.execute(Q["ring_wake"])
+        return [
+            RunSettled(
+                tenant=settlement.run["tenant"],
+                run_id=settlement.run["id"],
+                state=settlement.state,
+                pool=settlement.run["pool"],
+                elapsed_s=settlement.fact.elapsed_s if settlement.fact else None,
+            )
+            for settlement in settlements
+        ]
+
+
+def _succeeded(fact: AttemptFinished | None) -> bool:
+    return fact is not None and fact.outcome is Outcome.SUCCEEDED
+
+
+def _facts(fact: AttemptFinished) -> EndFacts:
+    return EndFacts(fact.outcome, fact.exit_code, fact.http_status, fact.exception, fact.retry_after_s)
+
+
+def _run_row(settlement: Settlement) -> tuple[Any, ...]:
+    fact, decision = settlement.fact, settlement.decision
+    outcome = Outcome.LOST if fact is None else fact.outcome
+    return (
+        settlement.run["id"],
+        settlement.state,
+        outcome,
+        decision.reason or (fact.reason if fact else None),
+        fact.result if fact and fact.outcome is Outcome.SUCCEEDED else None,
+        int(outcome is Outcome.LOST),
+        (decision.delay or timedelta(0)).total_seconds(),
+    )
+
+
+def _attempt_row(settlement: Settlement) -> tuple[Any, ...]:
+    run, fact = settlement.run, settlement.fact
+    head = (run["id"], run["attempt"], run["tenant"], run["owner"], run["executor"])
+    if fact is None:
+        reason = "the executor was not heard of until the lease ended"
+        return (*head, Outcome.LOST, reason, None, None, None, None, None, None, 0, run["claimed_at"], None, None)
+    output = fact.output
+    return (
+        *head,
+        fact.outcome,
+        fact.reason,
+        fact.exit_code,
+        fact.signal,
+        fact.http_status,
+        fact.exception,
+        output.head if output else None,
+        output.tail if output else None,
+        output.total_bytes if output else 0,
+        fact.started_at,
+        fact.finished_at,
+        fact.elapsed_s,
+    )
+
+
+async def _keep(db: "Connection", late: Sequence[AttemptFinished], orphans: Sequence[AttemptFinished]) -> None:
+    if late:
+        rows = [(fact.run_id, fact.attempt, fact.claim_id, fact.model_dump(mode="json")) for fact in late]
+        await db.execute(Q["keep_late_ends"], *_columns(rows))
+    if orphans:
+        lost = [(fact.run_id, fact.attempt, fact.tenant, fact.model_dump(mode="json")) for fact in orphans]
+        await db.execute(Q["keep_orphan_ends"], *_columns(lost))
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    """Turn rows into the columns that ``unnest`` takes."""
+    return [list(column) for column in zip(*rows, strict=True)]

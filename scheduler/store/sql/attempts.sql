@@ -1,0 +1,67 @@
+-- name: claim_attempts
+-- Decide a batch of claims. A row goes to the first claim that fits; the same claim asked again
+-- gets the same answer. No row back: somebody else has it, or it is over (never revive an ended run).
+UPDATE runs
+SET state = 'running', owner = claim.claim_id, executor = claim.executor, boot_id = claim.boot_id,
+    claimed_at = CASE WHEN runs.state = 'queued' THEN now() ELSE runs.claimed_at END,
+    lease_until = now() + $7::float8 * interval '1 second', sweep_at = now() + $7::float8 * interval '1 second',
+    queue_until = NULL
+FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[])
+     AS claim (run_id, attempt, lease_token, claim_id, executor, boot_id)
+WHERE runs.id = claim.run_id AND runs.attempt = claim.attempt AND runs.lease_token = claim.lease_token
+  AND (runs.state = 'queued' OR (runs.state = 'running' AND runs.owner = claim.claim_id))
+RETURNING runs.id, runs.owner;
+
+-- name: return_attempts
+-- An offer or a grant handed back unstarted: to the backlog. A grant only by the claim that holds it.
+UPDATE runs SET state = 'ready', ready_at = now(), lease_token = NULL, owner = NULL, executor = NULL, boot_id = NULL,
+                lease_until = NULL, sweep_at = queue_until
+FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[]) AS back (run_id, attempt, lease_token, claim_id)
+WHERE runs.id = back.run_id AND runs.attempt = back.attempt AND runs.lease_token = back.lease_token
+  AND (runs.state = 'queued' OR (runs.state = 'running' AND runs.owner = back.claim_id))
+RETURNING runs.id, runs.tenant, runs.pool;
+
+-- name: lock_runs
+SELECT id, tenant, job_id, job_version, state, attempt, losses, lease_token, owner, pool, has_downstream,
+       cancel_at IS NOT NULL AS cancelled, cancel_reason, executor, claimed_at
+FROM runs WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE;
+
+-- name: settle_runs
+-- Move runs whose attempt ended. The rows are locked and fenced by the caller.
+UPDATE runs AS r
+SET state = s.state, outcome = s.outcome, reason = s.reason, result = coalesce(s.result, r.result),
+    attempt = CASE WHEN s.state = 'backing_off' THEN r.attempt + 1 ELSE r.attempt END,
+    losses = r.losses + s.lost,
+    finished_at = CASE WHEN s.state <> 'backing_off' THEN now() END,
+    sweep_at = CASE WHEN s.state = 'backing_off' THEN now() + s.delay_s * interval '1 second'
+                    WHEN r.has_downstream THEN now() + interval '3 seconds' END,
+    lease_until = NULL, lease_token = NULL
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::int[], $7::float8[])
+     AS s (id, state, outcome, reason, result, lost, delay_s)
+WHERE r.id = s.id AND r.state = 'running';
+
+-- name: insert_attempts
+INSERT INTO attempts (run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, signal, http_status,
+                      exception, output_head, output_tail, output_bytes, started_at, finished_at, elapsed_s)
+SELECT run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, signal, http_status,
+       exception, output_head, output_tail, output_bytes, started_at, coalesce(finished_at, now()), elapsed_s
+FROM unnest($1::uuid[], $2::int[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[],
+            $10::int[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::timestamptz[], $16::timestamptz[],
+            $17::float8[])
+     AS a (run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, signal, http_status,
+           exception, output_head, output_tail, output_bytes, started_at, finished_at, elapsed_s)
+ON CONFLICT (run_id, attempt) DO NOTHING;
+
+-- name: keep_late_ends
+-- What an executor says of an attempt that was given up is kept, and changes nothing.
+UPDATE attempts AS a SET late_end = l.body
+FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::jsonb[]) AS l (run_id, attempt, claim_id, body)
+WHERE a.run_id = l.run_id AND a.attempt = l.attempt AND a.late_end IS NULL AND a.outcome IN ('lost', 'cancelled')
+  AND a.claim_id IS NOT DISTINCT FROM l.claim_id;
+
+-- name: keep_orphan_ends
+INSERT INTO orphan_ends (run_id, attempt, tenant, body)
+SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::jsonb[]) ON CONFLICT DO NOTHING;
+
+-- name: ring_wake
+SELECT pg_notify('scheduler_wake', '');

@@ -1,0 +1,125 @@
+-- name: lock_undecided
+-- Firings that wait for their verdict. A row another Dispatcher holds is being decided there.
+SELECT id, tenant, kind, job_id, job_version, fires_at, params, retry_of
+FROM firings WHERE id = ANY ($1::uuid[]) AND verdict IS NULL
+ORDER BY id FOR UPDATE SKIP LOCKED;
+
+-- name: lock_forgotten
+-- Firings whose message may be lost.
+SELECT id, tenant, kind, job_id, job_version, fires_at, params, retry_of
+FROM firings WHERE verdict IS NULL AND sweep_at <= now()
+ORDER BY sweep_at LIMIT $1 FOR UPDATE SKIP LOCKED;
+
+-- name: lock_jobs
+-- Whoever counts runs of a job, or looks for one to join, holds the job: no second count beside it.
+SELECT id, enabled, paused_at IS NOT NULL AS paused, deleted_at IS NOT NULL AS deleted
+FROM jobs WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: count_active
+SELECT job_id, count(*)::int AS active, (array_agg(id ORDER BY id))[1] AS oldest
+FROM runs WHERE job_id = ANY ($1::uuid[]) AND state IN ('ready', 'queued', 'running', 'backing_off')
+GROUP BY job_id;
+
+-- name: decide_firings
+UPDATE firings AS f
+SET verdict = d.verdict, reason = d.reason, run_id = d.run_id, blocking_run_id = d.blocking_run_id,
+    decided_at = now(), sweep_at = NULL
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[])
+     AS d (id, verdict, reason, run_id, blocking_run_id)
+WHERE f.id = d.id AND f.verdict IS NULL;
+
+-- name: insert_flows
+INSERT INTO flows (id, tenant, job_id, firing_id)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[]);
+
+-- name: insert_runs
+-- queue_s: seconds a run may wait in ready and queued together (timeout.queue); null: no limit.
+INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority,
+                  params, retry_of, needs_open, needs_unbound, needs_any, has_downstream, ready_at, queue_until,
+                  sweep_at, finished_at, reason)
+SELECT id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority, params,
+       retry_of, needs_open, needs_unbound, needs_any, has_downstream,
+       CASE WHEN state = 'ready' THEN now() END,
+       now() + queue_s * interval '1 second',
+       CASE WHEN state = 'ready' THEN now() + queue_s * interval '1 second'
+            WHEN state = 'skipped' AND has_downstream THEN now() END,
+       CASE WHEN state = 'skipped' THEN now() END, reason
+FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::int[], $5::text[], $6::uuid[], $7::uuid[], $8::timestamptz[],
+            $9::text[], $10::text[], $11::int[], $12::jsonb[], $13::uuid[], $14::int[], $15::int[], $16::bool[],
+            $17::bool[], $18::float8[], $19::text[])
+     AS r (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority, params,
+           retry_of, needs_open, needs_unbound, needs_any, has_downstream, queue_s, reason);
+
+-- name: insert_edges
+INSERT INTO run_edges (run_id, upstream_job_id, tenant, upstream_run_id, condition, delay)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::interval[]);
+
+-- name: mark_retried
+UPDATE runs AS old SET retried_by = new.id
+FROM unnest($1::uuid[], $2::uuid[]) AS new (id, retry_of)
+WHERE old.id = new.retry_of AND old.retried_by IS NULL;
+
+-- name: find_joinable
+-- Waiting runs of these jobs that a new flow may join, with the upstream runs they are tied to.
+SELECT r.id, r.job_id, r.needs_unbound, e.upstream_job_id, e.upstream_run_id
+FROM runs AS r JOIN run_edges AS e ON e.run_id = r.id
+WHERE r.job_id = ANY ($1::uuid[]) AND r.state = 'waiting'
+ORDER BY r.id FOR UPDATE OF r;
+
+-- name: bind_edges
+-- A flow brings the upstream run that a waiting run of an earlier flow was waiting for.
+UPDATE run_edges AS e SET upstream_run_id = b.upstream_run_id
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS b (run_id, upstream_job_id, upstream_run_id)
+WHERE e.run_id = b.run_id AND e.upstream_job_id = b.upstream_job_id AND e.upstream_run_id IS NULL;
+
+-- name: count_bound
+UPDATE runs AS r SET needs_unbound = r.needs_unbound - b.bound
+FROM unnest($1::uuid[], $2::int[]) AS b (id, bound) WHERE r.id = b.id;
+
+-- name: insert_joins
+INSERT INTO flow_joins (flow_id, run_id, tenant)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[]) ON CONFLICT DO NOTHING;
+
+-- name: lock_owed
+-- Ended runs whose DAG step is not done.
+SELECT id, tenant, job_name, state FROM runs
+WHERE id = ANY ($1::uuid[]) AND finished_at IS NOT NULL AND sweep_at IS NOT NULL
+ORDER BY id FOR UPDATE SKIP LOCKED;
+
+-- name: find_owed
+SELECT id FROM runs WHERE finished_at IS NOT NULL AND sweep_at <= now() ORDER BY sweep_at LIMIT $1;
+
+-- name: decide_edges
+-- Each need is decided once, by the end of the run it waited for.
+UPDATE run_edges AS e
+SET state = CASE WHEN e.condition IN (u.state, 'finished') THEN 'met' ELSE 'unmet' END
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u (id, state, job_name)
+WHERE e.upstream_run_id = u.id AND e.state = 'open'
+RETURNING e.run_id, e.state, e.delay, u.job_name || ' ' || u.state AS what_happened;
+
+-- name: lock_waiting
+SELECT id, needs_open, needs_met, needs_any, release_at, has_downstream FROM runs
+WHERE id = ANY ($1::uuid[]) AND state = 'waiting' ORDER BY id FOR UPDATE;
+
+-- name: count_needs
+-- release_s: the longest delay among the needs just met; the run is released at the latest of all.
+UPDATE runs AS r
+SET needs_open = n.needs_open, needs_met = n.needs_met,
+    release_at = greatest(r.release_at, now() + n.release_s * interval '1 second'),
+    state = n.state,
+    ready_at = CASE WHEN n.state = 'ready' THEN now() END,
+    queue_until = CASE WHEN n.state = 'ready' THEN now() + (r.queue_until - r.created_at) ELSE r.queue_until END,
+    finished_at = CASE WHEN n.state = 'skipped' THEN now() END,
+    reason = coalesce(n.reason, r.reason),
+    sweep_at = CASE n.state
+        WHEN 'ready' THEN now() + (r.queue_until - r.created_at)
+        WHEN 'skipped' THEN CASE WHEN r.has_downstream THEN now() END
+        WHEN 'waiting' THEN CASE WHEN n.released THEN greatest(r.release_at, now() + n.release_s * interval '1 second') END
+    END
+FROM unnest($1::uuid[], $2::int[], $3::int[], $4::float8[], $5::text[], $6::bool[], $7::text[])
+     AS n (id, needs_open, needs_met, release_s, state, released, reason)
+WHERE r.id = n.id
+RETURNING r.id, r.state, r.pool, r.sweep_at;
+
+-- name: mark_advanced
+UPDATE runs SET sweep_at = NULL WHERE id = ANY ($1::uuid[]) AND finished_at IS NOT NULL;

@@ -1,0 +1,48 @@
+-- name: record_executors
+-- The newest heartbeat of each executor process.
+INSERT INTO executors (boot_id, name, pool, slots, busy, handlers, host, pid, version, draining, stopped_at)
+SELECT boot_id, name, pool, slots, busy, ARRAY(SELECT jsonb_array_elements_text(handlers)), host, pid, version,
+       draining, CASE WHEN stopped THEN now() END
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::int[], $6::jsonb[], $7::text[], $8::int[],
+            $9::text[], $10::bool[], $11::bool[])
+     AS e (boot_id, name, pool, slots, busy, handlers, host, pid, version, draining, stopped)
+ON CONFLICT (boot_id) DO UPDATE
+SET slots = excluded.slots, busy = excluded.busy, handlers = excluded.handlers, draining = excluded.draining,
+    seen_at = now(), stopped_at = excluded.stopped_at
+RETURNING boot_id, (xmax = 0) AS arrived;
+
+-- name: extend_leases
+UPDATE runs SET lease_until = now() + $4::float8 * interval '1 second', sweep_at = now() + $4::float8 * interval '1 second'
+FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS held (run_id, attempt, lease_token)
+WHERE runs.id = held.run_id AND runs.attempt = held.attempt AND runs.lease_token = held.lease_token
+  AND runs.state = 'running'
+RETURNING runs.id, runs.attempt, runs.lease_token, runs.cancel_at IS NOT NULL AS cancelled;
+
+-- name: report_recorder
+-- How far this Recorder has read the heartbeats. $2 is null until it has read any, or after a
+-- break of its link: then it holds every lease of this database.
+INSERT INTO recorders (id, read_through, seen_at) VALUES ($1, coalesce($2, '-infinity'), now())
+ON CONFLICT (id) DO UPDATE SET read_through = coalesce($2, '-infinity'), seen_at = now();
+
+-- name: forget_recorders
+DELETE FROM recorders WHERE id = $1 OR seen_at < now() - interval '1 day';
+
+-- name: find_expired
+-- Leases that ended before the moment that every live Recorder has read past.
+SELECT id FROM runs
+WHERE state = 'running' AND sweep_at < least(now(), (
+    SELECT min(read_through) FROM recorders WHERE seen_at > now() - $2::float8 * interval '1 second'))
+ORDER BY sweep_at LIMIT $1;
+
+-- name: lock_expired
+SELECT id, tenant, job_id, job_version, state, attempt, losses, lease_token, owner, pool, has_downstream,
+       cancel_at IS NOT NULL AS cancelled, cancel_reason, executor, claimed_at
+FROM runs
+WHERE id = ANY ($1::uuid[]) AND state = 'running' AND lease_until < now()
+ORDER BY id FOR UPDATE SKIP LOCKED;
+
+-- name: database_now
+SELECT now();
+
+-- name: forget_executors
+DELETE FROM executors WHERE coalesce(stopped_at, seen_at) < now() - interval '1 day';

@@ -1,0 +1,81 @@
+-- name: lock_pool
+SELECT queue_limit FROM pools WHERE name = $1 FOR NO KEY UPDATE;
+
+-- name: list_backlogs
+SELECT DISTINCT pool FROM runs WHERE state = 'ready';
+
+-- name: pool_strength
+-- What stands ready in a pool: slots of live executors, handlers all of them have, offers in the queue.
+SELECT coalesce(sum(slots), 0)::int AS slots, count(*)::int AS executors,
+       (SELECT count(*)::int FROM runs WHERE pool = $1 AND state = 'queued') AS queued
+FROM executors WHERE pool = $1 AND stopped_at IS NULL AND NOT draining AND seen_at > now() - $2::float8 * interval '1 second';
+
+-- name: list_handler_gaps
+-- Handlers that some live executor of the pool lacks.
+SELECT name FROM unnest($2::text[]) AS wanted (name)
+WHERE EXISTS (SELECT FROM executors WHERE pool = $1 AND stopped_at IS NULL AND NOT draining
+              AND seen_at > now() - $3::float8 * interval '1 second' AND NOT wanted.name = ANY (handlers));
+
+-- name: offer_runs
+-- Take the head of a pool's backlog: most urgent first, then oldest. The caller holds the pool's row.
+UPDATE runs SET state = 'queued', queued_at = now(), lease_token = gen_random_uuid(), intent = intent + 1,
+                sweep_at = least(now() + $4::float8 * interval '1 second', queue_until)
+WHERE id IN (SELECT id FROM runs WHERE pool = $1 AND state = 'ready' AND NOT job_id = ANY ($3::uuid[])
+             ORDER BY priority, ready_at, id LIMIT $2 FOR UPDATE)
+RETURNING id, tenant, job_id, job_version, job_name, flow_id, fired_at, attempt, lease_token, pool, params,
+          needs_met, queue_until, intent;
+
+-- name: list_results
+SELECT e.run_id, u.job_name, u.result FROM run_edges AS e JOIN runs AS u ON u.id = e.upstream_run_id
+WHERE e.run_id = ANY ($1::uuid[]) AND u.result IS NOT NULL;
+
+-- name: withdraw_offers
+-- The broker refused them, or nobody knows: back to the backlog. The old token is void, so a
+-- message that was stored after all is denied.
+UPDATE runs SET state = 'ready', lease_token = NULL, sweep_at = queue_until
+FROM unnest($1::uuid[], $2::uuid[]) AS o (id, lease_token)
+WHERE runs.id = o.id AND runs.lease_token = o.lease_token AND runs.state = 'queued';
+
+-- name: give_up_runs
+-- The work order of these runs cannot be made.
+UPDATE runs SET state = 'failed', outcome = 'failed', reason = o.reason, finished_at = now(),
+                sweep_at = CASE WHEN has_downstream THEN now() END
+FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS o (id, lease_token, reason)
+WHERE runs.id = o.id AND runs.lease_token = o.lease_token AND runs.state = 'queued'
+RETURNING runs.id, runs.has_downstream;
+
+-- name: expire_waiting
+-- timeout.queue: a run nobody took in time fails without an attempt.
+UPDATE runs SET state = 'failed', outcome = 'timed_out', reason = 'not started in time (timeout.queue)',
+                finished_at = now(), lease_token = NULL, sweep_at = CASE WHEN has_downstream THEN now() END
+WHERE id IN (SELECT id FROM runs WHERE state IN ('ready', 'queued') AND sweep_at <= now() AND queue_until <= now()
+             LIMIT $1 FOR UPDATE SKIP LOCKED)
+RETURNING id, has_downstream;
+
+-- name: find_unclaimed
+-- Pools with offers that nobody has claimed for a while.
+SELECT pool, min(queued_at) < now() - interval '10 minutes' AS old
+FROM runs WHERE state = 'queued' AND sweep_at <= now() GROUP BY pool;
+
+-- name: postpone_unclaimed
+-- The queue still holds messages: the offers are there, the slots are not.
+UPDATE runs SET sweep_at = least(now() + $2::float8 * interval '1 second', queue_until)
+WHERE pool = $1 AND state = 'queued' AND sweep_at <= now();
+
+-- name: repeat_offers
+-- Say unclaimed offers again: same attempt, same token; a claim decides whichever copy is taken.
+UPDATE runs SET intent = intent + 1, sweep_at = least(now() + $2::float8 * interval '1 second', queue_until)
+WHERE id IN (SELECT id FROM runs WHERE pool = $1 AND state = 'queued' AND sweep_at <= now()
+             ORDER BY sweep_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+RETURNING id, tenant, job_id, job_version, job_name, flow_id, fired_at, attempt, lease_token, pool, params,
+          needs_met, queue_until, intent;
+
+-- name: find_cancelled
+SELECT id, tenant, attempt, lease_token, executor FROM runs
+WHERE id = ANY ($1::uuid[]) AND state = 'running' AND cancel_at IS NOT NULL;
+
+-- name: find_work
+-- One look for everything that may be owed.
+SELECT EXISTS (SELECT FROM firings WHERE sweep_at <= now()) AS firings,
+       EXISTS (SELECT FROM runs WHERE sweep_at <= now() AND state <> 'running') AS runs,
+       EXISTS (SELECT FROM runs WHERE state = 'ready') AS backlog;

@@ -1,0 +1,60 @@
+-- name: lock_due
+-- The next batch of due triggers. A row another Ticker holds is skipped: it is being planned.
+SELECT t.id, t.tenant, t.job_id, t.kind, t.spec, t.anchor_at, t.last_at, t.fired, t.held_until,
+       j.name AS job_name, j.version AS job_version, v.spec -> 'timezone' AS timezone, v.spec -> 'catch_up' AS catch_up
+FROM triggers AS t
+JOIN jobs AS j ON j.id = t.job_id
+JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
+WHERE t.active AND t.next_at <= $1
+ORDER BY t.next_at
+LIMIT $2
+FOR UPDATE OF t SKIP LOCKED;
+
+-- name: advance
+-- Move triggers on: everything up to last_at is in the ledger now.
+UPDATE triggers AS t
+SET last_at = moved.last_at, next_at = moved.next_at, fired = moved.fired,
+    held_until = CASE WHEN t.held_until <= moved.last_at THEN NULL ELSE t.held_until END
+FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::int[]) AS moved (id, last_at, next_at, fired)
+WHERE t.id = moved.id;
+
+-- name: record_firings
+-- Write planned instants. One that is there already was planned by somebody else: it keeps its row.
+INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone,
+                     params, verdict, reason, decided_at, sweep_at)
+SELECT id, tenant, 'time', trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, params,
+       verdict, reason, CASE WHEN verdict IS NOT NULL THEN now() END, CASE WHEN verdict IS NULL THEN now() + interval '5 seconds' END
+FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::int[], $6::timestamptz[], $7::timestamptz[],
+            $8::int[], $9::text[], $10::text[], $11::jsonb[], $12::text[], $13::text[], $14::int[])
+     AS planned (id, tenant, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, params,
+                 verdict, reason, position)
+ORDER BY position
+ON CONFLICT ON CONSTRAINT firings_instant_is_unique DO NOTHING
+RETURNING id, tenant, verdict;
+
+-- name: extend_range
+-- A stretch of instants that got the same verdict as the row before it grows that row.
+UPDATE firings SET to_at = $3, count = count + $4, decided_at = now()
+WHERE id = (SELECT id FROM firings WHERE trigger_id = $1 AND to_at IS NOT NULL ORDER BY fires_at DESC LIMIT 1)
+  AND verdict = $2 AND to_at = $5
+RETURNING id;
+
+-- name: find_next_at
+SELECT min(next_at) FROM triggers WHERE active;
+
+-- name: wake_runs
+-- Runs whose delay or back-off is over go to the backlog.
+UPDATE runs SET state = 'ready', ready_at = now(),
+    queue_until = CASE state WHEN 'waiting' THEN now() + (queue_until - created_at) END,
+    sweep_at = CASE state WHEN 'waiting' THEN now() + (queue_until - created_at) END
+WHERE id IN (SELECT id FROM runs WHERE state IN ('waiting', 'backing_off') AND sweep_at <= now()
+             ORDER BY sweep_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+RETURNING id;
+
+-- name: find_next_wake
+-- Seconds until the next run is to be woken, by the database clock.
+SELECT extract(epoch FROM min(sweep_at) - now())::float8
+FROM runs WHERE state IN ('waiting', 'backing_off') AND sweep_at IS NOT NULL;
+
+-- name: ring
+SELECT pg_notify($1, $2);

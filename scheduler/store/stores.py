@@ -1,0 +1,97 @@
+"""Stores by tenant: code never opens a database, it asks the registry for the store of a tenant.
+
+A store is one database. Today every tenant lives in the main one; the registry is the seam at
+which a tenant can have a database of its own.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+import asyncpg
+
+from scheduler.errors import DatabaseUnavailableError
+from scheduler.store.pool import UNAVAILABLE, open_pool, where
+
+if TYPE_CHECKING:
+    from scheduler.store.pool import Connection
+
+MAIN = "main"
+
+
+class OfTenant(Protocol):
+    """Anything that says whose it is."""
+
+    @property
+    def tenant(self) -> str: ...
+
+
+T = TypeVar("T", bound=OfTenant)
+
+
+class Store:
+    """One database: its pool, and transactions whose errors are ours."""
+
+    def __init__(self, name: str, dsn: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self.name = name
+        self.dsn = dsn
+        self._pool = pool
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator["Connection"]:
+        """Lend a connection inside a transaction (READ COMMITTED).
+
+        Raises:
+            DatabaseUnavailableError: the database went away, or lost a lock: try again.
+        """
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator["Connection"]:
+        """Lend a connection for single statements, each its own transaction."""
+        try:
+            async with self._pool.acquire() as connection:
+                yield connection
+        except UNAVAILABLE as error:
+            text = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DatabaseUnavailableError(f"database at {where(self.dsn)} unavailable: {text}") from error
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+
+class Stores:
+    """The registry: the store of each tenant."""
+
+    def __init__(self, main: Store) -> None:
+        self.main = main
+
+    @classmethod
+    async def open(cls, dsn: str, *, name: str, size: int = 5) -> Self:
+        """Open the main store; ``name`` shows in pg_stat_activity, ``size`` bounds its connections.
+
+        Raises:
+            DatabaseUnavailableError: no connection.
+        """
+        return cls(Store(MAIN, dsn, await open_pool(dsn, name=name, size=size)))
+
+    def of(self, tenant: str) -> Store:  # noqa: ARG002 - the seam: every tenant is in the main store so far
+        """Return the store that holds ``tenant``."""
+        return self.main
+
+    def all(self) -> Sequence[Store]:
+        """Return every store, main first."""
+        return (self.main,)
+
+    def sort(self, messages: Iterable[T]) -> list[tuple[Store, list[T]]]:
+        """Return ``messages`` by the store of their tenant, order kept within each."""
+        groups: dict[str, tuple[Store, list[T]]] = {}
+        for message in messages:
+            store = self.of(message.tenant)
+            groups.setdefault(store.name, (store, []))[1].append(message)
+        return list(groups.values())
+
+    async def close(self) -> None:
+        for store in self.all():
+            await store.close()
