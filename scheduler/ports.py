@@ -1,15 +1,20 @@
-"""What actors may ask of a message broker. The implementations are in scheduler/transport.
+"""What actors may ask of the world: a message broker (scheduler/transport) and a sandbox (scheduler/sandbox).
 
-The contract, held by one suite over all implementations (tests/contract/test_transport.py):
+The broker's contract, held by one suite over all implementations (tests/contract/test_transport.py):
 publishing resolves after the broker has the message, delivery is at least once, what is not
 settled comes back, and no order is promised after a release.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
+from uuid import UUID
+
+from schemas.facts import Output
+from schemas.vocabulary import Outcome
+from schemas.work import WorkOrder
 
 Headers = Mapping[str, str | int | bool]
 
@@ -160,3 +165,98 @@ class Transport(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptContext:
+    """Which attempt a job's code runs for; told to the job as ``SCHEDULER_*`` variables or its handler context."""
+
+    tenant: str
+    run_id: UUID
+    attempt: int
+    lease_token: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one attempt ended, as far as its executor can know. The fields are those of AttemptFinished."""
+
+    outcome: Outcome
+    reason: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    http_status: int | None = None
+    exception: str | None = None
+    retry_after_s: float | None = None
+    result: Any = None
+    output: Output | None = None
+
+
+class StopRequest:
+    """The executor's wish that one attempt stops. Belongs to one event loop; not for other threads."""
+
+    __slots__ = ("_listener", "at_once", "reason")
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        """Why; None while nobody asked."""
+        self.at_once = False
+        """Kill without the grace: the lease is lost, or the executor stops now."""
+        self._listener: Callable[[], None] | None = None
+
+    def request(self, reason: str, *, at_once: bool = False) -> None:
+        """Ask. The first reason stays; a later call can only turn asking into killing."""
+        if self.reason is not None and not (at_once and not self.at_once):
+            return
+        self.reason = self.reason or reason
+        self.at_once = self.at_once or at_once
+        if self._listener is not None:
+            self._listener()
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` when asked, at once if somebody asked before. One listener: the sandbox."""
+        self._listener = listener
+        if self.reason is not None:
+            listener()
+
+
+@dataclass(frozen=True, slots=True)
+class InlineStart:
+    """One attempt to start with many others: an order for which ``Sandbox.is_inline`` is true."""
+
+    order: WorkOrder
+    context: AttemptContext
+    stop: StopRequest
+
+
+InlineDone = Callable[[list[tuple[InlineStart, Ended]]], None]
+
+
+class Sandbox(Protocol):
+    """What really runs jobs on this host."""
+
+    @property
+    def handlers(self) -> tuple[str, ...]:
+        """Names of the handlers registered here, sorted."""
+        ...
+
+    async def start(self) -> None: ...
+
+    async def run(self, order: WorkOrder, context: AttemptContext, stop: StopRequest) -> Ended:
+        """Run one attempt to its end. Raises nothing but CancelledError, and that after the job is killed."""
+        ...
+
+    def is_inline(self, order: WorkOrder) -> bool:
+        """Whether ``start_inline`` may be used: an async handler in this process, without secrets."""
+        ...
+
+    def start_inline(self, starts: Sequence[InlineStart], on_done: InlineDone) -> None:
+        """Start many at once. ``on_done`` is called on this loop with those that ended, in batches.
+
+        Each start is reported exactly once; its timeouts and its StopRequest work as in ``run``.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Kill what is left; what ``start_inline`` began is reported as cancelled before it returns."""
+        ...

@@ -27,7 +27,8 @@ class ScriptWork(WorkModel):
     kind: Literal["script"] = "script"
     file: str | None = None
     text: str | None = None
-    interpreter: str = "sh"
+    interpreter: str | None = None
+    """A program's name, looked up in PATH. None: what the script's own ``#!`` line names, else ``sh``."""
 
 
 class PythonWork(WorkModel):
