@@ -40,8 +40,13 @@ class Account:
         setpriv = shutil.which("setpriv")
         if setpriv is None:
             raise ConfigurationError("running as root needs setpriv (util-linux) to start PostgreSQL as another user")
-        kept = "-all" if all(_open_to_all(path) for path in needed) else "-all,+dac_read_search"
         ids = [f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups", "--no-new-privs"]
+        if all(_open_to_all(path) for path in needed):
+            kept = "-all"
+        else:
+            kept = "-all,+dac_read_search"
+            # access(2), by which initdb looks for its sibling, ignores capabilities without this.
+            ids.append("--securebits=+no_setuid_fixup")
         return [setpriv, *ids, f"--inh-caps={kept}", f"--ambient-caps={kept}", f"--bounding-set={kept}", "--"]
 
 

@@ -4,10 +4,10 @@ Only the wheel's programs are used, never its supervisor: that one changes the m
 it did not make, trusts process ids in stale files and lets every local user in.
 """
 
-import asyncio
 import importlib.util
 import re
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,17 +57,17 @@ def _number(name: str) -> int:
     return int(digits[-1]) if digits else 0
 
 
-async def major_of(folder: Path) -> int:
-    """Ask the program itself; 0 when it cannot run here."""
-    process = await asyncio.create_subprocess_exec(
-        folder / "postgres", "--version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-    )
-    said, _ = await process.communicate()
+def major_of(folder: Path) -> int:
+    """Ask the program itself; 0 when it cannot run here. Blocks for milliseconds."""
+    try:
+        said = subprocess.run([folder / "postgres", "--version"], capture_output=True, check=False, timeout=10).stdout
+    except OSError:
+        return 0
     found = re.search(rb"\(PostgreSQL\) (\d+)", said)
     return int(found[1]) if found else 0
 
 
-async def choose(wanted: int | None) -> Binaries:
+def choose(wanted: int | None) -> Binaries:
     """Return the programs for a data directory of major version ``wanted``, or the best for a new one (None).
 
     Raises:
@@ -75,7 +75,7 @@ async def choose(wanted: int | None) -> Binaries:
     """
     seen: list[int] = []
     for folder in [*wheel_folders(), *system_folders()]:
-        major = await major_of(folder)
+        major = major_of(folder)
         if major and wanted in {None, major}:
             return Binaries(folder, major)
         seen.append(major)

@@ -1,0 +1,28 @@
+"""A private PostgreSQL server below a directory that only we may enter, and tests that need to be root."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from scheduler.clock import SystemClock
+from scheduler.embedded.postgres import PrivatePostgres
+
+collect_ignore = [] if os.geteuid() == 0 else ["test_embedded_postgres_as_root.py"]
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """Below a directory that only we may enter, as pytest's own is."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    return private / "state"
+
+
+@pytest.fixture
+async def private_postgres(data_dir: Path) -> AsyncIterator[PrivatePostgres]:
+    made = PrivatePostgres(data_dir, SystemClock())
+    await made.start()
+    yield made
+    await made.stop()
