@@ -17,14 +17,14 @@ class WorkModel(BaseModel):
 class CommandWork(WorkModel):
     """Run ``argv`` as a child process; no shell, elements are never split again."""
 
-    kind: Literal["command"] = "command"
+    kind: Literal["command"]
     argv: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class ScriptWork(WorkModel):
     """Run a script: its ``text`` under ``interpreter``, or the ``file`` (relative to the code dir)."""
 
-    kind: Literal["script"] = "script"
+    kind: Literal["script"]
     file: str | None = None
     text: str | None = None
     interpreter: str | None = None
@@ -34,14 +34,14 @@ class ScriptWork(WorkModel):
 class PythonWork(WorkModel):
     """Call ``target`` (``module:function``, async or sync) in a child process with the run's params."""
 
-    kind: Literal["python"] = "python"
+    kind: Literal["python"]
     target: str
 
 
 class HttpWork(WorkModel):
     """Send one HTTP request; 2xx is success."""
 
-    kind: Literal["http"] = "http"
+    kind: Literal["http"]
     method: str = "POST"
     url: str
     headers: dict[str, str] = {}
@@ -52,7 +52,7 @@ class HttpWork(WorkModel):
 class HandlerWork(WorkModel):
     """Call the handler registered as ``name`` by a module given with ``--handlers``."""
 
-    kind: Literal["handler"] = "handler"
+    kind: Literal["handler"]
     name: str
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from scheduler.domain.gates import JobEntry
-from schemas.vocabulary import NeedCondition, NeedsRule, RunState
+from schemas.vocabulary import NeedCondition, RunState
 
 NO_RUNS: Final[Mapping[UUID, Sequence["WaitingRun"]]] = {}
 
@@ -107,9 +107,7 @@ def _create(
         for need in job.spec.needs
         if (need_id := ids_by_name.get(need.job)) is not None
     ]
-    unbound = 0 if job.spec.needs_rule is NeedsRule.ANY else sum(edge.upstream_run_id is None for edge in edges)
-    plan.runs.append(
-        PlannedRun(run_id, job, RunState.WAITING, needs_open=len(edges), needs_unbound=unbound)
-    )
+    unbound = sum(edge.upstream_run_id is None for edge in edges)
+    plan.runs.append(PlannedRun(run_id, job, RunState.WAITING, needs_open=len(edges), needs_unbound=unbound))
     plan.edges += edges
     return run_id

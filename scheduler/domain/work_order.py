@@ -67,17 +67,18 @@ def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> Work
 
 def _work(run: RunSpec, scope: Mapping[str, Any]) -> Work:
     if run.handler is not None:
-        return HandlerWork(name=run.handler)
+        return HandlerWork(kind="handler", name=run.handler)
     if run.command is not None:
-        return CommandWork(argv=tuple(render_text(element, scope) for element in run.command))
+        return CommandWork(kind="command", argv=tuple(render_text(element, scope) for element in run.command))
     if run.python is not None:
-        return PythonWork(target=run.python)
+        return PythonWork(kind="python", target=run.python)
     if run.script is not None:
-        return ScriptWork(file=run.script.file, text=run.script.text, interpreter=run.script.interpreter)
+        return ScriptWork(kind="script", file=run.script.file, text=run.script.text, interpreter=run.script.interpreter)
     if run.http is None:
         raise ValueError("a run without a kind")
     http = run.http
     return HttpWork(
+        kind="http",
         method=http.method,
         url=render_text(http.url, scope),
         headers={name: render_text(value, scope) for name, value in http.headers.items()},

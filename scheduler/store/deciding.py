@@ -78,14 +78,18 @@ class Deciding:
     async def _find_waiting(
         self, db: "Connection", firings: Iterable["asyncpg.Record"], tenants: Mapping[str, TenantJobs]
     ) -> dict[UUID, list[WaitingRun]]:
-        """Return, by job, the waiting runs that the flows of ``firings`` might join."""
-        followers = {
-            follower.id
-            for firing in firings
-            if (jobs := tenants.get(firing["tenant"])) and (job := jobs.by_id.get(firing["job_id"]))
-            for follower in jobs.downstream(job)
-            if len(follower.spec.needs) > 1
-        }
+        """Return, by job, the waiting runs that the flows of ``firings`` might join.
+
+        Only a flow with a job of several needs can find any; there all its jobs count, because
+        one may hang on a run that is joined.
+        """
+        followers: set[UUID] = set()
+        for firing in firings:
+            jobs = tenants.get(firing["tenant"])
+            job = jobs.by_id.get(firing["job_id"]) if jobs else None
+            downstream = jobs.downstream(job) if jobs and job else ()
+            if any(len(follower.spec.needs) > 1 for follower in downstream):
+                followers.update(follower.id for follower in downstream)
         if not followers:
             return {}
         found: dict[UUID, tuple[UUID, dict[UUID, UUID | None]]] = {}
@@ -107,13 +111,12 @@ def _count_in(plan: FlowPlan, activity: dict[UUID, Activity], waiting: dict[UUID
             for index, run in enumerate(runs):
                 if run.id == run_id:
                     runs[index] = WaitingRun(run.id, run.job_id, {**run.upstream, need: bound})
-    for planned in plan.runs:
-        if planned.needs_unbound:
-            waiting.setdefault(planned.job.id, []).append(_as_waiting(plan, planned))
+    if any(planned.needs_unbound for planned in plan.runs):
+        for planned in plan.runs:
+            if planned.needs_open:
+                waiting.setdefault(planned.job.id, []).append(_as_waiting(plan, planned))
 
 
 def _as_waiting(plan: FlowPlan, run: PlannedRun) -> WaitingRun:
     upstream: dict[UUID, Any] = {e.upstream_job_id: e.upstream_run_id for e in plan.edges if e.run_id == run.id}
     return WaitingRun(run.id, run.job.id, upstream)
-
-

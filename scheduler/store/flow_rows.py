@@ -7,6 +7,7 @@ from uuid import UUID
 
 from scheduler.domain.flow import FlowPlan, PlannedRun
 from scheduler.domain.gates import Decision
+from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _run_row(firing: "asyncpg.Record", run: PlannedRun, flow_id: UUID, *, root: 
         run.state,
         spec.pool,
         spec.priority.rank,
-        firing["params"] if root else None,
+        json_text(firing["params"]) if root else None,
         firing["retry_of"] if root else None,
         run.needs_open,
         run.needs_unbound,

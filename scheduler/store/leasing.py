@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from scheduler.store.doorbell import WORK
+from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from schemas.facts import ExecutorHeartbeat
@@ -83,7 +84,7 @@ def _executor_columns(beats: Sequence[ExecutorHeartbeat]) -> tuple[list[object],
         [beat.pool for beat in beats],
         [beat.slots for beat in beats],
         [beat.busy for beat in beats],
-        [list(beat.handlers) for beat in beats],
+        [json_text(beat.handlers) for beat in beats],
         [beat.host for beat in beats],
         [beat.pid for beat in beats],
         [beat.program for beat in beats],

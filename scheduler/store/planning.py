@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from scheduler.domain.firing import CatchUpRules, Plan, PlannedFiring, plan
 from scheduler.domain.planned import Schedule
 from scheduler.domain.schedule import build_schedule
+from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from schemas.facts import FiringDue
@@ -122,7 +123,7 @@ class Planning:
             [firing.count for _, firing in fresh],
             [firing.wall_time for _, firing in fresh],
             [firing.zone for _, firing in fresh],
-            [self._rule(row).params for row, _ in fresh],
+            [json_text(self._rule(row).params) for row, _ in fresh],
             [firing.verdict for _, firing in fresh],
             [firing.reason for _, firing in fresh],
             list(range(len(fresh))),

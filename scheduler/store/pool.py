@@ -52,20 +52,28 @@ async def reachable(dsn: str) -> AsyncIterator[None]:
 def where(dsn: str) -> str:
     """Return host, port and database of ``dsn`` for people, without user and password."""
     parts = urlsplit(dsn)
-    host = parts.hostname or next((v for k, _, v in (q.partition("=") for q in parts.query.split("&")) if k == "host"), "")
+    host = parts.hostname or next(
+        (v for k, _, v in (q.partition("=") for q in parts.query.split("&")) if k == "host"), ""
+    )
     port = f":{parts.port}" if parts.port else ""
     return f"{host or 'local socket'}{port}{parts.path}"
 
 
 async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     for name in ("json", "jsonb"):
-        await connection.set_type_codec(
-            name, schema="pg_catalog", encoder=_encode, decoder=_decode, format="text"
-        )
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=_encode, decoder=_decode, format="text")
 
 
 def _encode(value: Any) -> str:  # noqa: ANN401 - JSON edge
     return to_json(value).decode()
+
+
+def json_text(value: Any) -> str | None:  # noqa: ANN401 - JSON edge
+    """Return the JSON text of ``value`` for a ``text[]`` parameter that SQL casts to jsonb; None stays NULL.
+
+    A ``jsonb[]`` parameter would not do: asyncpg reads a list among its values as one more dimension.
+    """
+    return None if value is None else _encode(value)
 
 
 def _decode(text: str) -> Any:  # noqa: ANN401 - JSON edge

@@ -14,6 +14,7 @@ from uuid import UUID
 from scheduler.domain.retry import Decision, EndFacts, judge
 from scheduler.domain.run_state import Move, after
 from scheduler.store.catalogue import Catalogue
+from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 from schemas.facts import AttemptFinished, RunSettled
 from schemas.vocabulary import Outcome, RunState
@@ -136,7 +137,7 @@ def _run_row(settlement: Settlement) -> tuple[Any, ...]:
         settlement.state,
         outcome,
         decision.reason or (fact.reason if fact else None),
-        fact.result if fact and fact.outcome is Outcome.SUCCEEDED else None,
+        json_text(fact.result if fact and fact.outcome is Outcome.SUCCEEDED else None),
         int(outcome is Outcome.LOST),
         (decision.delay or timedelta(0)).total_seconds(),
     )
@@ -168,10 +169,10 @@ def _attempt_row(settlement: Settlement) -> tuple[Any, ...]:
 
 async def _keep(db: "Connection", late: Sequence[AttemptFinished], orphans: Sequence[AttemptFinished]) -> None:
     if late:
-        rows = [(fact.run_id, fact.attempt, fact.claim_id, fact.model_dump(mode="json")) for fact in late]
+        rows = [(fact.run_id, fact.attempt, fact.claim_id, fact.model_dump_json()) for fact in late]
         await db.execute(Q["keep_late_ends"], *_columns(rows))
     if orphans:
-        lost = [(fact.run_id, fact.attempt, fact.tenant, fact.model_dump(mode="json")) for fact in orphans]
+        lost = [(fact.run_id, fact.attempt, fact.tenant, fact.model_dump_json()) for fact in orphans]
         await db.execute(Q["keep_orphan_ends"], *_columns(lost))
 
 

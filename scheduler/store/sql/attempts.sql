@@ -29,14 +29,14 @@ FROM runs WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE;
 -- name: settle_runs
 -- Move runs whose attempt ended. The rows are locked and fenced by the caller.
 UPDATE runs AS r
-SET state = s.state, outcome = s.outcome, reason = s.reason, result = coalesce(s.result, r.result),
+SET state = s.state, outcome = s.outcome, reason = s.reason, result = coalesce(s.result::jsonb, r.result),
     attempt = CASE WHEN s.state = 'backing_off' THEN r.attempt + 1 ELSE r.attempt END,
     losses = r.losses + s.lost,
     finished_at = CASE WHEN s.state <> 'backing_off' THEN now() END,
     sweep_at = CASE WHEN s.state = 'backing_off' THEN now() + s.delay_s * interval '1 second'
                     WHEN r.has_downstream THEN now() + interval '3 seconds' END,
     lease_until = NULL, lease_token = NULL
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::int[], $7::float8[])
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::float8[])
      AS s (id, state, outcome, reason, result, lost, delay_s)
 WHERE r.id = s.id AND r.state = 'running';
 
@@ -54,14 +54,16 @@ ON CONFLICT (run_id, attempt) DO NOTHING;
 
 -- name: keep_late_ends
 -- What an executor says of an attempt that was given up is kept, and changes nothing.
-UPDATE attempts AS a SET late_end = l.body
-FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::jsonb[]) AS l (run_id, attempt, claim_id, body)
+UPDATE attempts AS a SET late_end = l.body::jsonb
+FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[]) AS l (run_id, attempt, claim_id, body)
 WHERE a.run_id = l.run_id AND a.attempt = l.attempt AND a.late_end IS NULL AND a.outcome IN ('lost', 'cancelled')
   AND a.claim_id IS NOT DISTINCT FROM l.claim_id;
 
 -- name: keep_orphan_ends
 INSERT INTO orphan_ends (run_id, attempt, tenant, body)
-SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::jsonb[]) ON CONFLICT DO NOTHING;
+SELECT run_id, attempt, tenant, body::jsonb
+FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[]) AS o (run_id, attempt, tenant, body)
+ON CONFLICT DO NOTHING;
 
 -- name: ring_wake
 SELECT pg_notify('scheduler_wake', '');

@@ -37,15 +37,15 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[]);
 INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority,
                   params, retry_of, needs_open, needs_unbound, needs_any, has_downstream, ready_at, queue_until,
                   sweep_at, finished_at, reason)
-SELECT id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority, params,
-       retry_of, needs_open, needs_unbound, needs_any, has_downstream,
+SELECT id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority,
+       params::jsonb, retry_of, needs_open, needs_unbound, needs_any, has_downstream,
        CASE WHEN state = 'ready' THEN now() END,
        now() + queue_s * interval '1 second',
        CASE WHEN state = 'ready' THEN now() + queue_s * interval '1 second'
             WHEN state = 'skipped' AND has_downstream THEN now() END,
        CASE WHEN state = 'skipped' THEN now() END, reason
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::int[], $5::text[], $6::uuid[], $7::uuid[], $8::timestamptz[],
-            $9::text[], $10::text[], $11::int[], $12::jsonb[], $13::uuid[], $14::int[], $15::int[], $16::bool[],
+            $9::text[], $10::text[], $11::int[], $12::text[], $13::uuid[], $14::int[], $15::int[], $16::bool[],
             $17::bool[], $18::float8[], $19::text[])
      AS r (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority, params,
            retry_of, needs_open, needs_unbound, needs_any, has_downstream, queue_s, reason);

@@ -1,9 +1,9 @@
 -- name: record_executors
 -- The newest heartbeat of each executor process.
 INSERT INTO executors (boot_id, name, pool, slots, busy, handlers, host, pid, version, draining, stopped_at)
-SELECT boot_id, name, pool, slots, busy, ARRAY(SELECT jsonb_array_elements_text(handlers)), host, pid, version,
+SELECT boot_id, name, pool, slots, busy, ARRAY(SELECT jsonb_array_elements_text(handlers::jsonb)), host, pid, version,
        draining, CASE WHEN stopped THEN now() END
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::int[], $6::jsonb[], $7::text[], $8::int[],
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::int[], $6::text[], $7::text[], $8::int[],
             $9::text[], $10::bool[], $11::bool[])
      AS e (boot_id, name, pool, slots, busy, handlers, host, pid, version, draining, stopped)
 ON CONFLICT (boot_id) DO UPDATE
@@ -21,8 +21,8 @@ RETURNING runs.id, runs.attempt, runs.lease_token, runs.cancel_at IS NOT NULL AS
 -- name: report_recorder
 -- How far this Recorder has read the heartbeats. $2 is null until it has read any, or after a
 -- break of its link: then it holds every lease of this database.
-INSERT INTO recorders (id, read_through, seen_at) VALUES ($1, coalesce($2, '-infinity'), now())
-ON CONFLICT (id) DO UPDATE SET read_through = coalesce($2, '-infinity'), seen_at = now();
+INSERT INTO recorders (id, read_through, seen_at) VALUES ($1, coalesce($2::timestamptz, '-infinity'), now())
+ON CONFLICT (id) DO UPDATE SET read_through = coalesce($2::timestamptz, '-infinity'), seen_at = now();
 
 -- name: forget_recorders
 DELETE FROM recorders WHERE id = $1 OR seen_at < now() - interval '1 day';

@@ -22,10 +22,10 @@ WHERE t.id = moved.id;
 -- Write planned instants. One that is there already was planned by somebody else: it keeps its row.
 INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone,
                      params, verdict, reason, decided_at, sweep_at)
-SELECT id, tenant, 'time', trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, params,
+SELECT id, tenant, 'time', trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, params::jsonb,
        verdict, reason, CASE WHEN verdict IS NOT NULL THEN now() END, CASE WHEN verdict IS NULL THEN now() + interval '5 seconds' END
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::int[], $6::timestamptz[], $7::timestamptz[],
-            $8::int[], $9::text[], $10::text[], $11::jsonb[], $12::text[], $13::text[], $14::int[])
+            $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::int[])
      AS planned (id, tenant, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, params,
                  verdict, reason, position)
 ORDER BY position
