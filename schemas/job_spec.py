@@ -43,8 +43,11 @@ class NeedSpec(SpecModel):
     """One upstream job, the end of it that is waited for, and how long after that."""
 
     job: Name
+    """The upstream job."""
     when: NeedCondition = NeedCondition.SUCCEEDED
+    """The end that is waited for; finished is any."""
     delay: Duration = timedelta(0)
+    """How long after that end the job may start."""
 
 
 class TimeoutSpec(SpecModel):
@@ -74,6 +77,7 @@ class RetrySpec(SpecModel):
     attempts: Annotated[StrictInt, Field(ge=1, le=1000)] = 1
     """All attempts, the first one included."""
     backoff: Backoff = Backoff.EXPONENTIAL
+    """How the waits grow."""
     initial: Duration = timedelta(seconds=10)
     """The wait before the second attempt."""
     factor: Annotated[float, Field(ge=1, le=100, strict=True)] = 2.0
@@ -100,45 +104,53 @@ class JobSpec(SpecModel):
     """A job: what to run, when, and within which limits."""
 
     description: Text = ""
+    """What the job is for, for people."""
     run: RunSpec
     """What to execute: exactly one of command, script, python, http, handler."""
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
     """Values for templates and for the job itself; overridden by the trigger's and by hand."""
     triggers: Annotated[tuple[TriggerSpec, ...], Field(max_length=100)] = ()
     """When the job runs by itself: each entry is one of cron, every, at; together they are a union."""
     needs: Annotated[tuple[Annotated[NeedSpec, BeforeValidator(_need_of)], ...], Field(max_length=1000)] = ()
     """Jobs that must end first."""
     needs_rule: NeedsRule = NeedsRule.ALL
+    """Whether all needs have to be met, or any one of them."""
     timezone: Text = "UTC"
     """IANA name, for cron, wall times and months."""
     catch_up: CatchUpSpec = CatchUpSpec()
+    """Which missed firings are still run."""
     overlap: OverlapPolicy = OverlapPolicy.SKIP
     """What a firing does while max_running runs are active; allow means no limit."""
     max_running: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
     """Default 1; not together with overlap: allow, for which it is empty: no limit."""
     priority: Priority = Priority.NORMAL
+    """Who goes first when runs wait for the same pool."""
     pool: Name = "default"
     """The executors that may take it."""
     timeout: Annotated[TimeoutSpec, BeforeValidator(_timeout_of)] = TimeoutSpec()
     """A duration, or soft, hard, queue and grace."""
     retry: RetrySpec = RetrySpec()
+    """Further attempts of a run that failed."""
     on_lost: OnLost = OnLost.RERUN
     """What becomes of an attempt whose executor vanished."""
     isolation: Literal["inline", "thread", "process"] | None = None
     """Default: process for commands, scripts and python; inline for async, thread for sync handlers."""
-    env: dict[EnvName, Word] = {}
+    env: dict[EnvName, Word] = Field(default_factory=dict)
     """The environment of the child, which starts empty; templates are filled in."""
-    secrets: dict[EnvName, Annotated[SecretRef, AfterValidator(_one_place)]] = {}
+    secrets: dict[EnvName, Annotated[SecretRef, AfterValidator(_one_place)]] = Field(default_factory=dict)
     """Environment variables that the executor fills from its own environment or from a file."""
     cwd: Annotated[Text, Field(min_length=1)] | None = None
     """Working directory; default: the code directory."""
     enabled: StrictBool = True
+    """false: no firing starts it."""
     tags: tuple[Text, ...] = ()
+    """Words to find it by."""
     owner: Text | None = None
+    """Whom to ask about it."""
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_max_running(cls, value: Any) -> Any:  # noqa: ANN401 - what a user wrote
+    def _fill_max_running(cls, value: Any) -> Any:
         if isinstance(value, dict) and "max_running" not in value and value.get("overlap") != OverlapPolicy.ALLOW:
             return {**value, "max_running": 1}
         return value

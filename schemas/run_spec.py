@@ -47,9 +47,11 @@ class HttpSpec(SpecModel):
     """One HTTP request; an answer of 2xx is success."""
 
     method: HttpMethod = "POST"
+    """The HTTP method."""
     url: Annotated[Text, AfterValidator(_url)]
     """Address, http or https; templates are filled in."""
-    headers: dict[str, Word] = {}
+    headers: dict[str, Word] = Field(default_factory=dict)
+    """Header lines; templates are filled in."""
     json_body: Any = Field(default=None, alias="json")
     """Sent as JSON; templates are filled in and keep their type. Not together with body."""
     body: Text | None = None

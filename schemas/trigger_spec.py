@@ -35,7 +35,7 @@ class TriggerModel(SpecModel):
     """Name of the trigger within its job; default: its kind and a hash of its times."""
     timezone: Text | None = None
     """IANA name; default: the job's."""
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
     """Merged over the job's params for the runs of this trigger."""
     starts_at: Moment | None = None
     """No firing before this time."""
@@ -44,6 +44,7 @@ class TriggerModel(SpecModel):
     max_fires: Annotated[StrictInt, Field(ge=1)] | None = None
     """The trigger is over after this many firings; default: no limit."""
     enabled: StrictBool = True
+    """false: it does not fire."""
     catch_up: CatchUpSpec | None = None
     """Default: the job's."""
 
@@ -107,7 +108,7 @@ class AtTrigger(TriggerModel):
 TRIGGER_KINDS: Final = tuple(kind.value for kind in TriggerKind)
 
 
-def _kind_of(value: Any) -> str | None:  # noqa: ANN401 - the model or what a user wrote
+def _kind_of(value: Any) -> str | None:
     if isinstance(value, TriggerModel):
         return value.kind.value
     return next((kind for kind in TRIGGER_KINDS if isinstance(value, dict) and kind in value), None)

@@ -18,6 +18,8 @@ from scheduler.domain.template_errors import TemplateError
 from scheduler.domain.template_nodes import Evaluate, compile_expression
 from scheduler.domain.template_values import measure, plain, to_text
 
+__all__ = ["MAX_OUTPUT_CHARS", "MAX_TEMPLATE_CHARS", "TemplateError", "names", "render_native", "render_text"]
+
 MAX_TEMPLATE_CHARS: Final = 16 * 1024
 MAX_OUTPUT_CHARS: Final = 64 * 1024
 MAX_VALUE_DEPTH: Final = 100

@@ -1,5 +1,7 @@
 """Graph against the slow and obvious way."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +29,7 @@ def test_every_knot_is_found_and_every_path_is_real(needs):
     for cycle in cycles:
         assert cycle[0] == cycle[-1]
         assert len(set(cycle)) == len(cycle) - 1
-        assert all(upstream in needs[job] for upstream, job in zip(cycle, cycle[1:], strict=False))
+        assert all(upstream in needs[job] for upstream, job in pairwise(cycle))
     seen = {job for cycle in cycles for job in cycle}
     rest = {job: [name for name in names if name not in seen] for job, names in needs.items() if job not in seen}
     assert not any(job in above(rest, job) for job in rest)

@@ -9,11 +9,12 @@ from scheduler.domain.template import TemplateError, names, render_native, rende
 
 SCOPE = {"params": {"a": 1, "b": "x", "c": [1, {"d": None}], "e": {"f": 2.5}}, "run": {"id": "r"}}
 
-words = st.sampled_from(
-    "params run .a .b .c .d .e [0] ['f'] 1 2.5 'x' \"y\" ( ) [ ] { } , : | default upper int float join replace first "
-    "round tojson length is defined none in not and or if else + - * / // % ** ~ == < >= true false none {{ }} {% %} "
-    "{# 0x1f 1_0 9e99 .__class__ . | _ \\ \n - self super() loop caller().x set".split(" ")
-)
+WORDS = """
+params run .a .b .c .d .e [0] ['f'] 1 2.5 'x' "y" ( ) [ ] { } , : | default upper int float join replace first round
+tojson length is defined none in not and or if else + - * / // % ** ~ == < >= true false {{ }} {% %} {# 0x1f 1_0 9e99
+.__class__ . _ \\ - self super() loop caller().x set
+"""
+words = st.sampled_from([*WORDS.split(), "\n"])
 expressions = st.lists(words, max_size=12).map(" ".join)
 
 

@@ -1,0 +1,191 @@
+"""Pydantic's complaints about a job or a file, in plain words and with what is allowed."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from scheduler.definitions.problems import Path, suggest
+from schemas.definitions_file import DefinitionsFile, PoolSpec
+from schemas.job_spec import (
+    AtTrigger,
+    CatchUpSpec,
+    CronTrigger,
+    EveryTrigger,
+    HttpSpec,
+    JobSpec,
+    NeedSpec,
+    RetrySpec,
+    RunSpec,
+    ScriptSpec,
+    TimeoutSpec,
+)
+from schemas.trigger_spec import TRIGGER_KINDS
+from schemas.work import SecretRef
+
+_MAX_SHOWN: Final = 40
+
+_LATER_TRIGGERS: Final = (
+    "calendar", "file", "webhook", "event", "ended", "system", "missing", "all_of", "any_of"
+)  # fmt: skip
+_LATER_TRIGGER_KEYS: Final = frozenset({"where", "jitter", "dst", "debounce", "throttle", "by", "collect"})
+_LATER_KEYS: Final[Mapping[type[BaseModel], frozenset[str]]] = {
+    DefinitionsFile: frozenset({"calendars", "webhooks"}),
+    JobSpec: frozenset(
+        {
+            "params_schema", "dst", "labels", "on_lost_contact", "concurrency", "rate", "unique", "resources",
+            "pause_after", "max_runs_per_process", "retention",
+        }
+    ),
+    RunSpec: frozenset({"shell", "publish"}),
+    CronTrigger: _LATER_TRIGGER_KEYS,
+    EveryTrigger: _LATER_TRIGGER_KEYS,
+    AtTrigger: _LATER_TRIGGER_KEYS,
+}  # fmt: skip
+_LATER_VALUES: Final[Mapping[str, frozenset[str]]] = {
+    "overlap": frozenset({"queue_one", "queue_all", "cancel_previous", "kill_previous"}),
+    "isolation": frozenset({"sandbox"}),
+}
+_NOT_SUPPORTED: Final = "is not supported by this version"
+
+_TRIGGERS: Final[Mapping[str, type[BaseModel]]] = {"cron": CronTrigger, "every": EveryTrigger, "at": AtTrigger}
+_PARTS: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
+    ("run",): RunSpec,
+    ("run", "script"): ScriptSpec,
+    ("run", "http"): HttpSpec,
+    ("catch_up",): CatchUpSpec,
+    ("timeout",): TimeoutSpec,
+    ("retry",): RetrySpec,
+    ("needs", "*"): NeedSpec,
+    ("secrets", "*"): SecretRef,
+    ("pools", "*"): PoolSpec,
+    ("triggers", "*", "*", "catch_up"): CatchUpSpec,
+}
+
+_MESSAGES: Final[Mapping[str, str]] = {
+    "missing": "is missing",
+    "model_type": "must be a mapping",
+    "dict_type": "must be a mapping",
+    "tuple_type": "must be a list",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+}
+_PATTERNS: Final[Mapping[str, str]] = {
+    "^[a-z0-9][a-z0-9_-]": "must be a name: a-z, 0-9, _ and -, not beginning with _ or -, at most 63 characters",
+    "^[A-Za-z_]": "must be the name of an environment variable: letters, digits and _, not beginning with a digit",
+    "^[A-Za-z0-9_]": "must be the name of a handler: letters, digits, _, . and -, at most 128 characters",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What is wrong at ``path``, counted from the validated value; ``on_key``: it is the key itself."""
+
+    path: Path
+    message: str
+    on_key: bool = False
+
+
+def explain(error: ValidationError, root: type[BaseModel]) -> Iterator[Complaint]:
+    """Yield what ``error`` says about a value read as ``root`` (JobSpec or DefinitionsFile)."""
+    for detail in error.errors(include_url=False):
+        loc = detail["loc"]
+        path = _without_tags(loc)
+        match detail["type"]:
+            case "extra_forbidden":
+                yield Complaint(path, _unknown_key(str(loc[-1]), _model_at(root, loc[:-1])), on_key=True)
+            case "trigger_kind":
+                yield _unknown_trigger(path, detail["input"])
+            case "value_error":
+                yield Complaint(path, str(detail["ctx"]["error"]))
+            case "enum" | "literal_error":
+                yield Complaint(path, _unknown_value(path, detail))
+            case _:
+                on_key = bool(loc) and loc[-1] == "[key]"
+                yield Complaint(path[:-1] if on_key else path, _message(detail, on_key=on_key), on_key)
+
+
+def _without_tags(loc: Path) -> Path:
+    """Drop the word by which pydantic says which kind of trigger it took."""
+    tagged = len(loc) > 2 and loc[0] == "triggers" and loc[2] in TRIGGER_KINDS  # noqa: PLR2004
+    return (*loc[:2], *loc[3:]) if tagged else loc
+
+
+def _model_at(root: type[BaseModel], loc: Path) -> type[BaseModel]:
+    if not loc:
+        return root
+    if loc[0] == "triggers" and len(loc) == 3:  # noqa: PLR2004 - triggers, number, kind
+        return _TRIGGERS[str(loc[2])]
+    wild = {"needs": 1, "secrets": 1, "pools": 1}.get(str(loc[0]))
+    pattern = tuple("*" if index == wild or (loc[0] == "triggers" and index in {1, 2}) else str(part)
+                    for index, part in enumerate(loc))  # fmt: skip
+    return _PARTS[pattern]
+
+
+def _unknown_key(key: str, model: type[BaseModel]) -> str:
+    if key in _LATER_KEYS.get(model, ()):
+        return _NOT_SUPPORTED
+    return f"unknown key; {suggest(key, _keys_of(model))}"
+
+
+def _keys_of(model: type[BaseModel]) -> list[str]:
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _unknown_trigger(path: Path, value: Any) -> Complaint:
+    kinds = f"a trigger has one of the keys {', '.join(TRIGGER_KINDS)}"
+    if not isinstance(value, dict):
+        return Complaint(path, f"must be a mapping: {kinds}{_found(value)}")
+    for key in value:
+        if key in _LATER_TRIGGERS:
+            return Complaint((*path, key), f"{_NOT_SUPPORTED}; {kinds}", on_key=True)
+    shared = set(_keys_of(CronTrigger)) | _LATER_TRIGGER_KEYS
+    unknown = [key for key in value if key not in shared]
+    if unknown:
+        return Complaint((*path, unknown[0]), f"unknown key; {suggest(unknown[0], TRIGGER_KINDS)}", on_key=True)
+    return Complaint(path, f"has no kind; {kinds}")
+
+
+def _unknown_value(path: Path, detail: ErrorDetails) -> str:
+    words = [word.strip("'") for word in detail["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+    value = detail["input"]
+    allowed = f"allowed: {', '.join(words)}"
+    if value in _LATER_VALUES.get(str(path[-1]), ()) if isinstance(value, str) else False:
+        return f"{value} {_NOT_SUPPORTED}; {allowed}"
+    known = suggest(value, words) if isinstance(value, str) else allowed
+    return f"{_shown(value)} is not known; {known}" if value is not None else f"is empty; {allowed}"
+
+
+def _message(detail: ErrorDetails, *, on_key: bool) -> str:
+    if detail["type"] == "string_pattern_mismatch":
+        pattern = detail["ctx"]["pattern"]
+        message = next(text for start, text in _PATTERNS.items() if pattern.startswith(start))
+    elif detail["type"] in _MESSAGES:
+        message = _MESSAGES[detail["type"]].format_map(detail.get("ctx", {}))
+    else:
+        message = detail["msg"][:1].lower() + detail["msg"][1:]
+    return message if on_key or detail["type"] == "missing" else message + _found(detail["input"])
+
+
+def _found(value: Any) -> str:
+    if value is None:
+        return ", found nothing"
+    if isinstance(value, dict | BaseModel):
+        return ", found a mapping"
+    return ", found a list" if isinstance(value, list | tuple) else f", found {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"

@@ -1,0 +1,52 @@
+"""Definitions → YAML text that loads back to the same definitions."""
+
+from typing import Any
+
+import yaml
+
+from scheduler.definitions.model import Definitions
+from scheduler.definitions.yaml_scalars import ScalarError, resolve
+from schemas.job_spec import JobSpec
+
+
+def export(definitions: Definitions) -> str:
+    """Return one YAML document. Defaults of the product are left out of the jobs, chains are needs.
+
+    It says the defaults that the program's settings could change, so that it means the same
+    under other settings.
+    """
+    plain = JobSpec(run={"handler": "none"})
+    settled = plain.model_dump(mode="json", include={"timezone", "timeout", "catch_up"})
+    document: dict[str, Any] = {"version": 1, "tenant": definitions.tenant}
+    if definitions.source is not None:
+        document["source"] = definitions.source
+    document["defaults"] = settled
+    if definitions.pools:
+        document["pools"] = {name: pool.model_dump(mode="json") for name, pool in definitions.pools.items()}
+    document["jobs"] = {name: _job(spec) for name, spec in definitions.jobs.items()}
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def _job(spec: JobSpec) -> dict[str, Any]:
+    row = spec.model_dump(mode="json", exclude_defaults=True)
+    if row.get("max_running") == 1:
+        del row["max_running"]
+    return row
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Quotes what YAML 1.2 would not read back as text, and writes no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+        return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        try:
+            quoted = resolve(data, plain=True) != data
+        except ScalarError:
+            quoted = True
+        style = '"' if quoted else "|" if "\n" in data else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)

@@ -1,0 +1,180 @@
+"""Definitions files → Definitions, or all that is wrong with them at once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from scheduler.definitions.entries import Entry, read_entry
+from scheduler.definitions.explain import explain
+from scheduler.definitions.model import Definitions
+from scheduler.definitions.problems import Place, Problem, show_path
+from scheduler.definitions.references import References
+from scheduler.definitions.template_checks import check_templates
+from scheduler.definitions.yaml_source import Document, parse
+from scheduler.domain.schedule import check_trigger
+from scheduler.domain.zones import zone
+from scheduler.errors import DefinitionsError
+from schemas.definitions_file import DefinitionsFile, PoolSpec
+
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+MAX_JOBS: Final = 10_000
+
+
+def load(paths: Sequence[Path], *, settings: Mapping[str, Any] | None = None) -> Definitions:
+    """Read ``paths``, files or folders (their files by SUFFIXES, sorted), as one set of definitions.
+
+    ``settings`` are job keys from the program's configuration; the defaults of a file go over them.
+    Blocking: reads files; 10,000 jobs take seconds.
+
+    Raises:
+        DefinitionsError: with every problem, ordered by file and line.
+    """
+    loading = _Loading(settings or {})
+    files = list(loading.find(paths))
+    for file in files:
+        loading.read(file)
+    loading.check()
+    if loading.problems:
+        raise DefinitionsError(loading.report(files))
+    return Definitions(
+        tenant=loading.tenant or "default",
+        source=loading.source,
+        jobs={name: entry.spec for name, entry in loading.entries.items() if entry.spec},
+        pools=loading.pools,
+        files=tuple(files),
+    )
+
+
+class _Loading:
+    """One call of load: what was read so far, and what is wrong with it."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = settings
+        self.problems: list[Problem] = []
+        self.entries: dict[str, Entry] = {}
+        self.tenant: str | None = None
+        self.source: str | None = None
+        self.pools: dict[str, PoolSpec] = {}
+        self.chains: list[tuple[Document, Mapping[str, tuple[str, ...]]]] = []
+
+    def find(self, paths: Sequence[Path]) -> Iterator[Path]:
+        for path in dict.fromkeys(paths):
+            if not path.is_dir():
+                yield path
+                continue
+            found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+            if not found:
+                self.problem(str(path), f"the folder holds no file that ends in {', '.join(SUFFIXES)}")
+            yield from found
+
+    def problem(self, file: str, message: str) -> None:
+        self.problems.append(Problem(file, Place(), "file", message))
+
+    def read(self, file: Path) -> None:
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            self.problem(str(file), f"cannot be read: {error.strerror}")
+            return
+        document = parse(data, str(file))
+        self.problems += document.problems
+        if isinstance(document.value, dict):
+            self.read_top(document)
+            self.read_jobs(document)
+        elif document.value is not None or not document.problems:
+            self.problem(str(file), "must be a mapping with the key jobs; a file begins with version: 1")
+
+    def read_top(self, document: Document) -> None:
+        try:
+            top = DefinitionsFile.model_validate(document.value)
+        except ValidationError as error:
+            wrong = set()
+            for complaint in explain(error, DefinitionsFile):
+                place = document.nearest(complaint.path, key=complaint.on_key)
+                self.problems.append(Problem(document.file, place, show_path(complaint.path), complaint.message))
+                wrong.add(complaint.path[0])
+            top = DefinitionsFile.model_validate({k: v for k, v in document.value.items() if k not in wrong})
+        self.agree(document, top)
+        self.chains.append((document, top.chains))
+        self.pools |= top.pools
+
+    def agree(self, document: Document, top: DefinitionsFile) -> None:
+        """Files given together belong to one tenant and one source."""
+        if self.tenant not in {None, top.tenant}:
+            message = f"{top.tenant}, but a file before it belongs to {self.tenant}; load the files one by one"
+            self.problems.append(Problem(document.file, document.nearest(("tenant",)), "tenant", message))
+        if top.source and self.source not in {None, top.source}:
+            message = f"{top.source}, but a file before it names {self.source}; load the files one by one"
+            self.problems.append(Problem(document.file, document.nearest(("source",)), "source", message))
+        self.tenant = top.tenant
+        self.source = top.source or self.source
+
+    def read_jobs(self, document: Document) -> None:
+        jobs = document.value.get("jobs")
+        if not isinstance(jobs, dict):
+            return
+        for name in jobs:
+            first = self.entries.get(name)
+            if first is not None:
+                place = document.nearest(("jobs", name), key=True)
+                line = first.document.nearest(first.path, key=True).line
+                message = f"the job is given twice, first in {first.document.file}:{line}"
+                self.problems.append(Problem(document.file, place, show_path(("jobs", name)), message))
+            elif len(self.entries) == MAX_JOBS:
+                self.problem(document.file, f"more than {MAX_JOBS} jobs")
+                return
+            else:
+                self.entries[name], problems = read_entry(name, document, self.settings)
+                self.problems += problems
+
+    def check(self) -> None:
+        """Check what one job alone does not show, and what is more than form."""
+        references = References(self.entries)
+        for document, chains in self.chains:
+            self.problems += references.add_chains(document, chains)
+        self.problems += references.check_needs()
+        self.problems += references.check_cycles()
+        graph = references.graph()
+        for name, entry in self.entries.items():
+            self.problems += _times(entry)
+            if entry.spec is not None:
+                upstream = partial(graph.ancestors, name)
+                self.problems += [entry.spec_problem(*found) for found in check_templates(entry.spec, upstream)]
+
+    def report(self, files: Sequence[Path]) -> list[str]:
+        """Return the problems as lines; of several at one place the first, which is the cause."""
+        order = {str(file): number for number, file in enumerate(files)}
+        at_place: dict[tuple[int, Place, str], Problem] = {}
+        for problem in self.problems:
+            place = (order.get(problem.file, -1), problem.place, problem.path)
+            at_place.setdefault(place, problem)
+        return list(dict.fromkeys(str(at_place[place]) for place in sorted(at_place)))
+
+
+def _times(entry: Entry) -> Iterator[Problem]:
+    """Yield what is wrong with the job's time zone and triggers."""
+    if entry.spec is None:
+        return
+    wrong_zone = _zone_problem(entry.spec.timezone)
+    if wrong_zone:
+        yield entry.problem(("timezone",), wrong_zone)
+    for index, trigger in enumerate(entry.spec.triggers):
+        wrong = _zone_problem(trigger.timezone) if trigger.timezone else None
+        if wrong:
+            yield entry.spec_problem(("triggers", index, "timezone"), wrong)
+        try:
+            known = trigger.timezone if trigger.timezone and not wrong else entry.spec.timezone
+            check_trigger(trigger, timezone="UTC" if known == entry.spec.timezone and wrong_zone else known)
+        except ValueError as error:
+            yield entry.spec_problem(("triggers", index, trigger.kind.value), str(error))
+
+
+def _zone_problem(name: str) -> str | None:
+    try:
+        zone(name)
+    except ValueError as error:
+        return str(error)
+    return None

@@ -1,0 +1,35 @@
+"""What loading definitions files gives."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from scheduler.domain.dag import Graph
+from schemas.definitions_file import PoolSpec
+from schemas.job_spec import JobSpec
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """Everything that the files say, valid as a whole. Every JobSpec is resolved."""
+
+    tenant: str
+    source: str | None
+    """None: applied without a source, which prunes nothing."""
+    jobs: dict[str, JobSpec]
+    pools: dict[str, PoolSpec]
+    files: tuple[Path, ...]
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The needs between the jobs; free of cycles."""
+        return Graph({name: [need.job for need in spec.needs] for name, spec in self.jobs.items()})
+
+    @cached_property
+    def starts(self) -> frozenset[str]:
+        """The jobs that begin flows by themselves: those with triggers, and those without needs."""
+        return frozenset(name for name, spec in self.jobs.items() if spec.triggers or not spec.needs)
+
+    def roots_reaching(self, job: str) -> list[str]:
+        """Return the jobs whose flows lead to ``job``, itself included if it begins flows."""
+        return self.graph.roots_reaching(job, self.starts)
