@@ -8,7 +8,7 @@ the reason. A delivery is acked when all of its elements are dealt with.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -88,7 +88,13 @@ class Actor(Service):
         return list(await asyncio.gather(*self.post(exchange, key, messages, **options)))
 
     def post(
-        self, exchange: str, key: str, messages: Sequence[Message], *, persistent: bool = True, size: int = LIST_ELEMENTS
+        self,
+        exchange: str,
+        key: str,
+        messages: Sequence[Message],
+        *,
+        persistent: bool = True,
+        size: int = LIST_ELEMENTS,
     ) -> list["asyncio.Future[PublishOutcome]"]:
         """Publish without waiting; one future for each body of at most ``size`` elements."""
         if self._publisher is None:
@@ -133,11 +139,16 @@ class Actor(Service):
         if done:
             await consumer.ack(done)
 
-    async def _read(self, consumer: Consumer, batch: Sequence[Delivery]) -> tuple[list[Item], set[int]]:
-        """Return the readable elements; unreadable ones are buried, whole bodies with their delivery."""
+    async def _read(
+        self, consumer: Consumer, batch: Sequence[Delivery], hears: Container[type[Message]] | None = None
+    ) -> tuple[list[Item], set[int]]:
+        """Return the readable elements; unreadable ones are buried, whole bodies with their delivery.
+
+        ``hears`` names the types that belong on the queue; None: all that have a handler.
+        """
         items: list[Item] = []
         buried: set[int] = set()
-        table = self.handlers()
+        table = self.handlers() if hears is None else hears
         for delivery in batch:
             try:
                 elements = split(delivery.body)
@@ -149,7 +160,7 @@ class Actor(Service):
                 try:
                     message = parse(element)
                     if type(message) not in table:
-                        raise UnreadableError(f"{message.type} does not belong on {delivery.queue}")  # noqa: TRY301
+                        raise UnreadableError(f"{message.type} does not belong on {delivery.queue}")
                 except UnreadableError as error:
                     await self._bury_element(delivery, element, str(error))
                 else:
@@ -171,7 +182,7 @@ class Actor(Service):
                 log.exception("message.buried", actor=self.name, type=kind.type)
                 await self._bury_element(items[0].delivery, items[0].element, f"{type(error).__name__}: {error}")
 
-    async def _bury_element(self, delivery: Delivery, element: Any, reason: str) -> None:  # noqa: ANN401 - JSON edge
+    async def _bury_element(self, delivery: Delivery, element: Any, reason: str) -> None:
         log.warning("message.buried", actor=self.name, queue=delivery.queue, reason=reason)
         headers: Headers = {"x-reason": reason[:1000], "x-origin-queue": delivery.queue}
         if self._publisher is None:

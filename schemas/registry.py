@@ -71,7 +71,7 @@ def split(body: bytes) -> list[Any]:
     return elements
 
 
-def parse(element: Any) -> Message:  # noqa: ANN401 - JSON edge
+def parse(element: Any) -> Message:
     """Return the message that ``element`` of a body is; unknown fields are ignored.
 
     Raises:
@@ -81,9 +81,12 @@ def parse(element: Any) -> Message:  # noqa: ANN401 - JSON edge
         raise UnreadableError(f"an element is {type(element).__name__}, not an object")
     fields = dict(element)
     key = (fields.pop("type", None), fields.pop("v", None))
-    adapter = _ADAPTERS.get(key)  # type: ignore[arg-type]
+    try:
+        adapter = _ADAPTERS.get(key)
+    except TypeError:  # a type or version that is no word or number at all
+        adapter = None
     if adapter is None:
-        raise UnreadableError(f"unknown type and version {key[0]!r} v{key[1]!r}")
+        raise UnreadableError(f"unknown type and version {str(key[0])[:100]!r} v{str(key[1])[:20]}")
     try:
         return adapter.validate_python(fields, extra="ignore", strict=False)
     except ValidationError as error:

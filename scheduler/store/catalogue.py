@@ -69,7 +69,9 @@ class Catalogue:
         """What is in memory, as of the last look."""
         return self._tenants
 
-    async def versions(self, db: "Connection", wanted: Iterable[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], JobSpec]:
+    async def versions(
+        self, db: "Connection", wanted: Iterable[tuple[UUID, int]]
+    ) -> Mapping[tuple[UUID, int], JobSpec]:
         """Return the definitions (job, version); all of them exist, versions are never deleted."""
         if len(self._versions) > _VERSIONS_KEPT:
             self._versions.clear()

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from typing import Final
+from typing import Final, Self
 
 import asyncpg
 
@@ -30,7 +30,7 @@ class Doorbell:
         self._payloads: list[tuple[str, str]] = []
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
-    async def __aenter__(self) -> "Doorbell":
+    async def __aenter__(self) -> Self:
         self._connection = await connect(self._dsn, name=self._name)
         self._connection.add_termination_listener(self._on_end)
         async with reachable(self._dsn):

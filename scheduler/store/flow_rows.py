@@ -24,10 +24,14 @@ async def write_flows(db: "Connection", decided: Sequence[Decided], new_id: Call
     """Write the flows that start and the verdict of each firing."""
     started = [(firing, plan, new_id()) for firing, _, plan in decided if plan is not None]
     if started:
-        await db.execute(Q["insert_flows"], *_columns((flow_id, firing["tenant"], firing["job_id"], firing["id"])
-                                                       for firing, _, flow_id in started))  # fmt: skip
-        await db.execute(Q["insert_runs"], *_columns(_run_row(firing, run, flow_id, root=run is plan.runs[0])
-                                                      for firing, plan, flow_id in started for run in plan.runs))  # fmt: skip
+        flows = [(flow_id, firing["tenant"], firing["job_id"], firing["id"]) for firing, _, flow_id in started]
+        runs = [
+            _run_row(firing, run, flow_id, root=run is plan.runs[0])
+            for firing, plan, flow_id in started
+            for run in plan.runs
+        ]
+        await db.execute(Q["insert_flows"], *_columns(flows))
+        await db.execute(Q["insert_runs"], *_columns(runs))
         await _write_edges(db, started)
     await db.execute(
         Q["decide_firings"],
@@ -83,6 +87,6 @@ def _run_row(firing: "asyncpg.Record", run: PlannedRun, flow_id: UUID, *, root: 
     )
 
 
-def _columns(rows: Any) -> list[list[Any]]:  # noqa: ANN401 - any iterable of equal tuples
+def _columns(rows: Any) -> list[list[Any]]:
     """Turn rows into the columns that ``unnest`` takes."""
     return [list(column) for column in zip(*rows, strict=True)]

@@ -84,9 +84,7 @@ async def _applied(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[int
     return {row["version"]: row["checksum"] for row in rows}
 
 
-async def _apply(
-    connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration, done: dict[int, str]
-) -> bool:
+async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration, done: dict[int, str]) -> bool:
     checksum = done.get(migration.version)
     if checksum == migration.checksum:
         return False

@@ -1,4 +1,4 @@
-"""Plans due triggers: locks a batch, asks the policy, writes the ledger and moves the triggers on, in one transaction."""
+"""Plans due triggers: locks a batch, asks the policy, writes the ledger, moves the triggers on; one transaction."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
