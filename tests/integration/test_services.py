@@ -11,12 +11,14 @@ import pytest
 
 from tests.support.services import Estate, Server
 from tests.support.services_postgres import PostgresServer
+from tests.support.services_programs import for_a_while
 from tests.support.services_rabbit import RabbitNode
 
 _OWNER = """
 import sys
 from tests.support.services import Estate
 from tests.support.services_postgres import PostgresServer
+from tests.support.services_programs import for_a_while
 
 estate = Estate.open()
 server = PostgresServer(estate, "postgres")
@@ -81,3 +83,19 @@ def test_a_server_ends_when_its_pipe_does(estate: Estate, tmp_path: Path):
     server.end()
 
     assert not server.alive()
+
+
+@pytest.mark.parametrize("before", [None, "what was there\n"], ids=["absent", "present"])
+def test_a_file_of_the_system_is_lent_and_put_back(tmp_path: Path, before: str | None):
+    """Installing packages must leave the machine's own rules as they were."""
+    path = tmp_path / "etc" / "policy"
+    if before is not None:
+        path.parent.mkdir()
+        path.write_text(before)
+
+    with for_a_while(path, "refuse\n", mode=0o755):
+        meanwhile = path.read_text(), path.stat().st_mode & 0o777
+
+    assert ("refuse\n", 0o755) == meanwhile
+    assert before == (path.read_text() if path.exists() else None)
+    assert (before is not None) == path.parent.exists()

@@ -2,9 +2,9 @@
 
 Run as ``python -m tests.support.services_programs``.
 
-Nothing to do when TEST_AMQP_URL is given or the programs are there. Else, as root on Debian, their
-packages are installed, with their automatic start and the making of a cluster refused, so that no
-server appears that was not there before.
+Nothing to do when they are there, or servers are given (TEST_AMQP_URL, TEST_DATABASE_URL). Else,
+as root on Debian, their packages are installed, with their automatic start and the making of a
+cluster refused, so that no server appears that was not there before.
 """
 
 import os
@@ -25,8 +25,8 @@ _CLUSTERS = Path("/etc/postgresql-common/createcluster.conf")
 
 def missing() -> list[str]:
     """Return the Debian packages whose programs the tests need and do not find."""
-    wanted = [] if sbin() else ["rabbitmq-server"]
-    return wanted if programs() else [*wanted, "postgresql"]
+    wanted = [] if sbin() or "TEST_AMQP_URL" in os.environ else ["rabbitmq-server"]
+    return wanted if programs() or "TEST_DATABASE_URL" in os.environ else [*wanted, "postgresql"]
 
 
 def ensure() -> None:
@@ -44,8 +44,8 @@ def ensure() -> None:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     keep_ours = ["-o", "Dpkg::Options::=--force-confold"]
     with ExitStack() as stack:
-        stack.enter_context(_for_a_while(_POLICY, "#!/bin/sh\nexit 101\n", mode=0o755))
-        stack.enter_context(_for_a_while(_CLUSTERS, "create_main_cluster = false\n", mode=0o644))
+        stack.enter_context(for_a_while(_POLICY, "#!/bin/sh\nexit 101\n", mode=0o755))
+        stack.enter_context(for_a_while(_CLUSTERS, "create_main_cluster = false\n", mode=0o644))
         for command in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *keep_ours, *packages]):
             subprocess.run(["apt-get", *command], env=environment, check=True)
     if still := missing():
@@ -53,7 +53,7 @@ def ensure() -> None:
 
 
 @contextmanager
-def _for_a_while(path: Path, text: str, *, mode: int) -> Iterator[None]:
+def for_a_while(path: Path, text: str, *, mode: int) -> Iterator[None]:
     """Give a file this content for the length of the block; then what was there before, or nothing."""
     before = path.read_bytes() if path.exists() else None
     before_mode = path.stat().st_mode if before is not None else 0

@@ -1,0 +1,17 @@
+# Runs pytest over everything, after making sure that the programs of the real servers are there.
+# Where they are not and cannot be installed, the whole run happens in a container, as root: tests
+# that kill servers need the servers' processes beside them.
+set -eu
+cd "$(dirname "$0")/.."
+exec 3>&1
+if said=$(.venv/bin/python -m tests.support.services_programs 2>&1 >&3); then
+    exec .venv/bin/python -m pytest "$@"
+fi
+if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
+    echo "running the tests in a container, since: $said" >&2
+    exec docker run --rm --init --volume "$PWD":/from:ro python:3.11-bookworm sh -euc '
+        mkdir /checkout && cd /from && tar --exclude=./.venv -cf - . | tar -xf - -C /checkout
+        cd /checkout && exec make test'
+fi
+echo "$said" >&2
+exit 69
