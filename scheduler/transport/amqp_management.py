@@ -27,8 +27,9 @@ class Management:
         host = parts.netloc.rpartition("@")[2]
         self._base = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
         self._vhost = quote(vhost, safe="")
-        auth = aiohttp.BasicAuth(unquote(parts.username or "guest"), unquote(parts.password or "guest"))
-        self._http = aiohttp.ClientSession(auth=auth, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+        account = aiohttp.encode_basic_auth(unquote(parts.username or "guest"), unquote(parts.password or "guest"))
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        self._http = aiohttp.ClientSession(headers={"Authorization": account}, timeout=timeout)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,0 +1,192 @@
+"""The link under faults of the network and of operators; the broker itself stays alive."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from scheduler.errors import BrokerUnavailableError, SessionLostError
+from scheduler.ports import LinkState, Out, PublishOutcome
+from scheduler.transport.topology import CONTROL, UNROUTABLE, Binding, Exchange, Queue, Topology, topology
+from tests.conftest import GivenBroker
+from tests.support.proxy import Mode
+from tests.support.services_rabbit import RabbitNode
+from tests.support.transports import DEADLINE_S, AmqpRig, bodies, eventually, publish, take
+
+STORED, REFUSED, UNKNOWN = PublishOutcome.STORED, PublishOutcome.REFUSED, PublishOutcome.UNKNOWN
+OURS = topology({"default": 100}) + Topology(
+    (Exchange("t.direct", "direct", alternate=UNROUTABLE),), (Queue("work"),), (Binding("t.direct", "work", "work"),)
+)
+Broker = RabbitNode | GivenBroker
+
+
+def work(*texts: str) -> list[Out]:
+    return [Out("t.direct", "work", text.encode(), message_id=text) for text in texts]
+
+
+@pytest.fixture
+async def rig(amqp_url: str) -> AsyncIterator[AmqpRig]:
+    """Heartbeats every second, so that a silent connection is found within six."""
+    async with AsyncExitStack() as stack:
+        made = AmqpRig(stack, amqp_url, query="heartbeat=1")
+        await made.declare(OURS)
+        yield made
+
+
+async def state_is(transport, wanted: LinkState) -> None:
+    async with asyncio.timeout(30):
+        async for state in transport.watch():
+            if state is wanted:
+                return
+
+
+async def test_a_refusing_network_leaves_the_link_down_with_a_reason(rig: AmqpRig) -> None:
+    transport = await rig.transport()
+    rig.proxy(transport).mode = Mode.REFUSE
+    await rig.lose_connection(transport)
+
+    with pytest.raises(BrokerUnavailableError, match=r"is not reachable: .+"):
+        await transport.wait_up(0.5)
+    with pytest.raises(BrokerUnavailableError):
+        await transport.depth("work")
+    rig.proxy(transport).mode = Mode.PASS
+
+    await transport.wait_up(DEADLINE_S)
+
+
+async def test_a_confirm_lost_on_the_way_is_unknown_and_the_message_is_there(rig: AmqpRig) -> None:
+    transport = await rig.transport()
+    publisher = await transport.publisher("test")
+    other = await rig.transport()
+
+    rig.proxy(transport).mode = Mode.BLACKHOLE_DOWN
+    outcomes = [publisher.publish(message) for message in work("a", "b")]
+    await eventually(lambda: other.depth("work"), (2, 0))
+    await rig.lose_connection(transport)
+    told = await asyncio.wait_for(asyncio.gather(*outcomes), DEADLINE_S)
+    rig.proxy(transport).mode = Mode.PASS
+
+    assert told == [UNKNOWN, UNKNOWN]
+    await transport.wait_up(DEADLINE_S)
+    assert await asyncio.wait_for(publisher.publish(work("c")[0]), DEADLINE_S) is STORED
+
+
+async def test_a_half_open_connection_is_found_and_its_messages_come_again(rig: AmqpRig) -> None:
+    transport = await rig.transport()
+    consumer = await transport.consumer("work", credit=10, name="test")
+    publisher = await transport.publisher("test")
+    control = await transport.consumer(await transport.declare_control("box"), credit=1, name="test")
+    await publish(transport, *work("a"))
+    held = await take(consumer, 1)
+
+    rig.proxy(transport).mode = Mode.BLACKHOLE
+    outcome = publisher.publish(work("b")[0])
+    await state_is(transport, LinkState.DOWN)
+    told = await asyncio.wait_for(outcome, DEADLINE_S)
+    rig.proxy(transport).mode = Mode.PASS
+
+    await transport.wait_up(30)
+    for each in (consumer, control):
+        with pytest.raises(SessionLostError):
+            await take(each, 1)
+    await consumer.ack(held)
+    assert told is UNKNOWN
+    again = {delivery.body for delivery in await take(consumer, 1)}
+    assert again <= {b"a", b"b"}
+    other = await rig.transport()
+    await publish(other, Out(CONTROL, "box", b"answer"))
+    assert bodies(await take(control, 1)) == [b"answer"]
+
+
+async def test_a_slow_network_changes_nothing_but_the_time(rig: AmqpRig) -> None:
+    transport = await rig.transport()
+    rig.proxy(transport).latency_s = 0.05
+    consumer = await transport.consumer("work", credit=10, name="test")
+
+    outcomes = await publish(transport, *work(*"abcdefgh"))
+
+    assert set(outcomes) == {STORED}
+    assert b"".join(bodies(await take(consumer, 8))) == b"abcdefgh"
+
+
+async def test_a_publish_in_a_silent_network_is_unknown_in_time(rig: AmqpRig, monkeypatch) -> None:
+    monkeypatch.setattr("scheduler.transport.amqp_publisher.PUBLISH_TIMEOUT_S", 0.3)
+    transport = await rig.transport()
+    publisher = await transport.publisher("test")
+
+    rig.proxy(transport).mode = Mode.BLACKHOLE_UP
+    outcome = await asyncio.wait_for(publisher.publish(work("a")[0]), 3)
+    rig.proxy(transport).mode = Mode.PASS
+    later = await asyncio.wait_for(publisher.publish(work("b")[0]), DEADLINE_S)
+
+    assert (outcome, later) == (UNKNOWN, STORED)
+
+
+async def test_a_bad_publish_makes_all_in_flight_unknown_and_the_next_session_works(rig: AmqpRig) -> None:
+    transport = await rig.transport()
+    publisher = await transport.publisher("test")
+
+    outcomes = [publisher.publish(message) for message in (*work("a"), Out("nowhere", "k", b""), *work("b"))]
+    told = await asyncio.wait_for(asyncio.gather(*outcomes), DEADLINE_S)
+
+    assert told[1] is UNKNOWN
+    assert set(told) <= {STORED, UNKNOWN}
+    assert await asyncio.wait_for(publisher.publish(work("c")[0]), DEADLINE_S) is STORED
+
+
+async def test_connections_carry_the_actors_name(rig: AmqpRig, rabbit: Broker) -> None:
+    await rig.transport(actor="dispatcher")
+
+    async def names() -> set[str]:
+        rows = await asyncio.to_thread(rabbit.management.call, "GET", "connections")
+        shown = [row.get("client_properties", {}).get("connection_name", "") for row in rows]
+        return {name.split("@")[0] + "#" + name.rpartition("#")[2] for name in shown if "dispatcher@" in name}
+
+    await eventually(names, {"scheduler/dispatcher#1", "scheduler/dispatcher#2"})
+
+
+async def test_a_link_to_a_broker_without_our_queues_says_which_is_missing(rig: AmqpRig) -> None:
+    transport = await rig.transport()
+    consumer = await transport.consumer("undeclared", credit=1, name="test")
+
+    with pytest.raises(BrokerUnavailableError, match="no queue 'undeclared'"):
+        await transport.wait_up(0.3)
+    await rig.declare(Topology((), (Queue("undeclared"),), (Binding("t.direct", "undeclared", "late"),)))
+    await transport.wait_up(DEADLINE_S)
+    await publish(transport, Out("t.direct", "late", b"a"))
+
+    assert bodies(await take(consumer, 1)) == [b"a"]
+
+
+async def test_credit_follows_what_is_in_hand_through_changes(rig: AmqpRig) -> None:
+    transport = await rig.transport()
+    consumer = await transport.consumer("work", credit=4, name="test")
+    await publish(transport, *work(*"abcdefghij"))
+    first = await take(consumer, 4)
+
+    await consumer.set_credit(2)
+    await eventually(lambda: transport.depth("work"), (6, 0))
+    await consumer.ack(first[:3])
+    await eventually(lambda: transport.depth("work"), (5, 1))
+    await consumer.ack(first[3:])
+    await eventually(lambda: transport.depth("work"), (4, 1))
+    await consumer.set_credit(100)
+
+    assert b"".join(bodies(await take(consumer, 6))) == b"efghij"
+
+
+async def test_a_foreign_session_with_the_same_executor_name_keeps_us_no_longer_out(rig: AmqpRig) -> None:
+    """What a silent connection leaves behind: its exclusive queue is locked until the broker notices."""
+    old, new = await rig.transport(), await rig.transport()
+    left = await old.consumer(await old.declare_control("box"), credit=10, name="test")
+
+    queue = await new.declare_control("box")
+    control = await new.consumer(queue, credit=10, name="test")
+    await publish(new, Out(CONTROL, "box", b"answer"))
+
+    assert queue == "scheduler.control.box"
+    (heard,) = await take(control, 1)
+    assert (heard.body, heard.queue) == (b"answer", queue)
+    assert bodies(await take(left, 1)) == [b"answer"]
+    assert (await new.depth(queue))[1] == 1
