@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.durations import Duration
+from schemas.json_values import JsonObject
 from schemas.message import Name
 from schemas.run_spec import HttpSpec, RunSpec, ScriptSpec
 from schemas.spec_model import SpecModel, StrictBool, StrictInt, Text, Word
@@ -107,7 +108,7 @@ class JobSpec(SpecModel):
     """What the job is for, for people."""
     run: RunSpec
     """What to execute: exactly one of command, script, python, http, handler."""
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: JsonObject = Field(default_factory=dict)
     """Values for templates and for the job itself; overridden by the trigger's and by hand."""
     triggers: Annotated[tuple[TriggerSpec, ...], Field(max_length=100)] = ()
     """When the job runs by itself: each entry is one of cron, every, at; together they are a union."""

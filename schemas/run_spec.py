@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from schemas.json_values import JsonValue
 from schemas.spec_model import SpecModel, Text, Word
 
 RunKind = Literal["command", "script", "python", "http", "handler"]
@@ -52,7 +53,7 @@ class HttpSpec(SpecModel):
     """Address, http or https; templates are filled in."""
     headers: dict[str, Word] = Field(default_factory=dict)
     """Header lines; templates are filled in."""
-    json_body: Any = Field(default=None, alias="json")
+    json_body: JsonValue = Field(default=None, alias="json")
     """Sent as JSON; templates are filled in and keep their type. Not together with body."""
     body: Text | None = None
     """Sent as text; templates are filled in. Not together with json."""

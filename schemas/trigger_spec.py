@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from schemas.durations import Duration, IntervalField
+from schemas.json_values import JsonObject
 from schemas.message import Name
 from schemas.spec_model import Moment, SpecModel, StrictBool, StrictInt, Text
 from schemas.vocabulary import CatchUpPolicy, TriggerKind
@@ -35,7 +36,7 @@ class TriggerModel(SpecModel):
     """Name of the trigger within its job; default: its kind and a hash of its times."""
     timezone: Text | None = None
     """IANA name; default: the job's."""
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: JsonObject = Field(default_factory=dict)
     """Merged over the job's params for the runs of this trigger."""
     starts_at: Moment | None = None
     """No firing before this time."""

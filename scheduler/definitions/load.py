@@ -13,7 +13,7 @@ from scheduler.definitions.model import Definitions
 from scheduler.definitions.problems import Place, Problem, show_path
 from scheduler.definitions.references import References
 from scheduler.definitions.template_checks import check_templates
-from scheduler.definitions.yaml_source import Document, parse
+from scheduler.definitions.yaml_source import MAX_BYTES, Document, parse
 from scheduler.domain.schedule import check_trigger
 from scheduler.domain.zones import zone
 from scheduler.errors import DefinitionsError
@@ -62,10 +62,11 @@ class _Loading:
 
     def find(self, paths: Sequence[Path]) -> Iterator[Path]:
         for path in dict.fromkeys(paths):
-            if not path.is_dir():
-                yield path
+            try:
+                found = _files_in(path)
+            except OSError as error:
+                self.problem(str(path), f"cannot be read: {error.strerror}")
                 continue
-            found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
             if not found:
                 self.problem(str(path), f"the folder holds no file that ends in {', '.join(SUFFIXES)}")
             yield from found
@@ -75,7 +76,8 @@ class _Loading:
 
     def read(self, file: Path) -> None:
         try:
-            data = file.read_bytes()
+            with file.open("rb") as opened:
+                data = opened.read(MAX_BYTES + 1)
         except OSError as error:
             self.problem(str(file), f"cannot be read: {error.strerror}")
             return
@@ -147,11 +149,17 @@ class _Loading:
     def report(self, files: Sequence[Path]) -> list[str]:
         """Return the problems as lines; of several at one place the first, which is the cause."""
         order = {str(file): number for number, file in enumerate(files)}
-        at_place: dict[tuple[int, Place, str], Problem] = {}
+        at_place: dict[tuple[int, str, Place, str], Problem] = {}
         for problem in self.problems:
-            place = (order.get(problem.file, -1), problem.place, problem.path)
+            place = (order.get(problem.file, -1), problem.file, problem.place, problem.path)
             at_place.setdefault(place, problem)
         return list(dict.fromkeys(str(at_place[place]) for place in sorted(at_place)))
+
+
+def _files_in(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
 
 
 def _times(entry: Entry) -> Iterator[Problem]:

@@ -30,6 +30,7 @@ class Definitions:
         """The jobs that begin flows by themselves: those with triggers, and those without needs."""
         return frozenset(name for name, spec in self.jobs.items() if spec.triggers or not spec.needs)
 
-    def roots_reaching(self, job: str) -> list[str]:
-        """Return the jobs whose flows lead to ``job``, itself included if it begins flows."""
-        return self.graph.roots_reaching(job, self.starts)
+    @cached_property
+    def roots(self) -> dict[str, tuple[str, ...]]:
+        """For each job those whose flows lead to it, itself included if it begins flows."""
+        return self.graph.roots(self.starts)

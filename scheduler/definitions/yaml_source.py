@@ -80,7 +80,7 @@ def parse(data: bytes, file: str) -> Document:
 
 def _decode(data: bytes, document: Document) -> str:
     if len(data) > MAX_BYTES:
-        document.report(Place(), (), f"{len(data)} bytes, at most {MAX_BYTES} are read")
+        document.report(Place(), (), f"more than {MAX_BYTES} bytes, which is the most that is read")
         raise _StopError
     try:
         text = data.decode("utf-8-sig")

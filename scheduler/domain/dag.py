@@ -63,6 +63,19 @@ class Graph:
         above = self.ancestors(job) | {job}
         return [name for name in self.upstream if name in above and name in starts]
 
+    def roots(self, starts: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """Return for every job what roots_reaching says, in one pass; a chain shares one tuple."""
+        found: dict[str, tuple[str, ...]] = {}
+        for job in self.order():
+            above = dict.fromkeys(found[name] for name in self.upstream[job])
+            if job in starts or len(above) != 1:
+                own = (job,) if job in starts else ()
+                merged = dict.fromkeys(name for names in above for name in names)
+                found[job] = (*merged, *own)
+            else:
+                found[job] = next(iter(above))
+        return found
+
     def _settle(self, open_needs: dict[str, int], start: Iterable[str] | None = None) -> list[str]:
         """Take jobs whose count is zero (or ``start``), count down what is below, return them in order."""
         free = deque(start if start is not None else [job for job, count in open_needs.items() if not count])

@@ -49,4 +49,5 @@ def test_closures_and_order(needs):
         assert len(below) == len(set(below))
         assert all(below.index(name) < below.index(item) for item in below for name in acyclic[item] if name in below)
         starts = JOBS[::2]
+        assert set(graph.roots(starts)[job]) == set(graph.roots_reaching(job, starts))
         assert set(graph.roots_reaching(job, starts)) == (above(acyclic, job) | {job}) & set(starts)

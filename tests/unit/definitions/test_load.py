@@ -84,8 +84,8 @@ def test_the_page_loads_resolved(write):
     month, at = jobs["import-csv"].triggers
     assert jobs["import-csv"].catch_up_of(month).policy is CatchUpPolicy.LATEST
     assert jobs["import-csv"].catch_up_of(at).policy is CatchUpPolicy.NONE
-    assert definitions.roots_reaching("import-csv") == ["dump-db", "import-csv"]
-    assert definitions.roots_reaching("report") == ["dump-db"]
+    assert definitions.roots["import-csv"] == ("dump-db", "import-csv")
+    assert definitions.roots["report"] == ("dump-db",)
 
 
 def test_an_export_loads_back_to_the_same_under_other_settings(write, tmp_path):
@@ -176,10 +176,12 @@ def test_what_files_say_of_one_another(write, monkeypatch, texts, lines):
 def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DefinitionsError) as caught:
-        load([tmp_path / "empty", tmp_path / "gone.yaml"])
+        load([tmp_path / "empty", tmp_path / "gone.yaml", tmp_path / ("x" * 300), Path("/dev/zero")])
     assert caught.value.problems == [
         f"{tmp_path}/empty:1:1: file: the folder holds no file that ends in .yaml, .yml, .json",
+        f"{tmp_path}/{'x' * 300}:1:1: file: cannot be read: File name too long",
         f"{tmp_path}/gone.yaml:1:1: file: cannot be read: No such file or directory",
+        "/dev/zero:1:1: file: more than 1048576 bytes, which is the most that is read",
     ]
 
 

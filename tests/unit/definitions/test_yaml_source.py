@@ -84,7 +84,7 @@ def test_words_mean_what_yaml_1_2_says(word, value):
         (b"a: 'x", "f.yaml:1:6: syntax: not YAML: found unexpected end of stream"),
         (b"[" * 200_000, "f.yaml:1:65: file: nested deeper than 64"),
         (b'{"a":' * 100_000, "f.yaml:1:321: file: nested deeper than 64"),
-        (b"x" * (MAX_BYTES + 1), "f.yaml:1:1: file: 1048577 bytes, at most 1048576 are read"),
+        (b"x" * (MAX_BYTES + 1), "f.yaml:1:1: file: more than 1048576 bytes, which is the most that is read"),
     ],
 )  # fmt: skip
 def test_what_is_refused_and_where(data, line):

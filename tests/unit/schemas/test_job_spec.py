@@ -130,6 +130,11 @@ def test_a_key_is_the_id_or_follows_from_the_times_alone():
         {"retry": {"factor": "2"}},
         {"enabled": "true"},
         {"env": {"A": "x\0"}},
+        {"params": {"a": [float("nan")]}},
+        {"params": {"a": {"b\0": 1}}},
+        {"params": {"a": "\ud800"}},
+        {"params": {"a": {1: 2}}},
+        {"params": {"a": object()}},
         {"unknown": 1},
     ],
 )
