@@ -1,0 +1,166 @@
+"""The main program of a python child: calls one function and hands its result back.
+
+Words come as JSON on standard input, the report goes as JSON to descriptor 3. SIGTERM cancels an
+async function (CancelledError) and raises SystemExit in a sync one, so that ``finally`` blocks run.
+asyncio is imported only when it is needed: it takes longer than all the rest of the start.
+"""
+
+import importlib
+import importlib.machinery
+import inspect
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+from uuid import UUID
+
+from scheduler.errors import ConfigurationError
+from scheduler.sandbox.failure import raised_line, short_traceback
+from scheduler.sandbox.handlers import HandlerContext, HandlerRegistry
+from scheduler.sandbox.results import RESULT_FD, UnusableResultError, result_of
+
+ASKED_TO_STOP = 128 + signal.SIGTERM
+
+
+def main() -> NoReturn:
+    """Run the words on standard input; exit 0 after a return, 1 after an exception."""
+    with open(0, "rb", closefd=False) as stdin:
+        words = json.load(stdin)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.set_inheritable(RESULT_FD, False)
+    signal.signal(signal.SIGTERM, _stop)
+    report: dict[str, Any] = {}
+    code: Any = 0
+    try:
+        report = _report(_call(words))
+    except SystemExit as error:
+        code = error.code
+        report = {} if code in (0, None) else {"exception": "SystemExit", "reason": f"SystemExit: {code}"}
+    except ConfigurationError as error:
+        code = 1
+        report = {"exception": "ConfigurationError", "reason": str(error)}
+    except BaseException as error:  # noqa: BLE001 - whatever a job raises is its end, and is told
+        code = ASKED_TO_STOP if _stop.asked else 1
+        report = {"exception": type(error).__name__, "reason": raised_line(error)}
+        print(short_traceback(error), file=sys.stderr, end="")  # noqa: T201 - the job's output
+    os.pwrite(RESULT_FD, json.dumps(report).encode(), 0)
+    sys.exit(code)
+
+
+class _Stop:
+    """The handler of SIGTERM."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.cancel: Callable[[], object] | None = None
+        """How to cancel the function that runs now; None for a sync one."""
+
+    def __call__(self, *_: object) -> None:
+        self.asked = True
+        if self.cancel is None:
+            raise SystemExit(ASKED_TO_STOP)
+        self.cancel()
+
+
+_stop = _Stop()
+
+
+def _call(words: dict[str, Any]) -> object:
+    code_dir = Path(words["code_dir"])
+    context = _context(words)
+    params = words["params"]
+    if words["handler"] is not None:
+        registry = HandlerRegistry(code_dir)
+        registry.load(words["modules"])
+        found = registry.find(words["handler"])
+        if found is None:
+            raise ConfigurationError(f"there is no handler {words['handler']}")
+        value = found.function(context, params)
+    else:
+        function = find_function(words["target"], code_dir)
+        value = function(**arguments_for(function, params, context))
+    return _awaited(value) if inspect.isawaitable(value) else value
+
+
+def _awaited(value: Awaitable[object]) -> object:
+    import asyncio
+
+    async def cancellable() -> object:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        if task is not None:
+            _stop.cancel = partial(loop.call_soon_threadsafe, task.cancel)
+        try:
+            return await value
+        finally:
+            _stop.cancel = None
+
+    return asyncio.run(cancellable())
+
+
+def find_function(target: str, code_dir: Path) -> Callable[..., Any]:
+    """Return the function named ``module:function`` from a module below ``code_dir``.
+
+    Raises:
+        ConfigurationError: the name is malformed, or there is no such module or function there.
+    """
+    module_name, _, function_name = target.partition(":")
+    names = [*module_name.split("."), *function_name.split(".")]
+    if not all(name.isidentifier() for name in names):
+        raise ConfigurationError(f"{target!r} is not of the form module:function")
+    sys.path.insert(0, str(code_dir))
+    top = importlib.machinery.PathFinder.find_spec(names[0], [str(code_dir)])
+    if top is None:
+        raise ConfigurationError(f"there is no module {module_name} below the code directory {code_dir}")
+    sys.modules.pop(names[0], None)  # a module of this program with the same name must not stand in for it
+    found: Any = importlib.import_module(module_name)
+    for name in function_name.split("."):
+        found = getattr(found, name, None)
+    if not callable(found):
+        raise ConfigurationError(f"module {module_name} has no function {function_name}")
+    function: Callable[..., Any] = found
+    return function
+
+
+def arguments_for(function: Callable[..., Any], params: dict[str, Any], context: HandlerContext) -> dict[str, Any]:
+    """Return the keyword arguments of a call: the params by name.
+
+    A parameter named ``params`` that no param fills gets the whole mapping instead; one named
+    ``ctx`` gets the HandlerContext.
+    """
+    wanted = inspect.signature(function).parameters
+    takes_mapping = "params" in wanted and "params" not in params
+    arguments: dict[str, Any] = {"params": params} if takes_mapping else dict(params)
+    if takes_mapping:
+        arguments |= {name: value for name, value in params.items() if name in wanted}
+    if "ctx" in wanted and "ctx" not in params:
+        arguments["ctx"] = context
+    return arguments
+
+
+def _report(value: object) -> dict[str, Any]:
+    try:
+        return {"result": result_of(value)}
+    except UnusableResultError as error:
+        return {"reason": f"result dropped: {error}"}
+
+
+def _context(words: dict[str, Any]) -> HandlerContext:
+    facts = words["context"]
+    fired_at = facts["fired_at"]
+    return HandlerContext(
+        tenant=facts["tenant"],
+        job=facts["job"],
+        run_id=UUID(facts["run_id"]),
+        attempt=facts["attempt"],
+        fence=UUID(facts["fence"]),
+        flow_id=UUID(facts["flow_id"]),
+        fired_at=None if fired_at is None else datetime.fromisoformat(fired_at),
+        results=facts["results"],
+        write=lambda text: print(text, flush=True),  # noqa: T201 - the job's output
+        secrets={name: os.environ[name] for name in words["secrets"]},
+    )

@@ -1,0 +1,116 @@
+"""One call of a handler: what it is given, how it ends."""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from scheduler.ports import AttemptContext, Ended, InlineDone, InlineStart, StopRequest
+from scheduler.sandbox.failure import raised_line, short_traceback
+from scheduler.sandbox.handlers import Handler, HandlerContext
+from scheduler.sandbox.ladder import Ladder
+from scheduler.sandbox.output import OutputBuffer, one_line
+from scheduler.sandbox.results import UnusableResultError, result_of
+from schemas.vocabulary import Outcome
+from schemas.work import WorkOrder
+
+SUCCEEDED = Ended(Outcome.SUCCEEDED)
+UNBEGUN = Ended(Outcome.CANCELLED, reason="stopped before it began")
+Turn = list[None]
+"""The right to begin a call: one token, taken by whoever pops it first, in whatever thread."""
+
+
+def taken(turn: Turn) -> bool:
+    """Take the right to begin; False when somebody has it already."""
+    try:
+        turn.pop()
+    except IndexError:
+        return False
+    return True
+
+
+class HandlerCall:
+    """A handler's call on its way. The ladder, ``finished`` and ``place`` belong to the runner's loop."""
+
+    __slots__ = ("_output", "context", "finished", "handler", "ladder", "on_done", "place", "start", "task", "turn")
+
+    def __init__(
+        self, start: InlineStart, handler: Handler, secrets: Mapping[str, str], ladder: Ladder, on_done: InlineDone
+    ) -> None:
+        self.start = start
+        self.handler = handler
+        self.ladder = ladder
+        self.on_done = on_done
+        self.finished = False
+        self.place: object = None
+        """Where it runs: a HandlerLoop, or the threads."""
+        self.task: asyncio.Task[None] | None = None
+        self.turn: Turn = [None]
+        self._output: OutputBuffer | None = None
+        self.context = _handler_context(start.order, start.context, secrets, self._write)
+
+    @property
+    def order(self) -> WorkOrder:
+        return self.start.order
+
+    @property
+    def stop(self) -> StopRequest:
+        return self.start.stop
+
+    async def run_async(self) -> Ended:
+        """Call an async handler on the present loop."""
+        try:
+            return self._returned(await self.handler.function(self.context, self.order.params))
+        except BaseException as error:  # noqa: BLE001 - SystemExit and its like end the run, not the executor
+            return self._raised(error)
+
+    def run_sync(self) -> Ended:
+        """Call the handler in the present thread; an async one gets a loop of its own."""
+        try:
+            value = self.handler.function(self.context, self.order.params)
+            return self._returned(asyncio.run(value) if inspect.iscoroutine(value) else value)
+        except BaseException as error:  # noqa: BLE001 - see run_async
+            return self._raised(error)
+
+    def _returned(self, value: object) -> Ended:
+        if value is None and self._output is None:
+            return SUCCEEDED
+        try:
+            return Ended(Outcome.SUCCEEDED, result=result_of(value), output=self._finish_output())
+        except UnusableResultError as error:
+            reason = one_line(f"result dropped: {error}")
+            return Ended(Outcome.SUCCEEDED, reason=reason, output=self._finish_output())
+
+    def _raised(self, error: BaseException) -> Ended:
+        self._write(short_traceback(error).rstrip("\n"))
+        return Ended(
+            Outcome.FAILED,
+            reason=one_line(raised_line(error)),
+            exception=type(error).__name__,
+            output=self._finish_output(),
+        )
+
+    def _write(self, text: str) -> None:
+        if self._output is None:
+            self._output = OutputBuffer()
+        self._output.feed_line(text)
+
+    def _finish_output(self) -> Any:
+        return None if self._output is None else self._output.finish()
+
+
+def _handler_context(
+    order: WorkOrder, attempt: AttemptContext, secrets: Mapping[str, str], write: Callable[[str], None]
+) -> HandlerContext:
+    return HandlerContext(
+        tenant=attempt.tenant,
+        job=order.job,
+        run_id=attempt.run_id,
+        attempt=attempt.attempt,
+        fence=attempt.lease_token,
+        flow_id=order.flow_id,
+        fired_at=order.fired_at,
+        results=order.results,
+        write=write,
+        secrets=secrets,
+    )

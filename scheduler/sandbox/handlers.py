@@ -1,0 +1,201 @@
+"""Handlers: functions of a user's module that run inside the executor. Imported by users as ``scheduler.handlers``.
+
+Only the standard library is imported here, so that a python child starts fast.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+from uuid import UUID
+
+from scheduler.errors import ConfigurationError
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_MARK = "__scheduler_handlers__"
+_LOADER_FILES = ("<frozen importlib", __file__)
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class HandlerContext:
+    """What a handler may know about its run.
+
+    ``fence`` is the attempt's lease token: hand it to systems that must refuse words of an older
+    attempt. ``results`` holds the results of the upstream runs by job name.
+    """
+
+    tenant: str
+    job: str
+    run_id: UUID
+    attempt: int
+    fence: UUID
+    flow_id: UUID
+    fired_at: datetime | None
+    results: Mapping[str, Any]
+    write: Callable[[str], None]
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    stop_requested: bool = False
+    """Somebody wants this run to stop. A sync handler looks here now and then; an async one gets CancelledError."""
+
+    def log(self, text: str) -> None:
+        """Add a line to the run's output (bounded: the first 16 and the last 48 KiB are kept)."""
+        self.write(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    name: str
+    function: Callable[[HandlerContext, dict[str, Any]], Any]
+    is_async: bool
+
+    @property
+    def where(self) -> str:
+        """File and line of its definition."""
+        code = inspect.unwrap(self.function).__code__
+        return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def handler(name: str) -> Callable[[Function], Function]:
+    """Register a function ``(ctx, params)``, async or sync, under ``name`` for jobs with ``run: {handler: name}``.
+
+    Async handlers share one loop, which must not be blocked; sync handlers run in threads. A
+    thread cannot be killed: a sync handler over its hard timeout is recorded as timed out and
+    left to itself, unless the job says ``isolation: process``.
+
+    Raises:
+        ValueError: the name is not of the form ``[a-z0-9][a-z0-9_-]{0,62}``.
+        TypeError: what is decorated is not a function of two positional arguments.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot be the name of a handler: [a-z0-9][a-z0-9_-]{{0,62}}")
+
+    def register(function: Function) -> Function:
+        if not inspect.isfunction(function) or inspect.isgeneratorfunction(function):
+            raise TypeError(f"handler {name}: a function or an async function is needed")
+        if inspect.isasyncgenfunction(function):
+            raise TypeError(f"handler {name}: an async generator cannot be a handler")
+        try:
+            inspect.signature(function).bind(None, None)
+        except TypeError:
+            raise TypeError(f"handler {name}: it must take (ctx, params)") from None
+        setattr(function, _MARK, (*getattr(function, _MARK, ()), name))
+        return function
+
+    return register
+
+
+class HandlerRegistry:
+    """The handlers of one executor, by name."""
+
+    def __init__(self, code_dir: Path | None = None) -> None:
+        self._code_dir = code_dir
+        self._handlers: dict[str, Handler] = {}
+        self._modules: list[str] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._handlers))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What was loaded, so that a child process can load it again."""
+        return tuple(self._modules)
+
+    def find(self, name: str) -> Handler | None:
+        return self._handlers.get(name)
+
+    def load(self, modules: Iterable[str]) -> None:
+        """Import modules, given by name or as a path to a ``.py`` file, and take their handlers.
+
+        Names and relative paths are looked up below the code directory first. Blocks while it imports.
+
+        Raises:
+            ConfigurationError: not found, failed to import (with file and line), no handler in
+                it, or a name registered twice (with both places).
+        """
+        for module in modules:
+            self.add(*vars(self._import(module)).values(), source=module)
+            self._modules.append(module)
+
+    def add(self, *candidates: object, source: str = "") -> None:
+        """Take those of ``candidates`` that are decorated with ``handler``.
+
+        Raises:
+            ConfigurationError: none is, or a name is taken by another function.
+        """
+        found = [
+            Handler(name, candidate, inspect.iscoroutinefunction(candidate))
+            for candidate in candidates
+            if inspect.isfunction(candidate)
+            for name in getattr(candidate, _MARK, ())
+        ]
+        if not found:
+            raise ConfigurationError(f"{source}: there is no function decorated with @handler(...)")
+        for new in found:
+            old = self._handlers.setdefault(new.name, new)
+            if old.function is not new.function:
+                raise ConfigurationError(f"{new.where}: handler {new.name} is already registered at {old.where}")
+
+    def _import(self, module: str) -> ModuleType:
+        folder = str(self._code_dir.resolve()) if self._code_dir is not None else None
+        if folder is not None:
+            sys.path.insert(0, folder)
+        importlib.invalidate_caches()
+        try:
+            return _import_file(self._path_of(module)) if module.endswith(".py") else importlib.import_module(module)
+        except ConfigurationError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise ConfigurationError(f"{_place_of(error) or module}: cannot load handlers: {_named(error)}") from error
+        finally:
+            if folder is not None:  # last: a user's random.py must not replace what the executor imports later
+                sys.path.remove(folder)
+                if folder not in sys.path:
+                    sys.path.append(folder)
+
+    def _path_of(self, module: str) -> Path:
+        for path in ((self._code_dir or Path()) / module, Path(module)):
+            if path.is_file():
+                return path.resolve()
+        raise ConfigurationError(f"there is no file {module} with handlers")
+
+
+def _import_file(path: Path) -> ModuleType:
+    loaded = sys.modules.get(path.stem)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+        return loaded
+    name = path.stem if loaded is None else f"{path.stem}_{abs(hash(path)):x}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigurationError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _place_of(error: BaseException) -> str | None:
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_LOADER_FILES)
+    ]
+    frames = [frame for frame in frames if f"{importlib.__name__}/__init__" not in frame.filename]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

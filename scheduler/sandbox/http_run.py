@@ -1,0 +1,181 @@
+"""Runs one attempt as an HTTP request, under the operator's network policy."""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+from scheduler import __version__
+from scheduler.clock import Clock
+from scheduler.ports import Ended, StopRequest
+from scheduler.sandbox.address_guard import AddressRefusedError, NetworkPolicy
+from scheduler.sandbox.environment import UnusableOrderError
+from scheduler.sandbox.ladder import Ladder, Step
+from scheduler.sandbox.output import OutputBuffer, one_line
+from scheduler.sandbox.results import UnusableResultError, parse_result
+from schemas.vocabulary import Outcome
+from schemas.work import HttpWork, WorkOrder
+
+RESPONSE_BYTES = 1024 * 1024
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+RESERVED_HEADERS = frozenset(
+    {"connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization", "proxy-connection", "te"}
+    | {"trailer", "transfer-encoding", "upgrade"}
+)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNFIT_FOR_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_MAX_RETRY_AFTER_S = 7 * 86_400.0
+_CONNECT_S = 30.0
+
+
+class HttpRuns:
+    """Sends requests; each on a connection of its own, so that no run sees another's cookies or sockets."""
+
+    def __init__(self, network: NetworkPolicy, clock: Clock) -> None:
+        self._network = network
+        self._clock = clock
+
+    async def run(self, order: WorkOrder, work: HttpWork, stop: StopRequest) -> Ended:
+        """Return how the request ended; 2xx is success. Redirects are not followed. CancelledError ends it."""
+        ladder = Ladder(order.limits, self._clock.monotonic())
+        request = asyncio.ensure_future(self._attempt(work))
+        asked = asyncio.Event()
+        stop.listen(asked.set)
+        waiting = asyncio.ensure_future(asked.wait())
+        try:
+            while not request.done():
+                timeout = ladder.wait_s(self._clock.monotonic())
+                futures: set[asyncio.Future[Any]] = {request} if asked.is_set() else {request, waiting}
+                await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                now = self._clock.monotonic()
+                if asked.is_set() and ladder.outcome is None and not request.done():
+                    ladder.stop(stop.reason or "", now, at_once=True)
+                    request.cancel()
+                if not request.done() and ladder.step(now) is not Step.WAIT:
+                    request.cancel()
+            if ladder.outcome is not None:
+                return Ended(ladder.outcome, reason=one_line(ladder.reason or ""))
+            return request.result()
+        finally:
+            waiting.cancel()
+            request.cancel()
+            await asyncio.wait({request})
+
+    async def _attempt(self, work: HttpWork) -> Ended:
+        try:
+            return await self._send(work, _checked_url(work.url), _checked_headers(work.headers))
+        except UnusableOrderError as error:
+            return Ended(Outcome.FAILED, reason=one_line(str(error)))
+        except (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError, ValueError) as error:
+            return Ended(Outcome.FAILED, reason=_wire_reason(error), exception=type(error).__name__)
+
+    async def _send(self, work: HttpWork, url: URL, headers: dict[str, str]) -> Ended:
+        if work.method.upper() not in METHODS:
+            raise UnusableOrderError(f"the method {work.method!r} is not one of {', '.join(sorted(METHODS))}")
+        if work.body is not None and work.json_body is not None:
+            raise UnusableOrderError("a request has a body or a json body, not both")
+        data = work.body.encode() if work.body is not None else None
+        if work.json_body is not None:
+            data = json.dumps(work.json_body).encode()
+            headers.setdefault("Content-Type", "application/json")
+        connector = aiohttp.TCPConnector(socket_factory=self._network.open_socket, force_close=True, limit=1)
+        async with (
+            aiohttp.ClientSession(
+                connector=connector,
+                trust_env=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+            ) as session,
+            session.request(work.method.upper(), url, headers=headers, data=data, allow_redirects=False) as response,
+        ):
+            return await self._judge(response)
+
+    async def _judge(self, response: aiohttp.ClientResponse) -> Ended:
+        body = bytearray()
+        output = OutputBuffer()
+        async for chunk in response.content.iter_chunked(64 * 1024):
+            body += chunk
+            if len(body) > RESPONSE_BYTES:
+                response.close()
+                break
+        cut = len(body) > RESPONSE_BYTES
+        output.feed(bytes(body[:RESPONSE_BYTES]))
+        good = 200 <= response.status < 300  # noqa: PLR2004 - the class of success
+        reason = None if good else f"HTTP status {response.status}"
+        if cut:
+            reason = f"HTTP status {response.status}, response cut at 1 MiB"
+        return Ended(
+            Outcome.SUCCEEDED if good else Outcome.FAILED,
+            reason=reason,
+            http_status=response.status,
+            retry_after_s=None if good else self._retry_after(response.headers.get("Retry-After")),
+            result=None if cut else _json_result(response, bytes(body)),
+            output=output.finish(),
+        )
+
+    def _retry_after(self, value: str | None) -> float | None:
+        """Seconds or an HTTP date (RFC 9110); what is neither counts as absent; a week at most."""
+        if value is None:
+            return None
+        if re.fullmatch(r"[0-9]{1,9}", value.strip()):
+            return min(float(value), _MAX_RETRY_AFTER_S)
+        try:
+            at = parsedate_to_datetime(value)
+        except (ValueError, TypeError):
+            return None
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        return min(max(0.0, (at - self._clock.now()).total_seconds()), _MAX_RETRY_AFTER_S)
+
+
+def _checked_url(text: str) -> URL:
+    try:
+        url = URL(text)
+        if url.scheme not in {"http", "https"} or not url.host:
+            raise UnusableOrderError("the url must be http:// or https:// with a host")
+    except ValueError as error:
+        raise UnusableOrderError(f"the url is not valid: {error}") from None
+    if url.user is not None or url.password is not None:
+        raise UnusableOrderError("the url must not hold a user or password")
+    return url
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    checked = {"User-Agent": f"actor-scheduler/{__version__}"}
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise UnusableOrderError(f"{name!r} cannot be the name of a header")
+        if name.lower() in RESERVED_HEADERS:
+            raise UnusableOrderError(f"the header {name} is set by the scheduler")
+        if _UNFIT_FOR_VALUE.search(value):
+            raise UnusableOrderError(f"the value of the header {name} holds control characters")
+        if name.lower() == "user-agent":
+            del checked["User-Agent"]
+        checked[name] = value
+    return checked
+
+
+def _json_result(response: aiohttp.ClientResponse, body: bytes) -> Any:
+    if response.content_type != "application/json" or not body:
+        return None
+    try:
+        return parse_result(body)
+    except UnusableResultError:  # the text of the response is in the output
+        return None
+
+
+def _wire_reason(error: Exception) -> str:
+    """Say what failed on the wire; a refused address is named by our words, not by the address it has."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AddressRefusedError) or "the address is not allowed" in str(cause):
+            return "refused: the host's address is not allowed for jobs"
+        cause = cause.__cause__
+    return one_line(f"{type(error).__name__}: {error}")

@@ -1,0 +1,124 @@
+"""From a work order to the child that does it: command, script, and python or handler in a child."""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scheduler.ports import AttemptContext
+from scheduler.sandbox.children import ChildOrder
+from scheduler.sandbox.environment import UnusableOrderError, build_environment
+from schemas.work import CommandWork, HandlerWork, PythonWork, ScriptWork, WorkOrder
+
+RESULT_NAME = ".scheduler-result.json"
+SCRIPT_NAME = ".scheduler-script"
+_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+_CHILD = "import sys; sys.path.append(sys.argv.pop()); from scheduler.sandbox.child import main; main()"
+_INTERPRETER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_SHEBANG_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where a child finds code, and the fresh directory that is its own."""
+
+    code_dir: Path
+    attempt_dir: Path
+    handler_modules: tuple[str, ...]
+
+
+def child_order(order: WorkOrder, context: AttemptContext, secrets: Mapping[str, str], place: Workplace) -> ChildOrder:
+    """Return what to start for ``order``; writes a script's text into the attempt's directory.
+
+    Raises:
+        UnusableOrderError: it cannot be started; the text says why.
+        OSError: a script cannot be read or written.
+    """
+    environment = build_environment(order, context, secrets)
+    cwd = place.attempt_dir if order.cwd is None else place.code_dir / order.cwd
+    if isinstance(order.work, PythonWork | HandlerWork):
+        words = _child_words(order, context, place)
+        # -P: the working directory is not a place to import from; the code directory is, and comes first.
+        argv: tuple[str, ...] = (sys.executable, "-P", "-X", "utf8", "-c", _CHILD, _PACKAGE_ROOT)
+        return ChildOrder(argv, environment, str(cwd), json.dumps(words).encode(), wants_result=True)
+    if isinstance(order.work, CommandWork):
+        argv = _command(order.work, place.code_dir)
+    elif isinstance(order.work, ScriptWork):
+        argv = _script(order.work, place)
+    else:
+        raise UnusableOrderError(f"{order.work.kind} is not run in a process")
+    if any("\x00" in element for element in argv):
+        raise UnusableOrderError("an argument holds a NUL character")
+    environment["SCHEDULER_RESULT"] = str(place.attempt_dir / RESULT_NAME)
+    return ChildOrder(argv, environment, str(cwd))
+
+
+def below(code_dir: Path, relative: str) -> Path:
+    """Return the real path of a file below the code directory.
+
+    Raises:
+        UnusableOrderError: it is not a file, or links lead out of the directory.
+    """
+    path = (code_dir / relative).resolve()
+    if not path.is_relative_to(code_dir.resolve()):
+        raise UnusableOrderError(f"{relative} is outside the code directory")
+    if not path.is_file():
+        raise UnusableOrderError(f"there is no file {relative} in the code directory")
+    return path
+
+
+def _command(work: CommandWork, code_dir: Path) -> tuple[str, ...]:
+    program = work.argv[0]
+    if "/" in program and not program.startswith("/"):
+        program = str(below(code_dir, program))
+    return (program, *work.argv[1:])
+
+
+def _script(work: ScriptWork, place: Workplace) -> tuple[str, ...]:
+    if (work.file is None) == (work.text is None):
+        raise UnusableOrderError("a script needs exactly one of file and text")
+    if work.file is not None:
+        path = below(place.code_dir, work.file)
+    else:
+        path = place.attempt_dir / SCRIPT_NAME
+        path.write_text(work.text or "", encoding="utf-8")
+        path.chmod(0o700)
+    return (*_interpreter(work.interpreter, path), str(path))
+
+
+def _interpreter(name: str | None, path: Path) -> tuple[str, ...]:
+    if name is None:
+        with path.open("rb") as file:
+            first = file.read(_SHEBANG_BYTES).split(b"\n", 1)[0]
+        if not first.startswith(b"#!"):
+            return ("sh",)
+        # As the kernel does: one program and at most one argument.
+        words = first[2:].decode("utf-8", "replace").strip().split(maxsplit=1)
+        return tuple(words) or ("sh",)
+    if not _INTERPRETER.fullmatch(name):
+        raise UnusableOrderError(f"the interpreter {name!r} is not the name of a program")
+    return (sys.executable,) if name in {"python", "python3"} else (name,)
+
+
+def _child_words(order: WorkOrder, context: AttemptContext, place: Workplace) -> dict[str, Any]:
+    return {
+        "target": order.work.target if isinstance(order.work, PythonWork) else None,
+        "handler": order.work.name if isinstance(order.work, HandlerWork) else None,
+        "modules": place.handler_modules,
+        "code_dir": str(place.code_dir),
+        "params": order.params,
+        "secrets": sorted(order.secrets),
+        "context": {
+            "tenant": context.tenant,
+            "job": order.job,
+            "run_id": str(context.run_id),
+            "attempt": context.attempt,
+            "fence": str(context.lease_token),
+            "flow_id": str(order.flow_id),
+            "fired_at": None if order.fired_at is None else order.fired_at.isoformat(),
+            "results": order.results,
+        },
+    }

@@ -1,0 +1,67 @@
+"""Results of jobs: small JSON that every store takes, or a reason why there is none."""
+
+import json
+from typing import Any
+
+RESULT_BYTES = 64 * 1024
+RESULT_DEPTH = 64
+RESULT_FD = 3
+"""The descriptor of a python child to which its report goes."""
+
+
+class UnusableResultError(ValueError):
+    """What a job handed back cannot be a result; the text completes "result dropped: "."""
+
+
+def result_of(value: object) -> Any:
+    """Return ``value`` as plain JSON values, detached from the job's own objects.
+
+    Raises:
+        UnusableResultError: not JSON (NaN included), over 64 KiB, too deep, or holding NUL or lone surrogates.
+    """
+    if value is None or value is True or value is False:
+        return value
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except RecursionError:
+        raise UnusableResultError("it is nested too deeply") from None
+    except Exception as error:  # noqa: BLE001 - a job's own object may raise anything while it is looked at
+        raise UnusableResultError(f"it is not JSON ({type(error).__name__}: {error})") from None
+    return parse_result(text.encode())
+
+
+def parse_result(raw: bytes) -> Any:
+    """Return the JSON value in ``raw``.
+
+    Raises:
+        UnusableResultError: as for ``result_of``.
+    """
+    if len(raw) > RESULT_BYTES:
+        raise UnusableResultError(f"it is larger than {RESULT_BYTES // 1024} KiB")
+    try:
+        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise UnusableResultError(f"it is not JSON ({error})") from None
+    _check(value, RESULT_DEPTH)
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check(value: object, depth: int) -> None:
+    if depth == 0:
+        raise UnusableResultError(f"it is nested deeper than {RESULT_DEPTH}")
+    if isinstance(value, str):
+        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            raise UnusableResultError("it holds NUL or a lone surrogate")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check(key, depth)
+            _check(item, depth - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth - 1)
+    elif isinstance(value, float) and value in (float("inf"), float("-inf")):
+        raise UnusableResultError("it holds a number out of range")

@@ -1,0 +1,166 @@
+"""The warden of one job: starts it, passes its end on, and leaves nothing of it alive.
+
+It is the subreaper of the job, so that descendants which daemonise stay below it. The socket to
+its executor says ``T`` (ask the job to stop) or ``K`` (kill all of it); the end of that socket
+means that the executor is gone, and is a kill. It answers with JSON objects: ``started`` (pid) or
+``refused`` ([errno, what]), ``ended`` (wait status), ``gone`` (how many were killed after the end).
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import resource
+import select
+import signal
+import socket
+from typing import Any, NoReturn
+
+from scheduler.sandbox.process_tree import become_subreaper, descendants, die_with_parent, kill_all
+from scheduler.sandbox.results import RESULT_FD
+
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
+_RESET = (*IGNORED, signal.SIGCHLD, signal.SIGXFSZ)
+_KILL_AGAIN_MS = 20
+_ABOVE_STDIO = 10
+
+
+class Wakeup:
+    """A descriptor that becomes readable when a child changes state."""
+
+    def __init__(self) -> None:
+        self.fd, self._write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+
+    def clear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.fd, 4096)
+
+    def close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        os.close(self.fd)
+        os.close(self._write_fd)
+
+
+def guard(fds: list[int]) -> None:
+    """Run one job from its start until nothing of it is left.
+
+    ``fds``: control socket, order (a file with JSON: argv, env, cwd), stdin, output, and perhaps
+    a file for the result.
+    """
+    control, order_fd, *stdio = fds
+    become_subreaper()
+    warden = _Warden(socket.socket(fileno=control))
+    order = json.loads(os.pread(order_fd, os.fstat(order_fd).st_size, 0))
+    os.close(order_fd)
+    if warden.start(order, stdio):
+        for fd in stdio:
+            os.close(fd)
+        warden.watch()
+
+
+class _Warden:
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._wakeup = Wakeup()
+        self._job = 0
+        self._killing = False
+        self._left_behind: set[int] = set()
+
+    def start(self, order: dict[str, Any], stdio: list[int]) -> bool:
+        """Start the job; False (and told) when the system refuses."""
+        error_read, error_write = os.pipe2(os.O_CLOEXEC)
+        self._job = os.fork()
+        if self._job == 0:
+            _become_job(order, stdio, error_write)
+        os.close(error_write)
+        refusal = os.read(error_read, 1024)
+        os.close(error_read)
+        if refusal:
+            os.waitpid(self._job, 0)
+            self._tell({"refused": json.loads(refusal)})
+            return False
+        self._tell({"started": self._job})
+        return True
+
+    def watch(self) -> None:
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._wakeup.fd, select.POLLIN)
+        while True:
+            ready = dict(poll.poll(_KILL_AGAIN_MS if self._killing else None))
+            if self._wakeup.fd in ready:
+                self._wakeup.clear()
+            if self._reap():
+                self._tell({"gone": len(self._left_behind)})
+                return
+            if self._control.fileno() in ready:
+                word = self._control.recv(16)
+                self._killing = self._killing or word != b"T"
+                if not word:
+                    poll.unregister(self._control)
+                if word == b"T":
+                    self._signal(signal.SIGTERM)
+                    self._signal(signal.SIGCONT)
+            if self._killing:
+                self._kill()
+
+    def _kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        below = descendants(os.getpid())
+        if not self._job:
+            self._left_behind.update(below)
+        kill_all(below)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Only while the job is not reaped: until then its process group id cannot be another's.
+        if self._job:
+            with contextlib.suppress(PermissionError, ProcessLookupError):
+                os.killpg(self._job, number)
+
+    def _reap(self) -> bool:
+        """Collect ended children; True when none is left, and so no descendant either."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if pid == 0:
+                return False
+            if pid == self._job:
+                self._job = 0
+                self._tell({"ended": status})
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # the executor is gone: the kill that follows is all that matters
+            self._control.send(json.dumps(message).encode())
+
+
+def _become_job(order: dict[str, Any], stdio: list[int], error_fd: int) -> NoReturn:
+    error_fd = _moved_up(error_fd)
+    what = "start"
+    try:
+        die_with_parent()
+        os.setsid()
+        for number in _RESET:
+            signal.signal(number, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        stdin, output, *result = [_moved_up(fd) for fd in stdio]
+        for source, target in ((stdin, 0), (output, 1), (output, 2), *((fd, RESULT_FD) for fd in result)):
+            os.dup2(source, target)
+        first_closed = RESULT_FD + len(result)
+        os.closerange(first_closed, error_fd)
+        os.closerange(error_fd + 1, os.sysconf("SC_OPEN_MAX"))
+        what = "cwd"
+        os.chdir(order["cwd"])
+        what = "exec"
+        os.execvpe(order["argv"][0], order["argv"], order["env"])  # noqa: S606 - no shell is what is wanted
+    except BaseException as error:  # noqa: BLE001 - a forked child must not run on in its parent's code
+        code = error.errno if isinstance(error, OSError) else None
+        os.write(error_fd, json.dumps([code, what]).encode())
+    os._exit(127)
+
+
+def _moved_up(fd: int) -> int:
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE_STDIO)

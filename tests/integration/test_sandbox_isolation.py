@@ -1,0 +1,222 @@
+"""What a job may know of its executor, and what of a job may outlive it: nothing."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schemas.vocabulary import Outcome
+from schemas.work import SecretRef, TimeLimits
+from tests.support.attempts import a_place, alive, command, is_gone, pid_in, python, seen, shell
+
+ROOT = Path(__file__).resolve().parents[2]
+DAEMON = """
+import os, sys, time
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+for fd in range(3): os.close(fd)
+open(sys.argv[1], "w").write(f"{os.getpid()}\\n")
+time.sleep(60)
+"""
+EXECUTOR = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from scheduler.sandbox.protection import protect_process
+from scheduler.ports import StopRequest
+from tests.support.attempts import a_place, an_attempt, shell
+async def main():
+    if sys.argv[4] == "protected":
+        protect_process()
+    async with a_place(Path(sys.argv[2])) as place:
+        print((await place.runner.run(shell(sys.argv[3]), an_attempt(), StopRequest())).output.head)
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def place(tmp_path):
+    async with a_place(tmp_path) as opened:
+        (opened.code_dir / "daemon.py").write_text(DAEMON)
+        yield opened
+
+
+@pytest.fixture
+def executor(tmp_path):
+    """Starts a process of its own that runs one script and prints its output."""
+    started = []
+
+    def start(script: str, *prefix: str, protected: bool = True) -> subprocess.Popen:
+        argv = [
+            *prefix,
+            sys.executable,
+            "-c",
+            EXECUTOR,
+            str(ROOT),
+            str(tmp_path),
+            script,
+            "protected" if protected else "open",
+        ]
+        environment = {"PATH": os.environ["PATH"], "DATABASE_URL": "postgresql://canary", "AMQP_URL": "amqp://canary"}
+        process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True, cwd="/")
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
+
+
+async def test_the_environment_is_built_from_empty(place, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://canary")
+    monkeypatch.setenv("AMQP_URL", "amqp://canary")
+    monkeypatch.setenv("SCHEDULER_TOKEN", "canary")
+
+    ended = await place.run(shell("env", params={"a": "ü"}, env={"OWN": "1", "SCHEDULER_JOB": "forged"}))
+
+    variables = dict(line.split("=", 1) for line in ended.output.head.splitlines())
+    assert "canary" not in ended.output.head
+    assert {name for name in variables if not name.startswith("SCHEDULER_")} == {
+        "PATH",
+        "HOME",
+        "LANG",
+        "TZ",
+        "OWN",
+        "PWD",
+    }
+    assert (variables["SCHEDULER_JOB"], variables["SCHEDULER_PARAMS"]) == ("probe", '{"a": "\\u00fc"}')
+
+
+async def test_secrets_are_resolved_at_the_start(place, monkeypatch, tmp_path):
+    monkeypatch.setenv("PROBE_SECRET", "from env")
+    (tmp_path / "secret").write_text("from file\n")
+    secrets = {"ONE": SecretRef(env="PROBE_SECRET"), "TWO": SecretRef(file=str(tmp_path / "secret"))}
+
+    ended = await place.run(shell('echo "$ONE, $TWO"', secrets=secrets))
+
+    assert ended.output.head == "from env, from file\n"
+
+
+async def test_no_descriptor_is_inherited(place, tmp_path):
+    with (tmp_path / "secret").open("w") as secret:
+        os.set_inheritable(secret.fileno(), True)
+
+        of_a_command = await place.run(command("ls", "/proc/self/fd"))
+
+    assert of_a_command.output.head.split() == ["0", "1", "2", "3"]  # 3: the listing itself
+
+
+async def test_a_python_child_keeps_its_result_descriptor_from_its_own_children(place):
+    (place.code_dir / "fds.py").write_text(
+        "from subprocess import check_output\n"
+        "def fds(): return check_output(['ls', '/proc/self/fd'], close_fds=False, text=True)\n"
+    )
+
+    ended = await place.run(python("fds:fds"))
+
+    assert ended.result.split() == ["0", "1", "2", "3"]
+
+
+async def test_a_job_has_a_fresh_private_directory_that_goes_with_it(place):
+    ended = await place.run(shell("pwd; stat -c %a .; ls -A | wc -l; mkdir -p a/b; touch a/b/c"))
+
+    directory, mode, entries = ended.output.head.split()
+    assert Path(directory).parent == place.run_dir
+    assert (mode, entries) == ("700", "1")  # the script itself
+    assert list(place.run_dir.iterdir()) == []
+
+
+async def test_a_job_is_a_session_and_group_of_its_own_with_default_signals(place):
+    ended = await place.run(shell("ps -o pid=,pgid=,sid= -p $$; grep -E 'Sig(Ign|Blk)' /proc/self/status; ulimit -c"))
+
+    first, ignored, blocked, core = ended.output.head.splitlines()
+    assert len(set(first.split())) == 1
+    assert {int(line.split()[1], 16) for line in (ignored, blocked)} == {0}
+    assert core == "0"
+
+
+async def test_a_daemonised_grandchild_dies_with_the_run(place):
+    pid_file = place.code_dir / "pid"
+
+    ended = await place.run(
+        command("sh", "-c", f"{sys.executable} daemon.py pid; until test -s pid; do sleep 0.02; done", cwd=".")
+    )
+
+    assert ended.outcome is Outcome.SUCCEEDED
+    assert ended.reason == "processes it left behind were killed: 1"
+    assert not alive(int(pid_file.read_text()))
+
+
+async def test_a_daemonised_grandchild_dies_by_the_hard_timeout(place):
+    script = f"{sys.executable} daemon.py pid; sleep 30"
+
+    ended = await place.run(shell(script, cwd=".", limits=TimeLimits(hard_s=1.0)))
+
+    assert ended.outcome is Outcome.TIMED_OUT
+    assert not alive(int((place.code_dir / "pid").read_text()))
+
+
+async def test_what_a_killed_warden_leaves_is_killed(place):
+    script = f"{sys.executable} daemon.py pid; until test -s pid; do sleep 0.02; done; kill -9 $PPID; sleep 30"
+
+    ended = await place.run(shell(script, cwd="."))
+
+    assert (ended.outcome, ended.reason) == (Outcome.FAILED, "it could not be followed: its warden ended")
+    await is_gone(int((place.code_dir / "pid").read_text()))
+
+
+async def test_all_of_a_job_dies_with_an_executor_that_is_killed(executor, tmp_path):
+    daemon = tmp_path / "daemon.py"
+    daemon.write_text(DAEMON)
+    script = f"{sys.executable} {daemon} {tmp_path}/daemon; "
+    script += f"sleep 60 & echo $! > {tmp_path}/child; echo $$ > {tmp_path}/job; wait"
+    process = executor(script)
+    pids = [await pid_in(tmp_path / name) for name in ("job", "child", "daemon")]
+    assert all(alive(pid) for pid in pids)
+
+    process.send_signal(signal.SIGKILL)
+
+    for pid in pids:
+        await is_gone(pid)
+
+
+@pytest.mark.parametrize("protected", [True, False])
+async def test_a_protected_executors_environment_cannot_be_read_by_its_jobs(executor, tmp_path, protected):
+    """Root reads everything, so the executor runs as another uid; the capability only opens a private checkout."""
+    unprivileged = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "--bounding-set=-all,+dac_read_search",
+    ]
+    unprivileged += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search", "--"]
+    tmp_path.chmod(0o777)
+    script = 'cat /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | grep -c canary; id -u'
+
+    process = executor(script, *(unprivileged if os.geteuid() == 0 else []), protected=protected)
+    output = await asyncio.to_thread(process.stdout.read)
+
+    seen_lines, uid = output.split()
+    assert uid != "0"
+    assert seen_lines == ("0" if protected else "2")
+
+
+async def test_signals_to_the_executors_group_do_not_reach_jobs(place):
+    (place.code_dir / "begun").unlink(missing_ok=True)
+    running = asyncio.ensure_future(place.run(shell("touch begun; until test -e go; do sleep 0.02; done", cwd=".")))
+    await seen(place.code_dir / "begun")
+    launcher = place.runner._processes._children._launcher.pid
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.killpg(launcher, number)
+    (place.code_dir / "go").touch()
+
+    ended = await running
+
+    assert ended.outcome is Outcome.SUCCEEDED
