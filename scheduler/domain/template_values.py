@@ -19,6 +19,8 @@ def plain(value: Any) -> Any:
     Raises:
         TemplateError: it is something else, or a number that JSON lacks.
     """
+    if type(value) is str:  # the usual case, many times a run
+        return value
     if value is None or isinstance(value, str | bool | int | dict | list | tuple | Mapping):
         return value
     if isinstance(value, float):
