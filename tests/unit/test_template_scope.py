@@ -1,6 +1,6 @@
 """What validation lets a template name is what the work order fills in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -13,10 +13,10 @@ from schemas.job_spec import JobSpec
 
 @dataclass
 class Run:
-    id: UUID = UUID(int=1)
+    id: UUID = field(default_factory=lambda: UUID(int=1))
     job_name: str = "a"
     job_version: int = 1
-    flow_id: UUID = UUID(int=2)
+    flow_id: UUID = field(default_factory=lambda: UUID(int=2))
     fired_at: datetime = datetime(2026, 3, 1, tzinfo=UTC)
     attempt: int = 1
     params: None = None
