@@ -14,8 +14,9 @@ from scheduler.ports import Out
 
 _FRAME_END: Final = b"\xce"
 _FRAME_OVERHEAD: Final = 8
-_HEADER, _BODY = 2, 3
+_METHOD, _HEADER, _BODY = 1, 2, 3
 _BASIC: Final = 60
+_PUBLISH: Final = 40
 _MAX_SHORT: Final = 255
 
 _CONTENT_TYPE: Final = 1 << 15
@@ -27,7 +28,8 @@ _USER_ID: Final = 1 << 4
 
 def publish_method(exchange: str, key: str, channel: int) -> bytes:
     """Return the method frame of a publish."""
-    return pamqp.frame.marshal(commands.Basic.Publish(exchange=exchange, routing_key=key), channel)
+    arguments = struct.pack(">HHH", _BASIC, _PUBLISH, 0) + _short(exchange) + _short(key) + b"\x00"
+    return struct.pack(">BHI", _METHOD, channel, len(arguments)) + arguments + _FRAME_END
 
 
 def properties(message: Out, user_id: str | None) -> bytes:
