@@ -51,8 +51,8 @@ def run_variables(order: WorkOrder, context: AttemptContext) -> dict[str, str]:
         "SCHEDULER_JOB": order.job,
         "SCHEDULER_FLOW_ID": str(order.flow_id),
         "SCHEDULER_FIRED_AT": "" if order.fired_at is None else order.fired_at.isoformat(),
-        "SCHEDULER_PARAMS": json.dumps(order.params),
-        "SCHEDULER_RESULTS": json.dumps(order.results),
+        "SCHEDULER_PARAMS": json.dumps(order.params, ensure_ascii=False),
+        "SCHEDULER_RESULTS": json.dumps(order.results, ensure_ascii=False),
     }
 
 

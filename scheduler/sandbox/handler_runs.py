@@ -36,6 +36,8 @@ class HandlerRuns:
         self._calls: set[HandlerCall] = set()
         self._leaving: dict[HandlerCall, float] = {}
         """Killed calls, and until when they may unwind."""
+        self._quiet: asyncio.Future[None] | None = None
+        """Resolves, while closing, when the last call has ended."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = math.inf
         self._next_ping = math.inf
@@ -66,9 +68,9 @@ class HandlerRuns:
         """Stop everything; calls that do not end soon are reported as they stand and left to themselves."""
         for call in list(self._calls):
             call.stop.request("the executor stops", at_once=True)
-        deadline = self._clock.monotonic() + 2 * UNWIND_S
-        while self._calls and self._clock.monotonic() < deadline:
-            await self._clock.sleep(UNWIND_S / 20)
+        self._quiet = self._loop.create_future()
+        if self._calls:
+            await asyncio.wait({self._quiet}, timeout=2 * UNWIND_S)
         for call in list(self._calls):
             self._abandon(call)
         if self._timer is not None:
@@ -171,3 +173,5 @@ class HandlerRuns:
                 done.setdefault(call.on_done, []).append((call.start, ended))
         for on_done, batch in done.items():
             on_done(batch)
+        if self._quiet is not None and not self._calls and not self._quiet.done():
+            self._quiet.set_result(None)

@@ -16,6 +16,7 @@ from scheduler.clock import Clock
 from scheduler.ports import AttemptContext, Ended, StopRequest
 from scheduler.sandbox.children import Child, ChildOrder, Children
 from scheduler.sandbox.environment import UnusableOrderError, resolve_secrets
+from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.ladder import Ladder, Step
 from scheduler.sandbox.output import one_line
 from scheduler.sandbox.process_work import RESULT_NAME, Workplace, child_order
@@ -35,10 +36,10 @@ _REPORT_BYTES = 2 * RESULT_BYTES
 class ProcessRuns:
     """Runs commands, scripts and python functions in children of the launcher."""
 
-    def __init__(self, *, code_dir: Path, run_dir: Path, handler_modules: tuple[str, ...], clock: Clock) -> None:
+    def __init__(self, *, code_dir: Path, run_dir: Path, registry: HandlerRegistry, clock: Clock) -> None:
         self._code_dir = code_dir.resolve()
-        self._run_dir = run_dir.resolve()
-        self._modules = handler_modules
+        self._run_dir = run_dir
+        self._registry = registry
         self._clock = clock
         self._children = Children(clock)
 
@@ -47,8 +48,8 @@ class ProcessRuns:
         ladder = Ladder(order.limits, self._clock.monotonic())
         attempt_dir = self._run_dir / f"{context.run_id}.{context.attempt}.{context.lease_token.hex[:8]}"
         try:
-            attempt_dir.mkdir(mode=0o700, parents=True)
-            place = Workplace(self._code_dir, attempt_dir, self._modules)
+            attempt_dir.mkdir(mode=0o700)
+            place = Workplace(self._code_dir, attempt_dir, self._registry.modules)
             secrets = await asyncio.to_thread(resolve_secrets, order.secrets) if order.secrets else {}
             what = child_order(order, context, secrets, place)
             return await self._run_child(what, order, stop, ladder, attempt_dir)

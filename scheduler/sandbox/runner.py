@@ -19,6 +19,7 @@ from scheduler.sandbox.handlers import Handler, HandlerRegistry
 from scheduler.sandbox.http_run import HttpRuns
 from scheduler.sandbox.output import one_line
 from scheduler.sandbox.process_run import ProcessRuns
+from scheduler.sandbox.run_directory import RunDirectory
 from schemas.vocabulary import Outcome
 from schemas.work import HandlerWork, HttpWork, WorkOrder
 
@@ -34,12 +35,17 @@ class Runner:
     def __init__(
         self, *, code_dir: Path, run_dir: Path, handlers: HandlerRegistry, network: NetworkPolicy, clock: Clock
     ) -> None:
-        """``code_dir`` holds scripts and modules; below ``run_dir`` each child gets a fresh directory of its own."""
+        """``code_dir`` holds scripts and modules.
+
+        Below ``run_dir``, which runners of one user may share, each child gets a fresh directory.
+        """
         self._registry = handlers
-        self._run_dir = run_dir
+        self._code_dir = code_dir
+        self._base_dir = run_dir
         self._http = HttpRuns(network, clock)
-        self._processes = ProcessRuns(code_dir=code_dir, run_dir=run_dir, handler_modules=handlers.modules, clock=clock)
         self._clock = clock
+        self._directory: RunDirectory | None = None
+        self._processes: ProcessRuns | None = None
         self._handlers: HandlerRuns | None = None
         self._running: dict[asyncio.Task[object], StopRequest] = {}
 
@@ -60,9 +66,12 @@ class Runner:
             ConfigurationError: the run directory cannot be made.
         """
         try:
-            self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._directory = await asyncio.to_thread(RunDirectory, self._base_dir)
         except OSError as error:
-            raise ConfigurationError(f"run directory {self._run_dir}: {error.strerror}") from None
+            raise ConfigurationError(f"run directory {self._base_dir}: {error.strerror}") from None
+        self._processes = ProcessRuns(
+            code_dir=self._code_dir, run_dir=self._directory.path, registry=self._registry, clock=self._clock
+        )
         self._handlers = HandlerRuns(self._clock)
 
     async def run(self, order: WorkOrder, context: AttemptContext, stop: StopRequest) -> Ended:
@@ -112,14 +121,19 @@ class Runner:
         if self._handlers is not None:
             handlers, self._handlers = self._handlers, None
             await handlers.close()
-        await self._processes.close()
+        if self._processes is not None:
+            await self._processes.close()
+        if self._directory is not None:
+            await asyncio.to_thread(self._directory.close)
+            self._directory = None
 
     async def _run(self, order: WorkOrder, context: AttemptContext, stop: StopRequest) -> Ended:
-        self._started()
         work = order.work
         if order.isolation == "process" or not isinstance(work, HttpWork | HandlerWork):
             if isinstance(work, HttpWork) or order.isolation not in {None, "process"}:
                 return Ended(Outcome.FAILED, reason=f"a {work.kind} run cannot have isolation {order.isolation}")
+            if self._processes is None:
+                raise ValueError("the runner is not started")
             return await self._processes.run(order, context, stop)
         if isinstance(work, HttpWork):
             return await self._http.run(order, work, stop)

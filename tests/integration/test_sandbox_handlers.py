@@ -109,7 +109,6 @@ async def test_a_handler_in_a_process_of_its_own(tmp_path):
     async with a_place(tmp_path) as place:
         (place.code_dir / "own_process_1.py").write_text(FILE)
         place.runner._registry.load(["own_process_1"])
-        place.runner._processes._modules = place.runner._registry.modules
 
         ended = await place.run(calling("pid", params={"a": 1}, isolation="process"))
         killed = await place.run(calling("waits_there", isolation="process", limits=SHORT))

@@ -90,7 +90,7 @@ async def test_the_environment_is_built_from_empty(place, monkeypatch):
         "OWN",
         "PWD",
     }
-    assert (variables["SCHEDULER_JOB"], variables["SCHEDULER_PARAMS"]) == ("probe", '{"a": "\\u00fc"}')
+    assert (variables["SCHEDULER_JOB"], variables["SCHEDULER_PARAMS"]) == ("probe", '{"a": "ü"}')
 
 
 async def test_secrets_are_resolved_at_the_start(place, monkeypatch, tmp_path):
@@ -127,9 +127,9 @@ async def test_a_job_has_a_fresh_private_directory_that_goes_with_it(place):
     ended = await place.run(shell("pwd; stat -c %a .; ls -A | wc -l; mkdir -p a/b; touch a/b/c"))
 
     directory, mode, entries = ended.output.head.split()
-    assert Path(directory).parent == place.run_dir
+    assert Path(directory).parent.parent == place.run_dir
     assert (mode, entries) == ("700", "1")  # the script itself
-    assert list(place.run_dir.iterdir()) == []
+    assert list(place.run_dir.glob("runner-*/*-*")) == []
 
 
 async def test_a_job_is_a_session_and_group_of_its_own_with_default_signals(place):
@@ -206,6 +206,20 @@ async def test_a_protected_executors_environment_cannot_be_read_by_its_jobs(exec
     seen_lines, uid = output.split()
     assert uid != "0"
     assert seen_lines == ("0" if protected else "2")
+
+
+async def test_what_a_killed_executor_left_on_disk_is_removed_by_the_next(executor, tmp_path):
+    process = executor("pwd; touch mine; echo $$ > ../../../pid; sleep 60")
+    await pid_in(tmp_path / "pid")
+    (left,) = (tmp_path / "runs").glob("runner-*")
+    async with a_place(tmp_path):
+        assert left.exists()  # its runner lives
+    process.kill()
+    process.wait()
+
+    async with a_place(tmp_path) as place:
+        assert not left.exists()
+        assert len(list(place.run_dir.glob("runner-*"))) == 1
 
 
 async def test_signals_to_the_executors_group_do_not_reach_jobs(place):

@@ -39,12 +39,14 @@ async def noop(ctx, params):
 async def raises(ctx, params):
     if params["what"] == "recursion":
         return await raises(ctx, params)
-    raise RAISES[params["what"]]
+    error = RAISES[params["what"]]
+    raise error()
 
 
 @handler("sync_raises")
 def sync_raises(ctx, params):
-    raise RAISES[params["what"]]
+    error = RAISES[params["what"]]
+    raise error()
 
 
 @handler("thread_name")
