@@ -8,12 +8,15 @@ is an error: write a new one.
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
 from scheduler.errors import ConfigurationError
 from scheduler.store.pool import SCHEMA, reachable
+
+if TYPE_CHECKING:
+    from scheduler.store.pool import Connection
 
 _LOCK_KEY: Final = 0x5C4ED01E
 """Any constant: names our migration lock among the advisory locks of the database."""
@@ -65,7 +68,7 @@ async def migrate(dsn: str) -> list[str]:
         await connection.close()
 
 
-async def check_schema(connection: "asyncpg.Connection[asyncpg.Record]") -> str | None:
+async def check_schema(connection: "Connection") -> str | None:
     """Return what is wrong with the schema in one line, or None when it is current."""
     known = {migration.version: migration for migration in migrations()}
     try:
@@ -79,7 +82,7 @@ async def check_schema(connection: "asyncpg.Connection[asyncpg.Record]") -> str 
     return None
 
 
-async def _applied(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[int, str]:
+async def _applied(connection: "Connection") -> dict[int, str]:
     rows = await connection.fetch(f"SELECT version, checksum FROM {SCHEMA}.migrations")  # noqa: S608
     return {row["version"]: row["checksum"] for row in rows}
 

@@ -1,0 +1,221 @@
+"""What people ask for: pause, enable, trigger, retry, cancel, discard. Rows and a ring; actors do the rest."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from scheduler.clock import Clock
+from scheduler.domain.run_state import FINAL, Move, sources
+from scheduler.errors import ConflictError, NotFoundError
+from scheduler.ids import uuid7
+from scheduler.store.doorbell import CANCEL, DEFINITIONS, WORK
+from scheduler.store.queries import queries
+from scheduler.store.stores import Store
+from schemas.vocabulary import FiringKind, RunState
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from scheduler.store.pool import Connection
+
+Q: Final = queries("control")
+_DEFINITIONS: Final = queries("definitions")
+_TOPICS: Final = {FiringKind.MANUAL: "job.trigger", FiringKind.RETRY: "run.retry"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A firing somebody asked for."""
+
+    firing_id: UUID
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class MadeDue:
+    """How many rows of each kind are looked at again."""
+
+    firings: int
+    offers: int
+    ends: int
+
+
+async def pause_job(store: Store, tenant: str, name: str, *, note: str | None, clock: Clock) -> bool:
+    """Plan nothing of a job until it is resumed; runs under way go on. False: it was paused already."""
+    return await _change_job(store, tenant, name, "pause_job", (note,), clock)
+
+
+async def resume_job(store: Store, tenant: str, name: str, *, clock: Clock) -> bool:
+    """Plan a job again; what fell into the pause is in the ledger as paused. False: it was not paused."""
+    return await _change_job(store, tenant, name, "resume_job", (), clock)
+
+
+async def enable_job(store: Store, tenant: str, name: str, *, enabled: bool, clock: Clock) -> bool:
+    """Enable or disable a job; False: it was so already. A disabled job starts in no way."""
+    return await _change_job(store, tenant, name, "enable_job", (enabled,), clock)
+
+
+async def pause_all(store: Store, tenant: str, *, clock: Clock) -> bool:
+    """Plan nothing of ``tenant`` until it is resumed. False: it was paused already."""
+    return await _change_tenant(store, tenant, "pause_tenant", clock)
+
+
+async def resume_all(store: Store, tenant: str, *, clock: Clock) -> bool:
+    """Plan again; jobs paused one by one stay paused. False: the tenant was not paused."""
+    return await _change_tenant(store, tenant, "resume_tenant", clock)
+
+
+async def trigger_jobs(
+    store: Store, tenant: str, names: Sequence[str], *, params: Mapping[str, Any] | None, clock: Clock
+) -> list[Asked]:
+    """Fire jobs now, in the order of ``names``; each firing gets a verdict like any other.
+
+    Raises:
+        NotFoundError: there is no such job; nothing is fired.
+    """
+    async with store.transaction() as db:
+        jobs = {row["name"]: row for row in await db.fetch(Q["lock_jobs_by_name"], tenant, list(names))}
+        for name in names:
+            if name not in jobs:
+                raise NotFoundError(f"there is no job {name}")
+        wanted: list[Mapping[str, Any]] = [dict(jobs[name]) for name in dict.fromkeys(names)]
+        data = {"jobs": [row["name"] for row in wanted], "params": params}
+        return await _ask(db, tenant, FiringKind.MANUAL, wanted, data, clock=clock)
+
+
+async def retry_run(store: Store, tenant: str, run_id: UUID, *, clock: Clock) -> Asked:
+    """Ask for a new run of a run that is over, with its params; the old one stays as it is.
+
+    Raises:
+        NotFoundError: there is no such run.
+        ConflictError: it is not over, was retried or discarded already, or its job is deleted.
+    """
+    async with store.transaction() as db:
+        run = await _lock_run(db, tenant, run_id)
+        if RunState(run["state"]) not in FINAL:
+            raise ConflictError(f"run {run_id} is {run['state']}: only a run that is over can be retried")
+        if run["retried_by"] is not None:
+            raise ConflictError(f"run {run_id} was retried already, by run {run['retried_by']}")
+        if run["discarded_at"] is not None:
+            raise ConflictError(f"run {run_id} was discarded")
+        if run["job_deleted"]:
+            raise ConflictError(f"job {run['job_name']} is deleted")
+        if await db.fetchval(Q["find_retry_owed"], run_id, run["job_id"]):
+            raise ConflictError(f"run {run_id} is being retried already")
+        job = {"id": run["job_id"], "name": run["job_name"], "version": run["version"]}
+        data = {"run": str(run_id), "params": run["params"]}
+        asked = await _ask(db, tenant, FiringKind.RETRY, [job], data, clock=clock)
+        return asked[0]
+
+
+async def cancel_run(store: Store, tenant: str, run_id: UUID, *, reason: str) -> RunState:
+    """Cancel a run. Returns CANCELLED when it is over now, RUNNING when its executor was asked to stop it.
+
+    Raises:
+        NotFoundError: there is no such run.
+        ConflictError: it is over already.
+    """
+    at_once = [state.value for state in sources(Move.CANCEL) if state is not RunState.RUNNING]
+    async with store.transaction() as db:
+        run = await _lock_run(db, tenant, run_id)
+        if RunState(run["state"]) in FINAL:
+            raise ConflictError(f"run {run_id} is {run['state']}")
+        if await db.fetchval(Q["cancel_run"], run_id, reason, at_once):
+            await db.execute(_DEFINITIONS["ring"], WORK, str(run_id))
+            return RunState.CANCELLED
+        await db.execute(Q["wish_cancel"], run_id, reason)
+        await db.execute(_DEFINITIONS["ring"], CANCEL, f"{tenant} {run_id}")
+        return RunState.RUNNING
+
+
+async def discard_run(store: Store, tenant: str, run_id: UUID) -> None:
+    """Say that a dead run is dealt with.
+
+    Raises:
+        NotFoundError: there is no such run.
+        ConflictError: it is no dead run.
+    """
+    async with store.transaction() as db:
+        run = await _lock_run(db, tenant, run_id)
+        if run["state"] != RunState.FAILED:
+            raise ConflictError(f"run {run_id} is {run['state']}: only a failed run can be discarded")
+        if run["discarded_at"] is not None or run["retried_by"] is not None:
+            done = "discarded" if run["retried_by"] is None else "retried"
+            raise ConflictError(f"run {run_id} was {done} already")
+        await db.execute(Q["discard_run"], run_id)
+
+
+async def make_owed_due(store: Store) -> MadeDue:
+    """Have everything owed said again at once, after the broker lost its messages."""
+    async with store.transaction() as db:
+        rows = await db.fetch(Q["make_owed_due"])
+        await db.execute(_DEFINITIONS["ring"], WORK, "")
+    return MadeDue(**rows[0])
+
+
+async def _change_job(
+    store: Store, tenant: str, name: str, query: str, arguments: tuple[Any, ...], clock: Clock
+) -> bool:
+    async with store.transaction() as db:
+        job = await db.fetchrow(Q["lock_job"], tenant, name)
+        if job is None:
+            raise NotFoundError(f"there is no job {name}")
+        changed = await db.fetchval(Q[query], job["id"], *arguments) is not None
+        if changed:
+            await _changed(db, tenant, [job["id"]], clock)
+        return changed
+
+
+async def _change_tenant(store: Store, tenant: str, query: str, clock: Clock) -> bool:
+    async with store.transaction() as db:
+        changed = await db.fetchval(Q[query], tenant) is not None
+        if changed:
+            await _changed(db, tenant, None, clock)
+        return changed
+
+
+async def _changed(db: "Connection", tenant: str, jobs: list[UUID] | None, clock: Clock) -> None:
+    await db.execute(_DEFINITIONS["activate_triggers"], tenant, jobs, clock.now())
+    await db.execute(_DEFINITIONS["count_revision"], tenant)
+    await db.execute(_DEFINITIONS["ring"], DEFINITIONS, tenant)
+
+
+async def _lock_run(db: "Connection", tenant: str, run_id: UUID) -> "asyncpg.Record":
+    run = await db.fetchrow(Q["lock_run"], run_id, tenant)
+    if run is None:
+        raise NotFoundError(f"there is no run {run_id}")
+    return run
+
+
+async def _ask(
+    db: "Connection",
+    tenant: str,
+    kind: FiringKind,
+    jobs: Sequence[Mapping[str, Any]],
+    data: Mapping[str, Any],
+    *,
+    clock: Clock,
+) -> list[Asked]:
+    """Record who asked for what, and a firing of each job."""
+    now = clock.now()
+    event_id = uuid7(clock)
+    ids = [uuid7(clock) for _ in jobs]
+    await db.execute(Q["insert_event"], event_id, tenant, _TOPICS[kind], data)
+    retry_of = UUID(data["run"]) if kind is FiringKind.RETRY else None
+    wall = now.replace(tzinfo=None).isoformat()
+    await db.execute(
+        Q["insert_firings"],
+        tenant,
+        kind.value,
+        event_id,
+        now,
+        wall,
+        data["params"],
+        retry_of,
+        ids,
+        [job["id"] for job in jobs],
+        [job["version"] for job in jobs],
+    )
+    await db.execute(_DEFINITIONS["ring"], WORK, "")
+    return [Asked(firing_id, job["name"]) for firing_id, job in zip(ids, jobs, strict=True)]

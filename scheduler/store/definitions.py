@@ -1,0 +1,247 @@
+"""Applies definitions: one transaction, after which the rows say what the files say.
+
+Cursor and ledger of a trigger survive edits of everything else. A trigger whose times changed is
+planned anew from the moment of the change; what was due of the old times and not planned yet is
+one row in the ledger, ``superseded``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from uuid import UUID
+
+from scheduler.clock import Clock
+from scheduler.domain.dag import Graph
+from scheduler.errors import ConflictError
+from scheduler.ids import uuid7
+from scheduler.store.doorbell import DEFINITIONS
+from scheduler.store.queries import queries
+from scheduler.store.stores import Store
+from scheduler.store.trigger_rows import Planner, TriggerRow
+from schemas.definitions_file import PoolSpec
+from schemas.job_spec import JobSpec
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from scheduler.store.pool import Connection
+
+Q: Final = queries("definitions")
+
+
+class Wanted(Protocol):
+    """What is to be: scheduler.definitions.Definitions, or the like."""
+
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def source(self) -> str | None: ...
+    @property
+    def jobs(self) -> Mapping[str, JobSpec]: ...
+    @property
+    def pools(self) -> Mapping[str, PoolSpec]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyResult:
+    """Names of jobs by what became of them; each list is sorted."""
+
+    created: list[str] = field(default_factory=list)
+    """New, or deleted before and back."""
+    changed: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    pools: list[str] = field(default_factory=list)
+    """Pools made or changed: `broker declare` makes their queues."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    id: UUID
+    name: str
+    version: int
+    spec: JobSpec
+    enabled: bool
+    is_new: bool
+    has_new_version: bool
+
+
+async def apply(store: Store, wanted: Wanted, *, prune: bool, clock: Clock) -> ApplyResult:
+    """Make the tenant's jobs those of ``wanted``; all or nothing.
+
+    ``prune`` deletes jobs that the same source applied before and does not name any more. A job
+    that is unchanged keeps what people did to it (pause, disable).
+
+    Raises:
+        ConflictError: a job's pool does not exist, or a job that stays needs one that goes.
+        DatabaseUnavailableError: try again.
+    """
+    async with store.transaction() as db:
+        await db.execute(Q["lock_tenant"], wanted.tenant)
+        pools = await _apply_pools(db, wanted)
+        specs = {name: spec.model_dump(mode="json") for name, spec in wanted.jobs.items()}
+        held = await db.fetch(Q["lock_all_jobs"], wanted.tenant, list(specs), list(specs.values()))
+        known = {row["name"]: row for row in held}
+        gone = [row for row in held if prune and _pruned(row, wanted.source)]
+        _check_graph(wanted.jobs, held, {row["name"] for row in gone})
+        moved = [
+            job for name, spec in wanted.jobs.items() if (job := _moved(known.get(name), name, spec, clock)) is not None
+        ]
+        unchanged = sorted(wanted.jobs.keys() - {job.name for job in moved})
+        await db.execute(Q["adopt_jobs"], wanted.source, [known[name]["id"] for name in unchanged])
+        if moved or gone or pools:
+            await _write_jobs(db, wanted, moved, specs)
+            await _write_triggers(db, wanted.tenant, moved, known, clock)
+            await _delete(db, wanted.tenant, gone, clock)
+            await db.execute(Q["count_revision"], wanted.tenant)
+            await db.execute(Q["ring"], DEFINITIONS, wanted.tenant)
+    return ApplyResult(
+        created=sorted(job.name for job in moved if job.is_new),
+        changed=sorted(job.name for job in moved if not job.is_new),
+        unchanged=unchanged,
+        removed=sorted(row["name"] for row in gone),
+        pools=pools,
+    )
+
+
+async def delete_job(store: Store, tenant: str, name: str, *, clock: Clock) -> None:
+    """Delete a job softly: it fires no more, runs under way go on, its ledger stays.
+
+    Raises:
+        ConflictError: another job needs it.
+    """
+    async with store.transaction() as db:
+        await db.execute(Q["lock_tenant"], tenant)
+        held = await db.fetch(Q["lock_all_jobs"], tenant, [], [])
+        gone = [row for row in held if row["name"] == name and not row["deleted"]]
+        _check_graph({}, held, {name})
+        await _delete(db, tenant, gone, clock)
+        await db.execute(Q["count_revision"], tenant)
+        await db.execute(Q["ring"], DEFINITIONS, tenant)
+
+
+async def set_pool(store: Store, name: str, queue_limit: int) -> bool:
+    """Make a pool or change its limit; False when it was so already. Its queue is for `broker declare`."""
+    async with store.transaction() as db:
+        changed = bool(await db.fetch(Q["upsert_pools"], [name], [queue_limit]))
+        await db.execute(Q["ring"], DEFINITIONS, "")
+    return changed
+
+
+async def list_pools(store: Store) -> dict[str, int]:
+    """Return the queue limit of each pool."""
+    async with store.connection() as db:
+        return {row["name"]: row["queue_limit"] for row in await db.fetch(Q["list_pools"])}
+
+
+async def list_definitions(store: Store, tenant: str) -> dict[str, tuple[str | None, JobSpec]]:
+    """Return source and definition of every job of ``tenant``, by name."""
+    async with store.connection() as db:
+        rows = await db.fetch(Q["list_current"], tenant)
+    return {row["name"]: (row["source"], JobSpec.model_validate(row["spec"])) for row in rows}
+
+
+async def _apply_pools(db: "Connection", wanted: Wanted) -> list[str]:
+    limits = {name: pool.queue_limit for name, pool in wanted.pools.items()}
+    changed = [row["name"] for row in await db.fetch(Q["upsert_pools"], list(limits), list(limits.values()))]
+    users = {spec.pool: name for name, spec in wanted.jobs.items()}
+    for row in await db.fetch(Q["list_unknown_pools"], list(users)):
+        pool = row["name"]
+        raise ConflictError(f"job {users[pool]}: there is no pool {pool}; make it: scheduler pool set {pool}")
+    return sorted(changed)
+
+
+def _pruned(row: "asyncpg.Record", source: str | None) -> bool:
+    return source is not None and row["source"] == source and not row["wanted"] and not row["deleted"]
+
+
+def _check_graph(jobs: Mapping[str, JobSpec], held: Sequence["asyncpg.Record"], gone: set[str]) -> None:
+    """Refuse needs that would point to nothing or in a circle, over all sources of the tenant."""
+    needs: dict[str, list[str]] = {
+        row["name"]: [need["job"] for need in row["spec"].get("needs", ())]
+        for row in held
+        if not row["deleted"] and row["name"] not in gone
+    }
+    needs |= {name: [need.job for need in spec.needs] for name, spec in jobs.items()}
+    for name, upstream in needs.items():
+        for missing in (need for need in upstream if need not in needs):
+            raise ConflictError(f"job {name} needs {missing}, which would not be there")
+    if cycles := Graph(needs).cycles():
+        raise ConflictError(f"jobs would wait for one another: {' → '.join(cycles[0])}")
+
+
+def _moved(row: "asyncpg.Record | None", name: str, spec: JobSpec, clock: Clock) -> _Job | None:
+    """Return the job as it is to be, or None when nothing of it changes."""
+    if row is None:
+        return _Job(uuid7(clock), name, 1, spec, spec.enabled, is_new=True, has_new_version=True)
+    if not row["differs"] and not row["deleted"]:
+        return None
+    switched = row["deleted"] or spec.enabled != row["spec"].get("enabled", True)
+    return _Job(
+        row["id"],
+        name,
+        row["version"] + row["differs"],
+        spec,
+        spec.enabled if switched else row["enabled"],
+        is_new=row["deleted"],
+        has_new_version=row["differs"],
+    )
+
+
+async def _write_jobs(db: "Connection", wanted: Wanted, moved: Sequence[_Job], specs: Mapping[str, Any]) -> None:
+    new = [job for job in moved if job.version == 1 and job.has_new_version]
+    old = [job for job in moved if not (job.version == 1 and job.has_new_version)]
+    await db.execute(
+        Q["insert_jobs"],
+        wanted.tenant,
+        wanted.source,
+        [job.id for job in new],
+        [job.name for job in new],
+        [job.enabled for job in new],
+    )
+    await db.execute(
+        Q["update_jobs"],
+        wanted.source,
+        [job.id for job in old],
+        [job.version for job in old],
+        [job.enabled for job in old],
+    )
+    versions = [job for job in moved if job.has_new_version]
+    await db.execute(
+        Q["insert_versions"],
+        wanted.tenant,
+        [job.id for job in versions],
+        [job.version for job in versions],
+        [specs[job.name] for job in versions],
+    )
+
+
+async def _write_triggers(
+    db: "Connection", tenant: str, moved: Sequence[_Job], known: Mapping[str, "asyncpg.Record"], clock: Clock
+) -> None:
+    planner = Planner(tenant, clock)
+    ids = [job.id for job in moved]
+    rows: dict[UUID, list[TriggerRow]] = {}
+    for record in await db.fetch(Q["lock_triggers"], ids):
+        rows.setdefault(record["job_id"], []).append(TriggerRow(**record))
+    for job in moved:
+        before = known.get(job.name)
+        old_zone = before["spec"].get("timezone", "UTC") if before is not None else ""
+        planner.replan(job.id, job.name, job.version, job.spec, rows.get(job.id, ()), old_zone=old_zone)
+    await db.execute(Q["upsert_triggers"], tenant, *planner.written())
+    await db.execute(Q["remove_triggers"], planner.removed, planner.now)
+    await db.execute(Q["record_superseded"], tenant, *planner.superseded())
+    await db.execute(Q["activate_triggers"], tenant, ids, planner.now)
+
+
+async def _delete(db: "Connection", tenant: str, gone: Sequence["asyncpg.Record"], clock: Clock) -> None:
+    ids = [row["id"] for row in gone]
+    planner = Planner(tenant, clock)
+    held = {row["id"]: row for row in gone}
+    for record in await db.fetch(Q["lock_triggers"], ids):
+        job = held[record["job_id"]]
+        planner.remove(TriggerRow(**record), job["name"], job["version"], job["spec"].get("timezone", "UTC"))
+    await db.execute(Q["delete_jobs"], ids)
+    await db.execute(Q["remove_triggers"], planner.removed, planner.now)
+    await db.execute(Q["record_superseded"], tenant, *planner.superseded())
+    await db.execute(Q["activate_triggers"], tenant, ids, planner.now)

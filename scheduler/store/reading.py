@@ -1,0 +1,127 @@
+"""What people look at. Rows come back as plain mappings with the names that ``--json`` prints."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from scheduler.errors import NotFoundError
+from scheduler.store.queries import queries
+from scheduler.store.stores import Store
+from schemas.vocabulary import Priority
+
+Q: Final = queries("reading")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list: all where a field is None. ``after`` is the last id of the page before."""
+
+    job: str | None = None
+    states: Sequence[str] | None = None
+    since: datetime | None = None
+    after: UUID | None = None
+    limit: int = 50
+
+
+async def list_jobs(store: Store, tenant: str) -> list[Row]:
+    return [_job(row) for row in await _rows(store, "list_jobs", tenant, None)]
+
+
+async def get_job(store: Store, tenant: str, name: str) -> Row:
+    """Return one job with its definition and its triggers."""
+    found = await _rows(store, "list_jobs", tenant, name)
+    if not found:
+        raise NotFoundError(f"there is no job {name}")
+    return _job(found[0]) | {"spec": found[0]["spec"], "triggers": await _rows(store, "list_triggers", tenant, name)}
+
+
+async def list_runs(store: Store, tenant: str, which: RunFilter) -> list[Row]:
+    """Return runs, newest first."""
+    states = list(which.states) if which.states else None
+    rows = await _rows(store, "list_runs", tenant, which.job, states, which.since, which.after, which.limit)
+    return [_run(row) for row in rows]
+
+
+async def get_run(store: Store, tenant: str, run_id: UUID) -> Row:
+    """Return one run with its attempts and the needs that held it."""
+    found = await _rows(store, "get_run", tenant, run_id)
+    if not found:
+        raise NotFoundError(f"there is no run {run_id}")
+    attempts = await _rows(store, "list_attempts", run_id)
+    return _run(found[0]) | {"attempts": attempts, "needs": await _rows(store, "list_edges", run_id)}
+
+
+async def list_outputs(store: Store, tenant: str, run_id: UUID, *, attempt: int | None = None) -> list[Row]:
+    """Return what each ended attempt wrote: head, tail and the bytes there were in all."""
+    if not await _rows(store, "get_run", tenant, run_id):
+        raise NotFoundError(f"there is no run {run_id}")
+    return await _rows(store, "list_outputs", run_id, attempt)
+
+
+async def list_firings(store: Store, tenant: str, job: str | None, *, after: UUID | None, limit: int) -> list[Row]:
+    """Return the ledger, newest rows first."""
+    if job is not None and not await _rows(store, "list_jobs", tenant, job):
+        raise NotFoundError(f"there is no job {job}")
+    return await _rows(store, "list_firings", tenant, job, after, limit)
+
+
+async def list_verdicts(store: Store, firing_ids: Sequence[UUID]) -> dict[UUID, Row]:
+    """Return what became of firings and of the runs they started."""
+    return {row["id"]: row for row in await _rows(store, "list_verdicts", list(firing_ids))}
+
+
+async def list_dead(store: Store, tenant: str, *, after: UUID | None, limit: int) -> list[Row]:
+    """Return failed runs that nobody retried or discarded, newest first."""
+    return await _rows(store, "list_dead", tenant, after, limit)
+
+
+async def list_executors(store: Store, *, lease_s: float) -> list[Row]:
+    """Return executors that are alive, or stopped within a day; ``lease_s`` is how long one may be silent."""
+    return await _rows(store, "list_executors", lease_s)
+
+
+async def count_health(store: Store, tenant: str, *, lease_s: float) -> Row:
+    return (await _rows(store, "count_health", tenant, lease_s))[0]
+
+
+async def is_idle(store: Store) -> bool:
+    """Whether nothing will happen by itself any more: no trigger will fire, no run can go on."""
+    return bool((await _rows(store, "is_idle"))[0]["idle"])
+
+
+async def list_new_runs(store: Store, after: UUID, also: Sequence[UUID]) -> list[Row]:
+    """Return the runs made after ``after`` (ids grow with time), and ``also``."""
+    return await _rows(store, "list_new_runs", after, list(also))
+
+
+async def _rows(store: Store, query: str, *arguments: Any) -> list[Row]:
+    async with store.connection() as db:
+        return [dict(row) for row in await db.fetch(Q[query], *arguments)]
+
+
+def _job(row: Row) -> Row:
+    spec = row["spec"]
+    paused_at = row["paused_at"] or row["tenant_paused_at"]
+    return {
+        "name": row["name"],
+        "description": spec.get("description", ""),
+        "version": row["version"],
+        "source": row["source"],
+        "enabled": row["enabled"],
+        "paused": paused_at is not None,
+        "paused_at": paused_at,
+        "pool": spec.get("pool"),
+        "needs": [need["job"] for need in spec.get("needs", ())],
+        "next_at": row["next_at"],
+        "last_run": row["last_run_id"],
+        "last_state": row["last_state"],
+        "last_finished_at": row["last_finished_at"],
+        "updated_at": row["updated_at"],
+    }
+
+
+def _run(row: Row) -> Row:
+    return row | {"priority": list(Priority)[row["priority"]].value}

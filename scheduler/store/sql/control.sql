@@ -1,0 +1,63 @@
+-- name: lock_job
+SELECT id, version, enabled, paused_at FROM jobs
+WHERE tenant = $1 AND name = $2 AND deleted_at IS NULL FOR NO KEY UPDATE;
+
+-- name: pause_job
+UPDATE jobs SET paused_at = now(), pause_note = $2, updated_at = now() WHERE id = $1 AND paused_at IS NULL RETURNING id;
+
+-- name: resume_job
+UPDATE jobs SET paused_at = NULL, pause_note = NULL, updated_at = now()
+WHERE id = $1 AND paused_at IS NOT NULL RETURNING id;
+
+-- name: enable_job
+UPDATE jobs SET enabled = $2, updated_at = now() WHERE id = $1 AND enabled <> $2 RETURNING id;
+
+-- name: pause_tenant
+INSERT INTO tenants (name, paused_at) VALUES ($1, now())
+ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at WHERE tenants.paused_at IS NULL RETURNING name;
+
+-- name: resume_tenant
+UPDATE tenants SET paused_at = NULL WHERE name = $1 AND paused_at IS NOT NULL RETURNING name;
+
+-- name: lock_jobs_by_name
+SELECT id, name, version FROM jobs
+WHERE tenant = $1 AND name = ANY ($2::text[]) AND deleted_at IS NULL ORDER BY id FOR SHARE;
+
+-- name: insert_event
+INSERT INTO events (id, tenant, source, topic, data) VALUES ($1, $2, 'cli', $3, $4);
+
+-- name: insert_firings
+-- What a person asks for: due now, owed a verdict.
+INSERT INTO firings (id, tenant, kind, event_id, job_id, job_version, fires_at, wall_time, zone, params, retry_of, sweep_at)
+SELECT id, $1, $2, $3, job_id, job_version, $4, $5, 'UTC', $6, $7, now()
+FROM unnest($8::uuid[], $9::uuid[], $10::int[]) AS f (id, job_id, job_version);
+
+-- name: lock_run
+SELECT r.id, r.job_id, r.job_name, r.state, r.params, r.retried_by, r.discarded_at, r.cancel_at, j.version,
+       j.deleted_at IS NOT NULL AS job_deleted
+FROM runs AS r JOIN jobs AS j ON j.id = r.job_id
+WHERE r.id = $1 AND r.tenant = $2 FOR NO KEY UPDATE OF r;
+
+-- name: find_retry_owed
+SELECT id FROM firings WHERE retry_of = $1 AND job_id = $2 AND verdict IS NULL LIMIT 1;
+
+-- name: cancel_run
+-- Nobody holds an attempt of it: it is over at once. A late claim is denied by the state.
+UPDATE runs SET state = 'cancelled', reason = $2, cancel_reason = $2, cancel_at = now(), finished_at = now(),
+                lease_token = NULL, sweep_at = CASE WHEN has_downstream THEN now() END
+WHERE id = $1 AND state = ANY ($3::text[]) RETURNING id;
+
+-- name: wish_cancel
+UPDATE runs SET cancel_at = now(), cancel_reason = $2 WHERE id = $1 AND state = 'running' AND cancel_at IS NULL;
+
+-- name: discard_run
+UPDATE runs SET discarded_at = now() WHERE id = $1;
+
+-- name: make_owed_due
+-- The broker was emptied: look at everything that is owed now instead of when its message is overdue.
+WITH f AS (UPDATE firings SET sweep_at = now() WHERE verdict IS NULL RETURNING 1),
+     r AS (UPDATE runs SET sweep_at = now()
+           WHERE state = 'queued' OR (finished_at IS NOT NULL AND sweep_at IS NOT NULL) RETURNING state)
+SELECT (SELECT count(*) FROM f)::int AS firings,
+       (SELECT count(*) FROM r WHERE state = 'queued')::int AS offers,
+       (SELECT count(*) FROM r WHERE state <> 'queued')::int AS ends;

@@ -1,0 +1,92 @@
+-- name: lock_tenant
+-- One change of a tenant's definitions at a time.
+INSERT INTO tenants (name) VALUES ($1) ON CONFLICT (name) DO UPDATE SET name = excluded.name;
+
+-- name: upsert_pools
+INSERT INTO pools (name, queue_limit) SELECT * FROM unnest($1::text[], $2::int[])
+ON CONFLICT (name) DO UPDATE SET queue_limit = excluded.queue_limit WHERE pools.queue_limit <> excluded.queue_limit
+RETURNING name;
+
+-- name: list_unknown_pools
+SELECT name FROM unnest($1::text[]) AS wanted (name) EXCEPT SELECT name FROM pools ORDER BY 1;
+
+-- name: lock_all_jobs
+-- Every job of the tenant, with what its file would make of it: jsonb compares 1.0 and 1 as equal.
+SELECT j.id, j.name, j.version, j.source, j.enabled, j.deleted_at IS NOT NULL AS deleted, v.spec,
+       w.spec IS NOT NULL AS wanted, w.spec IS DISTINCT FROM v.spec AS differs
+FROM jobs AS j
+JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
+LEFT JOIN unnest($2::text[], $3::jsonb[]) AS w (name, spec) ON w.name = j.name
+WHERE j.tenant = $1
+ORDER BY j.id FOR NO KEY UPDATE OF j;
+
+-- name: insert_jobs
+INSERT INTO jobs (id, tenant, name, version, source, enabled)
+SELECT id, $1, name, 1, $2, enabled FROM unnest($3::uuid[], $4::text[], $5::bool[]) AS new (id, name, enabled);
+
+-- name: update_jobs
+UPDATE jobs AS j SET version = u.version, source = $1, enabled = u.enabled, deleted_at = NULL, updated_at = now()
+FROM unnest($2::uuid[], $3::int[], $4::bool[]) AS u (id, version, enabled) WHERE j.id = u.id;
+
+-- name: adopt_jobs
+-- The same definition, now applied from another source.
+UPDATE jobs SET source = $1 WHERE id = ANY ($2::uuid[]) AND source IS DISTINCT FROM $1;
+
+-- name: insert_versions
+INSERT INTO job_versions (job_id, version, tenant, spec)
+SELECT job_id, version, $1, spec FROM unnest($2::uuid[], $3::int[], $4::jsonb[]) AS new (job_id, version, spec);
+
+-- name: delete_jobs
+UPDATE jobs SET deleted_at = now(), updated_at = now() WHERE id = ANY ($1::uuid[]) AND deleted_at IS NULL;
+
+-- name: lock_triggers
+SELECT id, job_id, key, spec, enabled, anchor_at, last_at, next_at, fired, removed_at IS NOT NULL AS removed
+FROM triggers WHERE job_id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE;
+
+-- name: upsert_triggers
+INSERT INTO triggers (id, tenant, job_id, key, kind, spec, enabled, active, anchor_at, last_at, next_at, fired)
+SELECT id, $1, job_id, key, kind, spec, enabled, true, anchor_at, last_at, next_at, fired
+FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::bool[], $8::timestamptz[],
+            $9::timestamptz[], $10::timestamptz[], $11::int[])
+     AS new (id, job_id, key, kind, spec, enabled, anchor_at, last_at, next_at, fired)
+ON CONFLICT (id) DO UPDATE
+SET spec = excluded.spec, enabled = excluded.enabled, anchor_at = excluded.anchor_at, last_at = excluded.last_at,
+    next_at = excluded.next_at, fired = excluded.fired, removed_at = NULL;
+
+-- name: remove_triggers
+UPDATE triggers SET removed_at = $2 WHERE id = ANY ($1::uuid[]) AND removed_at IS NULL;
+
+-- name: record_superseded
+-- Instants of a changed or removed trigger that were due and not planned: one row for the stretch.
+INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone,
+                     verdict, reason, decided_at)
+SELECT id, $1, 'time', trigger_id, job_id, job_version, fires_at, nullif(to_at, fires_at), count, wall_time, zone,
+       'superseded', reason, now()
+FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::int[], $6::timestamptz[], $7::timestamptz[], $8::int[],
+            $9::text[], $10::text[], $11::text[])
+     AS s (id, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, reason)
+ON CONFLICT ON CONSTRAINT firings_instant_is_unique DO NOTHING;
+
+-- name: activate_triggers
+-- The one place that decides whether a trigger is planned. What comes back to life was held until now.
+UPDATE triggers AS t
+SET active = s.active, held_until = CASE WHEN s.active AND NOT t.active THEN $3 ELSE t.held_until END
+FROM (SELECT t.id, t.enabled AND t.removed_at IS NULL AND j.enabled AND j.paused_at IS NULL
+             AND j.deleted_at IS NULL AND n.paused_at IS NULL AS active
+      FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id JOIN tenants AS n ON n.name = j.tenant
+      WHERE j.tenant = $1 AND ($2::uuid[] IS NULL OR j.id = ANY ($2))) AS s
+WHERE t.id = s.id AND t.active IS DISTINCT FROM s.active;
+
+-- name: count_revision
+UPDATE tenants SET revision = revision + 1 WHERE name = $1;
+
+-- name: ring
+SELECT pg_notify($1, $2);
+
+-- name: list_current
+SELECT j.name, j.source, v.spec FROM jobs AS j
+JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
+WHERE j.tenant = $1 AND j.deleted_at IS NULL ORDER BY j.name;
+
+-- name: list_pools
+SELECT name, queue_limit FROM pools ORDER BY name;

@@ -1,0 +1,104 @@
+-- name: list_jobs
+SELECT j.name, j.version, j.source, j.enabled, j.paused_at, n.paused_at AS tenant_paused_at, j.updated_at, v.spec,
+       (SELECT min(t.next_at) FROM triggers AS t WHERE t.job_id = j.id AND t.active) AS next_at,
+       r.id AS last_run_id, r.state AS last_state, r.finished_at AS last_finished_at
+FROM jobs AS j
+JOIN tenants AS n ON n.name = j.tenant
+JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
+LEFT JOIN LATERAL (SELECT id, state, finished_at FROM runs WHERE job_id = j.id ORDER BY id DESC LIMIT 1) AS r ON true
+WHERE j.tenant = $1 AND j.deleted_at IS NULL AND ($2::text IS NULL OR j.name = $2)
+ORDER BY j.name;
+
+-- name: list_triggers
+SELECT t.key, t.kind, t.spec, t.enabled, t.active, t.anchor_at, t.last_at, t.next_at, t.fired
+FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id
+WHERE j.tenant = $1 AND j.name = $2 AND j.deleted_at IS NULL AND t.removed_at IS NULL ORDER BY t.key;
+
+-- name: list_runs
+-- Newest first; after is the id of the last run of the page before.
+SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priority, pool, flow_id, firing_id, fired_at,
+       created_at, ready_at, queued_at, claimed_at, finished_at, executor, params, result, retry_of, retried_by, cancel_at,
+       cancel_reason, discarded_at
+FROM runs
+WHERE tenant = $1
+  AND ($2::text IS NULL OR job_id = (SELECT id FROM jobs WHERE tenant = $1 AND name = $2))
+  AND ($3::text[] IS NULL OR state = ANY ($3))
+  AND ($4::timestamptz IS NULL OR created_at >= $4)
+  AND ($5::uuid IS NULL OR id < $5)
+ORDER BY id DESC LIMIT $6;
+
+-- name: get_run
+SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priority, pool, flow_id, firing_id, fired_at,
+       created_at, ready_at, queued_at, claimed_at, finished_at, executor, params, result, retry_of, retried_by, cancel_at,
+       cancel_reason, discarded_at
+FROM runs WHERE tenant = $1 AND id = $2;
+
+-- name: list_attempts
+SELECT attempt, outcome, reason, exit_code, signal, http_status, exception, executor, started_at, finished_at,
+       elapsed_s, output_bytes, late_end
+FROM attempts WHERE run_id = $1 ORDER BY attempt;
+
+-- name: list_outputs
+SELECT attempt, outcome, output_head AS head, output_tail AS tail, output_bytes AS total_bytes
+FROM attempts WHERE run_id = $1 AND ($2::int IS NULL OR attempt = $2) ORDER BY attempt;
+
+-- name: list_edges
+SELECT j.name AS job, e.upstream_run_id AS run, e.condition AS when, e.state
+FROM run_edges AS e JOIN jobs AS j ON j.id = e.upstream_job_id WHERE e.run_id = $1 ORDER BY j.name;
+
+-- name: list_firings
+-- Newest first; after is the id of the last firing of the page before.
+SELECT f.id, j.name AS job, f.kind, t.key AS trigger, f.fires_at, f.to_at, f.count, f.wall_time, f.zone, f.verdict,
+       f.reason, f.run_id, f.blocking_run_id, f.retry_of, f.planned_at, f.decided_at
+FROM firings AS f
+JOIN jobs AS j ON j.id = f.job_id
+LEFT JOIN triggers AS t ON t.id = f.trigger_id
+WHERE f.tenant = $1 AND ($2::text IS NULL OR j.name = $2) AND ($3::uuid IS NULL OR f.id < $3)
+ORDER BY f.id DESC LIMIT $4;
+
+-- name: list_verdicts
+SELECT f.id, j.name AS job, f.verdict, f.reason, f.run_id, r.state, r.outcome, r.reason AS run_reason
+FROM firings AS f JOIN jobs AS j ON j.id = f.job_id LEFT JOIN runs AS r ON r.id = f.run_id
+WHERE f.id = ANY ($1::uuid[]);
+
+-- name: list_dead
+SELECT id, job_name AS job, outcome, reason, attempt, fired_at, finished_at
+FROM runs WHERE tenant = $1 AND state = 'failed' AND discarded_at IS NULL AND retried_by IS NULL
+  AND ($2::uuid IS NULL OR id < $2)
+ORDER BY id DESC LIMIT $3;
+
+-- name: list_executors
+-- alive: heard of within the lease, and not ended in order.
+SELECT name, pool, slots, busy, handlers, host, pid, version, draining, started_at, seen_at, stopped_at,
+       stopped_at IS NULL AND seen_at > now() - $1::float8 * interval '1 second' AS alive
+FROM executors WHERE stopped_at IS NULL OR stopped_at > now() - interval '1 day'
+ORDER BY alive DESC, name, started_at;
+
+-- name: count_health
+SELECT (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL)::int AS jobs,
+       (SELECT count(*) FROM runs WHERE tenant = $1 AND state = 'ready')::int AS backlog,
+       (SELECT coalesce(extract(epoch FROM now() - min(ready_at)), 0) FROM runs
+        WHERE tenant = $1 AND state = 'ready')::float8 AS lag_s,
+       (SELECT count(*) FROM runs WHERE tenant = $1 AND state = 'queued')::int AS queued,
+       (SELECT count(*) FROM runs WHERE tenant = $1 AND state = 'running')::int AS running,
+       (SELECT count(*) FROM runs WHERE tenant = $1 AND state = 'failed' AND discarded_at IS NULL
+        AND retried_by IS NULL)::int AS dead_runs,
+       (SELECT count(*) FROM firings WHERE tenant = $1 AND verdict IS NULL)::int AS undecided_firings,
+       (SELECT coalesce(greatest(extract(epoch FROM now() - min(next_at)), 0), 0) FROM triggers
+        WHERE tenant = $1 AND active AND next_at IS NOT NULL)::float8 AS ticker_lag_s,
+       (SELECT count(*) FROM executors WHERE stopped_at IS NULL
+        AND seen_at > now() - $2::float8 * interval '1 second')::int AS executors,
+       (SELECT count(*) FROM recorders WHERE seen_at > now() - $2::float8 * interval '1 second')::int AS recorders,
+       (SELECT paused_at FROM tenants WHERE name = $1) AS paused_at;
+
+-- name: is_idle
+-- Nothing will happen by itself any more.
+SELECT NOT EXISTS (SELECT FROM triggers WHERE active AND next_at IS NOT NULL)
+   AND NOT EXISTS (SELECT FROM firings WHERE sweep_at IS NOT NULL)
+   AND NOT EXISTS (SELECT FROM runs WHERE state IN ('ready', 'queued', 'running', 'backing_off'))
+   AND NOT EXISTS (SELECT FROM runs WHERE sweep_at IS NOT NULL)
+   AND NOT EXISTS (SELECT FROM runs WHERE state = 'waiting' AND needs_unbound = 0) AS idle;
+
+-- name: list_new_runs
+SELECT id, job_name AS job, state, outcome, reason, attempt, created_at, claimed_at, finished_at
+FROM runs WHERE id > $1 OR id = ANY ($2::uuid[]) ORDER BY id;

@@ -1,0 +1,158 @@
+"""Works out the rows of triggers when definitions change: which cursor stays, which begins anew."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from scheduler.clock import Clock
+from scheduler.domain.planned import CountedSchedule, Schedule
+from scheduler.domain.schedule import build_schedule
+from scheduler.ids import uuid7
+from schemas.job_spec import JobSpec
+from schemas.trigger_spec import TriggerSpec
+
+_TRIGGER: Final[TypeAdapter[TriggerSpec]] = TypeAdapter(TriggerSpec)
+_NOT_TIMES: Final = frozenset({"id", "params", "catch_up", "enabled"})
+"""Keys of a trigger whose change leaves its times alone."""
+_MOST_COUNTED: Final = 10_000
+"""Instants of a cron trigger counted one by one when it is superseded; beyond, the count is a lower bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerRow:
+    """A row of ``triggers``."""
+
+    id: UUID
+    job_id: UUID
+    key: str
+    spec: dict[str, Any]
+    enabled: bool
+    anchor_at: datetime
+    last_at: datetime
+    next_at: datetime | None
+    fired: int
+    removed: bool = False
+
+
+class Planner:
+    """Gathers what is to be written for the triggers of one change, as columns for ``unnest``."""
+
+    def __init__(self, tenant: str, clock: Clock) -> None:
+        self.now = clock.now()
+        self.removed: list[UUID] = []
+        self._tenant = tenant
+        self._clock = clock
+        self._rows: list[TriggerRow] = []
+        self._superseded: list[tuple[Any, ...]] = []
+
+    def replan(
+        self, job_id: UUID, job: str, version: int, spec: JobSpec, rows: Iterable[TriggerRow], *, old_zone: str
+    ) -> None:
+        """Take the triggers of ``spec`` over ``rows``, those that the job had (its zone was ``old_zone``)."""
+        known = {row.key: row for row in rows}
+        for trigger in spec.triggers:
+            words = trigger.model_dump(mode="json", exclude_defaults=True)
+            row = known.pop(trigger.key, None)
+            zone = spec.timezone_of(trigger)
+            kept = row is not None and not row.removed and _times(row.spec, old_zone) == _times(words, spec.timezone)
+            if row is not None and kept:
+                next_at, last_at, anchor = row.next_at, row.last_at, row.anchor_at
+            else:
+                if row is not None:
+                    self._supersede(row, job, version, old_zone, "the trigger was changed before this was planned")
+                anchor = row.anchor_at if row is not None and not row.removed else self.now
+                schedule = build_schedule(trigger, timezone=zone, hash_key=f"{self._tenant}/{job}", anchor=anchor)
+                first = schedule.next_after(self.now)
+                spent = row is not None and trigger.max_fires is not None and row.fired >= trigger.max_fires
+                next_at, last_at = None if first is None or spent else first.fires_at, self.now
+            self._rows.append(
+                TriggerRow(
+                    id=row.id if row is not None else uuid7(self._clock),
+                    job_id=job_id,
+                    key=trigger.key,
+                    spec=words,
+                    enabled=trigger.enabled,
+                    anchor_at=anchor,
+                    last_at=last_at,
+                    next_at=next_at,
+                    fired=row.fired if row is not None else 0,
+                )
+            )
+        for row in known.values():
+            self.remove(row, job, version, old_zone)
+
+    def remove(self, row: TriggerRow, job: str, version: int, zone: str) -> None:
+        """Take a trigger away; its ledger stays."""
+        if not row.removed:
+            self.removed.append(row.id)
+            self._supersede(row, job, version, zone, "the trigger was removed before this was planned")
+
+    def written(self) -> list[list[Any]]:
+        """Return the columns of the triggers to write."""
+        rows = self._rows
+        return [
+            [row.id for row in rows],
+            [row.job_id for row in rows],
+            [row.key for row in rows],
+            [_TRIGGER.validate_python(row.spec).kind.value for row in rows],
+            [row.spec for row in rows],
+            [row.enabled for row in rows],
+            [row.anchor_at for row in rows],
+            [row.last_at for row in rows],
+            [row.next_at for row in rows],
+            [row.fired for row in rows],
+        ]
+
+    def superseded(self) -> list[Sequence[Any]]:
+        """Return the columns of the ledger rows to write."""
+        columns = 10
+        return [[row[at] for row in self._superseded] for at in range(columns)]
+
+    def _supersede(self, row: TriggerRow, job: str, version: int, zone: str, reason: str) -> None:
+        """Account for what was due and not planned: one stretch."""
+        if row.removed or row.next_at is None or row.next_at > self.now:
+            return
+        trigger = _TRIGGER.validate_python(row.spec)
+        schedule = build_schedule(
+            trigger, timezone=trigger.timezone or zone, hash_key=f"{self._tenant}/{job}", anchor=row.anchor_at
+        )
+        first = schedule.next_after(row.last_at)
+        if first is None or first.fires_at > self.now:
+            return
+        to_at, count = _stretch(schedule, row.last_at, self.now)
+        self._superseded.append(
+            (
+                uuid7(self._clock),
+                row.id,
+                row.job_id,
+                version,
+                first.fires_at,
+                to_at,
+                count,
+                first.wall_time,
+                first.zone,
+                reason,
+            )
+        )
+
+
+def _times(words: dict[str, Any], zone: str) -> dict[str, Any]:
+    """Return what decides when a trigger fires."""
+    return {"timezone": zone} | {key: value for key, value in words.items() if key not in _NOT_TIMES}
+
+
+def _stretch(schedule: Schedule, since: datetime, now: datetime) -> tuple[datetime, int]:
+    """Return the last instant in (since, now] and how many there are; there is at least one."""
+    if isinstance(schedule, CountedSchedule):
+        end = schedule.index_after(now)
+        last = schedule.nth(end - 1)
+        return (last.fires_at if last is not None else now), end - schedule.index_after(since)
+    count, at, last_at = 0, schedule.next_after(since), now
+    while at is not None and at.fires_at <= now and count < _MOST_COUNTED:
+        count, last_at = count + 1, at.fires_at
+        at = schedule.next_after(last_at)
+    return last_at, count
