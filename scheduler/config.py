@@ -1,0 +1,273 @@
+"""Settings: what an operator may turn, and where each value came from.
+
+A value is taken from the first of: a flag, ``SCHEDULER_<NAME>`` (nested names joined by ``__``; for
+secrets also ``SCHEDULER_<NAME>_FILE``, the path of a file that holds it), the bare ``DATABASE_URL``
+and ``AMQP_URL``, the configuration file, the default. An empty variable counts as not given.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from scheduler.errors import ConfigurationError
+from schemas.durations import Duration, format_duration
+from schemas.message import Name
+from schemas.vocabulary import CatchUpPolicy
+
+PREFIX: Final = "SCHEDULER_"
+CONFIG_FILE: Final = "scheduler.toml"
+"""Read from the working directory when no other file is named."""
+
+_BARE: Final = {"database_url": "DATABASE_URL", "amqp_url": "AMQP_URL"}
+_OF_RUNS: Final = frozenset(
+    f"{PREFIX}{name}"
+    for name in ("RUN_ID", "ATTEMPT", "FENCE", "JOB", "FLOW_ID", "FIRED_AT", "PARAMS", "RESULTS", "RESULT", "CONFIG")
+)
+"""Variables that tell a job about its run, and the one that names the file: no settings, no typing errors."""
+
+
+def _listed(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _state_dir() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "scheduler"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+
+class TickSection(_Section):
+    interval: Duration = timedelta(seconds=5)
+    """The Ticker's longest sleep: how late a change is seen whose notification was lost."""
+    batch_size: Annotated[int, Field(ge=1, le=1000)] = 500
+    """Triggers planned in one transaction: more is faster in a herd, and holds their rows longer."""
+
+
+class CatchUpSection(_Section):
+    policy: CatchUpPolicy = CatchUpPolicy.LATEST
+    """What becomes of missed firings of jobs that do not say."""
+    window: Duration = timedelta(days=7)
+    """How late a firing may be and still run."""
+    max: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """With policy all: at most this many runs."""
+
+
+class DefaultsSection(_Section):
+    timeout: Duration = timedelta(minutes=30)
+    """Hard limit of an attempt of jobs that do not say."""
+    catch_up: CatchUpSection = CatchUpSection()
+
+
+class Settings(_Section):
+    """Every setting, with its default."""
+
+    database_url: SecretStr | None = None
+    """PostgreSQL, as in postgresql://user:password@host/name. Default: the private server of `scheduler up`."""
+    amqp_url: SecretStr | None = None
+    """RabbitMQ, as in amqp://user:password@host/vhost. Default: `scheduler up` needs none."""
+    management_url: SecretStr | None = None
+    """RabbitMQ's management API, as in http://user:password@host:15672. With it, queue limits are policies."""
+    insecure_broker: bool = False
+    """Let amqp:// without TLS reach another host: for a private network, such as that of a compose file."""
+    queue_type: Literal["auto", "classic", "quorum"] = "auto"
+    """auto: quorum on clusters and on RabbitMQ 4, else classic."""
+    tenant: Name = "default"
+    """Whose jobs and runs commands speak of."""
+    timezone: Annotated[str, Field(min_length=1)] = "UTC"
+    """IANA name for jobs that do not say."""
+    pool: Name = "default"
+    """The pool that an executor serves."""
+    slots: Annotated[int, Field(ge=1, le=10_000)] = 5
+    """How many attempts an executor runs at once."""
+    lease: Duration = timedelta(seconds=30)
+    """An attempt counts as lost when its executor was not heard of for this long."""
+    drain_timeout: Duration = timedelta(seconds=60)
+    """A draining executor kills what still runs after this long."""
+    tick: TickSection = TickSection()
+    defaults: DefaultsSection = DefaultsSection()
+    data_dir: Annotated[Path, BeforeValidator(lambda path: Path(path).expanduser())] = Field(default_factory=_state_dir)
+    """The private PostgreSQL of `scheduler up`, and what executors keep. Default: $XDG_STATE_HOME/scheduler."""
+    allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_listed)] = ()
+    """Networks (CIDR, comma between) that http jobs may reach although they are not public."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """auto: console on a terminal, else json."""
+    probe_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address of /livez, /readyz and /metrics. They ask nobody who they are: keep it on loopback."""
+    probe_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """Default: up 8080, ticker 8081, dispatcher 8082, executor 8083, recorder 8084, or any if that is taken; 0: any."""
+
+    def job_defaults(self) -> dict[str, Any]:
+        """Return the job keys that these settings give to definitions files."""
+        catch_up = self.defaults.catch_up
+        return {
+            "timezone": self.timezone,
+            "timeout": format_duration(self.defaults.timeout),
+            "catch_up": catch_up.model_dump(mode="json"),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, where each came from (dotted name → words), and what looks like a mistake."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One setting: its dotted name, what it is named in the environment, whether it is secret."""
+
+    name: str
+    variable: str
+    secret: bool
+    description: str
+
+
+def knobs(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Iterator[Knob]:
+    """Yield every setting, sections flattened, in order."""
+    for name, info in model.model_fields.items():
+        here = (*path, name)
+        if isinstance(info.annotation, type) and issubclass(info.annotation, _Section):
+            yield from knobs(info.annotation, here)
+        else:
+            secret = info.annotation == SecretStr | None
+            yield Knob(".".join(here), PREFIX + "__".join(here).upper(), secret, info.description or "")
+
+
+def shown(settings: Settings, knob: Knob) -> str | None:
+    """Return the value of a setting as text that reads back, secrets masked; None when not set."""
+    value: Any = settings
+    for part in knob.name.split("."):
+        value = getattr(value, part)
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str], *, file: Path | None = None) -> Loaded:
+    """Gather the settings. ``flags`` go by dotted name; None means not given.
+
+    ``file`` must exist if given; else ``SCHEDULER_CONFIG`` or ``scheduler.toml`` in the working directory.
+
+    Raises:
+        ConfigurationError: a value that cannot be, named with its origin and never shown, or an unreadable file.
+    """
+    every = list(knobs())
+    found, origins = {}, {}
+    path = file or (Path(environ[f"{PREFIX}CONFIG"]) if environ.get(f"{PREFIX}CONFIG") else None)
+    from_file, warnings = _read_file(path, every)
+    for knob in every:
+        for value, origin in _candidates(knob, flags, environ, from_file, path or Path(CONFIG_FILE)):
+            if value is not None:
+                found[knob.name], origins[knob.name] = value, origin
+                break
+        else:
+            origins[knob.name] = "default"
+    try:
+        settings = Settings.model_validate(_nested(found))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        name = _knob_at(first["loc"], found)
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{name} (from {origins.get(name, 'default')}): {message}") from None
+    return Loaded(settings, origins, (*warnings, *_unknown_variables(environ, every)))
+
+
+def _candidates(
+    knob: Knob, flags: Mapping[str, Any], environ: Mapping[str, str], from_file: Mapping[str, Any], path: Path
+) -> Iterator[tuple[Any, str]]:
+    yield flags.get(knob.name), "flag"
+    yield environ.get(knob.variable) or None, knob.variable
+    if knob.secret and (secret_file := environ.get(f"{knob.variable}_FILE")):
+        try:
+            yield Path(secret_file).read_text(encoding="utf-8").strip(), f"{knob.variable}_FILE"
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{knob.variable}_FILE: {secret_file} cannot be read: {error}") from None
+    if bare := _BARE.get(knob.name):
+        yield environ.get(bare) or None, bare
+    yield from_file.get(knob.name), str(path)
+
+
+def _read_file(path: Path | None, every: list[Knob]) -> tuple[dict[str, Any], list[str]]:
+    """Return the file's values by dotted name, and warnings."""
+    chosen = path or Path(CONFIG_FILE)
+    try:
+        text = chosen.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if path is None:
+            return {}, []
+        raise ConfigurationError(f"{chosen}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{chosen}: cannot be read: {error}") from None
+    try:
+        values = dict(_flat(tomllib.loads(text), {knob.name for knob in every}))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{chosen}: {error}") from None
+    known = [knob.name for knob in every]
+    for name in values:
+        if name not in known:
+            raise ConfigurationError(f"{chosen}: unknown setting {name}{_suggestion(name, known)}")
+    readable = chosen.stat().st_mode & 0o077
+    if readable and any(knob.secret and knob.name in values for knob in every):
+        return values, [f"{chosen} holds secrets and can be read by others: chmod 600 {chosen}"]
+    return values, []
+
+
+def _flat(table: Mapping[str, Any], known: set[str], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        name = f"{path}{key}"
+        if isinstance(value, dict) and name not in known:
+            yield from _flat(value, known, f"{name}.")
+        else:
+            yield name, value
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *sections, last = name.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        branch[last] = value
+    return tree
+
+
+def _knob_at(loc: tuple[int | str, ...], found: Mapping[str, Any]) -> str:
+    """Return the setting that an error's place is in; unions and items add parts of their own."""
+    parts = [str(part) for part in loc]
+    names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    return next((name for name in names if name in found), parts[0])
+
+
+def _unknown_variables(environ: Mapping[str, str], every: list[Knob]) -> Iterator[str]:
+    known = [knob.variable for knob in every]
+    allowed = {*known, *(f"{knob.variable}_FILE" for knob in every if knob.secret), *_OF_RUNS}
+    for variable in sorted(environ):
+        if variable.startswith(PREFIX) and variable not in allowed:
+            yield f"{variable} is no setting{_suggestion(variable, known)}"
+
+
+def _suggestion(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
