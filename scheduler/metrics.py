@@ -1,0 +1,29 @@
+"""What one process tells Prometheus: whether it is ready, how often each log name was written, its size."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector, generate_latest
+
+from scheduler import __version__
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """The metrics of one process; ``name`` is its actor, or ``up``."""
+
+    def __init__(self, name: str) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        Info("scheduler", "This process.", registry=self._registry).info({"actor": name, "version": __version__})
+        self._ready = Gauge("scheduler_ready", "1 while /readyz says so.", registry=self._registry)
+        lines = "Log lines by name; the names are stable."
+        self._lines = Counter("scheduler_log_lines", lines, ("name", "level"), registry=self._registry)
+
+    def count_line(self, name: str, level: str) -> None:
+        self._lines.labels(name, level).inc()
+
+    def render(self, *, ready: bool) -> bytes:
+        """Return the exposition text of this moment."""
+        self._ready.set(ready)
+        return generate_latest(self._registry)

@@ -1,0 +1,74 @@
+"""The probe server of a process: alive, ready, metrics. Asks nobody who they are; tells no secrets.
+
+/livez, /healthz   200 while the loop turns
+/readyz            200 and [], or 503 and a list of {"part", "trouble"}
+/metrics           Prometheus text
+"""
+
+import errno
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from aiohttp import web
+
+from scheduler.errors import ConfigurationError
+from scheduler.metrics import CONTENT_TYPE, Metrics
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+Troubles = Callable[[], Awaitable[Mapping[str, str]]]
+
+
+class Probe:
+    """``start``, ``port``, ``close``. ``troubles`` says what keeps the process from being ready."""
+
+    def __init__(self, metrics: Metrics, troubles: Troubles) -> None:
+        self._metrics = metrics
+        self._troubles = troubles
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+
+    async def start(self, host: str, port: int, *, or_any: bool) -> None:
+        """Listen on ``port``; with ``or_any`` on any other when it is taken.
+
+        Raises:
+            ConfigurationError: the address cannot be used.
+        """
+        app = web.Application()
+        app.router.add_get("/livez", self._livez)
+        app.router.add_get("/healthz", self._livez)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._read_metrics)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
+        await self._runner.setup()
+        try:
+            await self._listen(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not or_any:
+                reason = (error.strerror or str(error)).lower()
+                raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from None
+            await self._listen(host, 0)
+        log.info("probe.listening", host=host, port=self.port)
+
+    async def close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _listen(self, host: str, port: int) -> None:
+        if self._runner is None:
+            raise RuntimeError("the probe is not set up")
+        await web.TCPSite(self._runner, host, port).start()
+        self.port = int(self._runner.addresses[0][1])
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        return web.json_response({"alive": True})
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        troubles = await self._troubles()
+        parts = [{"part": part, "trouble": trouble} for part, trouble in sorted(troubles.items())]
+        return web.json_response(parts, status=503 if parts else 200)
+
+    async def _read_metrics(self, _request: web.Request) -> web.Response:
+        body = self._metrics.render(ready=not await self._troubles())
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
