@@ -1,0 +1,174 @@
+"""All of the scheduler in one process: ``scheduler up``, and an object for programs that embed it.
+
+PostgreSQL is a private server unless ``database_url`` is set, the broker is in this process unless
+``amqp_url`` is set; everything else is what the actors are as processes of their own.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final, Self
+
+import structlog
+
+from actors.executor import Executor
+from scheduler.embedded.postgres import PrivatePostgres
+from scheduler.errors import TransientError
+from scheduler.hosting import Check, Work
+from scheduler.service import Service
+from scheduler.store.definitions import ApplyResult, Wanted, apply, list_pools
+from scheduler.store.migrate import migrate
+from scheduler.store.stores import Stores
+from scheduler.transport.amqp_admin import admin
+from scheduler.transport.topology import topology
+from scheduler.wiring import (
+    World,
+    link_check,
+    make_dispatcher,
+    make_executor,
+    make_recorder,
+    make_ticker,
+    open_link,
+    open_stores,
+    store_check,
+)
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_CONNECTIONS: Final = 6
+"""Of the shared pool. Each costs the private server a process of several megabytes."""
+
+
+class EmbeddedScheduler:
+    """A context manager; inside it jobs run.
+
+    ``world.broker`` is given when no ``amqp_url`` is set. ``stores`` are open inside.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.stack = AsyncExitStack()
+        self._stores: Stores | None = None
+        self._actors: Actors | None = None
+        self.checks: Mapping[str, Check] = {}
+
+    @property
+    def stores(self) -> Stores:
+        if self._stores is None:
+            raise RuntimeError("the scheduler is not open")
+        return self._stores
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        await self.actors.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self.actors.drain()
+        finally:
+            await self.stack.aclose()
+
+    @property
+    def actors(self) -> "Actors":
+        """The four actors, started and drained in the order that leaves nothing unsaid."""
+        if self._actors is None:
+            raise RuntimeError("the scheduler is not open")
+        return self._actors
+
+    async def open(self) -> Work:
+        """Bring up database, schema and broker, and make the actors, unstarted.
+
+        Raises:
+            TransientError: database or broker are away; call ``stack.aclose`` and begin anew.
+            ConfigurationError, ConflictError: waiting would not help.
+        """
+        try:
+            return await self._open()
+        except BaseException:
+            await self.stack.aclose()
+            raise
+
+    async def apply(self, definitions: Wanted, *, prune: bool = False) -> ApplyResult:
+        """Apply definitions; a pool that is new gets its queue."""
+        store = self.stores.of(definitions.tenant)
+        result = await apply(store, definitions, prune=prune, clock=self.world.clock)
+        if result.pools:
+            await self._declare()
+        return result
+
+    async def _open(self) -> Work:
+        world, stack = self.world, self.stack
+        dsn = await self._database()
+        await migrate(dsn)
+        self._stores = await open_stores(dsn, stack, name="up", size=_CONNECTIONS)
+        await self._declare()
+        links = {actor: await open_link(world, stack, actor=actor) for actor in ("up", "executor")}
+        executor = await make_executor(world, links["executor"], stack)
+        others = [make(world, self._stores, links["up"]) for make in (make_recorder, make_dispatcher, make_ticker)]
+        self._actors = Actors(executor, others)
+        self.checks = {"broker": link_check(links["up"]), "database": store_check(self._stores)}
+        return Work(self._actors, self.checks)
+
+    async def _database(self) -> str:
+        if self.world.settings.database_url is not None:
+            return self.world.settings.database_url.get_secret_value()
+        server = PrivatePostgres(self.world.settings.data_dir, self.world.clock)
+        self.stack.push_async_callback(server.stop)
+        await server.start()
+        keeper = Service("postgres", self.world.clock, self.world.rng)
+        keeper.keep("private server", partial(_keep_running, server))
+        self.stack.push_async_callback(keeper.stop)
+        return server.dsn
+
+    async def _declare(self) -> None:
+        parts = topology(await list_pools(self.stores.main))
+        settings = self.world.settings
+        if self.world.broker is not None:
+            self.world.broker.declare(parts)
+        elif settings.amqp_url is not None:
+            management = None if settings.management_url is None else settings.management_url.get_secret_value()
+            url = settings.amqp_url.get_secret_value()
+            async with admin(url, management, queue_type=settings.queue_type) as operator:
+                await operator.declare(parts)
+
+
+class Actors:
+    """The four as one. Ends are said before those who hear them go."""
+
+    def __init__(self, executor: Executor, others: Sequence[Service]) -> None:
+        self._executor = executor
+        self._others = others
+
+    async def start(self) -> None:
+        for actor in (*self._others, self._executor):
+            await actor.start()
+
+    async def drain(self) -> None:
+        recorder, dispatcher, ticker = self._others
+        for actor in (ticker, self._executor, recorder, dispatcher):
+            await actor.drain()
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(actor.stop() for actor in (self._executor, *self._others)))
+
+    def troubles(self) -> dict[str, str]:
+        return {
+            f"{actor.name} {loop}": trouble
+            for actor in (*self._others, self._executor)
+            for loop, trouble in actor.troubles().items()
+        }
+
+
+async def _keep_running(server: PrivatePostgres) -> None:
+    """Start the private server again whenever it dies."""
+    while True:
+        await server.lost().wait()
+        log.error("postgres.lost")
+        try:
+            await server.start()
+        except TransientError:
+            await server.stop()
+            raise
+        log.info("postgres.restarted")

@@ -1,0 +1,186 @@
+"""Holds one process's work: begins it again until the world is there, answers probes, drains on a signal."""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import structlog
+
+from scheduler.clock import Clock
+from scheduler.errors import TransientError
+from scheduler.metrics import Metrics
+from scheduler.probe import Probe
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_FIRST_BACKOFF_S: Final = 0.2
+_LONGEST_BACKOFF_S: Final = 5.0
+_CHECK_S: Final = 2.0
+"""A database that does not answer within this is not ready."""
+
+Check = Callable[[], Awaitable[str | None]]
+"""Says what is wrong at this moment, or None."""
+
+
+class Drainable(Protocol):
+    """What is begun and ended: an actor, or all of them."""
+
+    async def start(self) -> None: ...
+    async def drain(self) -> None: ...
+    async def stop(self) -> None: ...
+    def troubles(self) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A service that is made and not started, and what must hold beside it for the process to be ready."""
+
+    service: Drainable
+    checks: Mapping[str, Check]
+
+
+Prepare = Callable[[AsyncExitStack], Awaitable[Work]]
+"""Opens what the work needs; what is pushed on the stack is closed when the work ends or cannot begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAddress:
+    host: str
+    port: int
+    or_any: bool
+    """Take any port when that one is taken."""
+
+
+class Host:
+    """Runs one piece of work for the life of the process."""
+
+    def __init__(self, name: str, prepare: Prepare, metrics: Metrics, clock: Clock, rng: random.Random) -> None:
+        self.name = name
+        self._prepare = prepare
+        self._metrics = metrics
+        self._clock = clock
+        self._rng = rng
+        self._work: Work | None = None
+        self._trouble = "is starting"
+
+    async def run(self, stopping: asyncio.Event, address: ProbeAddress) -> None:
+        """Work until ``stopping`` is set, then drain. A world that is away is waited for.
+
+        Raises:
+            ConfigurationError: waiting would not help.
+        """
+        probe = Probe(self._metrics, self.troubles)
+        await probe.start(address.host, address.port, or_any=address.or_any)
+        try:
+            backoff = _FIRST_BACKOFF_S
+            while not stopping.is_set():
+                try:
+                    await self._once(stopping)
+                except TransientError as error:
+                    self._trouble = str(error)
+                    log.warning("host.retried", host=self.name, error=self._trouble)
+                    await self._pause(stopping, backoff * self._rng.uniform(0.5, 1.0))
+                    backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
+        finally:
+            await probe.close()
+
+    async def troubles(self) -> Mapping[str, str]:
+        """Return what keeps the process from being ready, by part; empty when ready."""
+        work = self._work
+        if work is None:
+            return {self.name: self._trouble}
+        answers = await asyncio.gather(*(_answer(check) for check in work.checks.values()))
+        found = {part: answer for part, answer in zip(work.checks, answers, strict=True) if answer is not None}
+        return found | dict(work.service.troubles())
+
+    async def _once(self, stopping: asyncio.Event) -> None:
+        async with AsyncExitStack() as stack:
+            # Signals must be heard while something is slow to open: the first one gives it up.
+            work = await _unless(stopping, self._prepare(stack))
+            if work is None:
+                return
+            stack.push_async_callback(work.service.stop)
+            await work.service.start()
+            self._work = work
+            log.info("host.started", host=self.name)
+            try:
+                await stopping.wait()
+                log.info("host.draining", host=self.name)
+                await work.service.drain()
+                log.info("host.drained", host=self.name)
+            finally:
+                self._work = None
+                self._trouble = "is stopped"
+
+    async def _pause(self, stopping: asyncio.Event, seconds: float) -> None:
+        await _unless(stopping, self._clock.sleep(seconds))
+
+
+async def _unless(stopping: asyncio.Event, what: Awaitable[Any]) -> Any:
+    """Return what ``what`` returns, or None when ``stopping`` comes first."""
+    task = asyncio.ensure_future(what)
+    stop = asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for future in (task, stop):
+            future.cancel()
+        await asyncio.gather(task, stop, return_exceptions=True)
+
+
+async def _answer(check: Check) -> str | None:
+    try:
+        async with asyncio.timeout(_CHECK_S):
+            return await check()
+    except TimeoutError:
+        return "does not answer"
+    except TransientError as error:
+        return str(error)
+
+
+def serve(
+    main: Callable[[asyncio.Event], Coroutine[Any, Any, int]],
+    *,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> int:
+    """Run ``main`` on a loop of its own and return its exit code.
+
+    The first SIGTERM or SIGINT sets the event it is given; the second cancels it (143 or 130); the
+    third ends the process on the spot.
+    """
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(_under_signals(main))
+
+
+async def _under_signals(main: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
+    stopping = asyncio.Event()
+    seen: list[int] = []
+    task = asyncio.ensure_future(main(stopping))
+
+    def on_signal(number: int) -> None:
+        seen.append(number)
+        if len(seen) == 1:
+            stopping.set()
+        elif len(seen) == 2:  # noqa: PLR2004 - the second
+            task.cancel()
+        else:
+            os._exit(128 + number)
+
+    _on_signals((signal.SIGTERM, signal.SIGINT), on_signal)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if len(seen) < 2:  # noqa: PLR2004 - the second
+            raise
+        return 128 + seen[1]
+
+
+def _on_signals(numbers: Sequence[signal.Signals], listener: Callable[[int], None]) -> None:
+    for number in numbers:
+        asyncio.get_running_loop().add_signal_handler(number, listener, number)

@@ -1,0 +1,194 @@
+"""The composition root: the only place that knows the actors and what they work with.
+
+``prepare_*`` open what one actor needs and return it unstarted; whoever holds the stack closes it.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+
+from actors.dispatcher import Dispatcher, DispatchSettings
+from actors.executing.settings import ExecutorSettings
+from actors.executor import Executor
+from actors.recorder import Recorder, RecordSettings
+from actors.ticker import Ticker, TickSettings
+from scheduler.clock import Clock
+from scheduler.config import Settings
+from scheduler.errors import ConfigurationError, DatabaseUnavailableError
+from scheduler.hosting import Check, Work
+from scheduler.ports import LinkState, Transport
+from scheduler.sandbox.address_guard import NetworkPolicy
+from scheduler.sandbox.handlers import HandlerRegistry
+from scheduler.sandbox.protection import protect_process
+from scheduler.sandbox.runner import Runner
+from scheduler.seat import Seat
+from scheduler.store.migrate import check_schema
+from scheduler.store.stores import Stores
+from scheduler.transport.broker_url import check_broker_url
+from scheduler.transport.memory_broker import MemoryBroker
+from scheduler.transport.open import open_transport
+
+ACTORS: Final = ("ticker", "dispatcher", "executor", "recorder")
+_LINK_UP_S: Final = 10.0
+_MEMORY: Final = SecretStr("memory://")
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What an executor runs besides commands: where modules and scripts lie, which modules bring handlers."""
+
+    code_dir: Path = Path()
+    handlers: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What every actor of a process shares."""
+
+    settings: Settings
+    clock: Clock
+    rng: random.Random
+    code: Code = Code()
+    broker: MemoryBroker | None = None
+    """The broker of this process; None: the one at ``amqp_url``."""
+
+
+def check_settings(world: World, *, database: bool, broker: bool) -> None:
+    """Refuse what cannot work or is unsafe before anything is opened.
+
+    Raises:
+        ConfigurationError: one line.
+    """
+    settings = world.settings
+    if database and settings.database_url is None:
+        raise ConfigurationError("no database is named: set DATABASE_URL, as in postgresql://host/name")
+    if broker and world.broker is None:
+        if settings.amqp_url is None:
+            raise ConfigurationError("no broker is named: set AMQP_URL, as in amqps://host/vhost")
+        check_broker_url(settings.amqp_url.get_secret_value(), allow_insecure=settings.insecure_broker)
+
+
+async def open_stores(dsn: str, stack: AsyncExitStack, *, name: str, size: int = 5) -> Stores:
+    """Open the stores and see that their schema is current.
+
+    Raises:
+        DatabaseUnavailableError: no connection, or the schema is not (yet) the one of this program.
+    """
+    stores = await Stores.open(dsn, name=name, size=size)
+    stack.push_async_callback(stores.close)
+    for store in stores.all():
+        async with store.connection() as db:
+            if (wrong := await check_schema(db)) is not None:
+                raise DatabaseUnavailableError(wrong)
+    return stores
+
+
+async def open_link(world: World, stack: AsyncExitStack, *, actor: str) -> Transport:
+    """Open a link to the broker and wait until it is up.
+
+    Raises:
+        BrokerUnavailableError: it is not up within ten seconds.
+    """
+    url = (world.settings.amqp_url or _MEMORY) if world.broker is None else _MEMORY
+    transport = open_transport(
+        url.get_secret_value(), actor=actor, clock=world.clock, rng=world.rng, broker=world.broker
+    )
+    stack.push_async_callback(transport.close)
+    await transport.start()
+    await transport.wait_up(_LINK_UP_S)
+    return transport
+
+
+def make_ticker(world: World, stores: Stores, transport: Transport) -> Ticker:
+    tick = world.settings.tick
+    settings = TickSettings(interval_s=_seconds(tick.interval), batch_size=tick.batch_size)
+    return Ticker(stores, transport, world.clock, world.rng, settings)
+
+
+def make_dispatcher(world: World, stores: Stores, transport: Transport) -> Dispatcher:
+    settings = DispatchSettings(lease_s=_seconds(world.settings.lease))
+    return Dispatcher(stores, transport, world.clock, world.rng, settings)
+
+
+def make_recorder(world: World, stores: Stores, transport: Transport) -> Recorder:
+    settings = RecordSettings(lease_s=_seconds(world.settings.lease))
+    return Recorder(stores, transport, world.clock, world.rng, settings)
+
+
+async def make_executor(world: World, transport: Transport, stack: AsyncExitStack) -> Executor:
+    """Make an executor in a seat of its own below the data directory.
+
+    Raises:
+        ConfigurationError: a handler module cannot be loaded, or the data directory cannot be used.
+    """
+    settings = world.settings
+    registry = HandlerRegistry(world.code.code_dir)
+    await asyncio.to_thread(registry.load, world.code.handlers)
+    seat = await asyncio.to_thread(Seat.take, settings.data_dir / "executors", settings.pool)
+    stack.callback(seat.leave)
+    runner = Runner(
+        code_dir=world.code.code_dir,
+        run_dir=seat.folder / "runs",
+        handlers=registry,
+        network=NetworkPolicy.from_cidrs(str(network) for network in settings.allow_networks),
+        clock=world.clock,
+    )
+    executor = ExecutorSettings(
+        name=seat.name,
+        pool=settings.pool,
+        state_dir=seat.folder / "spool",
+        slots=settings.slots,
+        lease_s=_seconds(settings.lease),
+        drain_timeout_s=_seconds(settings.drain_timeout),
+        tenant=settings.tenant,
+    )
+    return Executor(executor, transport, runner, world.clock, world.rng)
+
+
+async def prepare_actor(actor: str, world: World, stack: AsyncExitStack) -> Work:
+    """Open what ``actor``, one of ACTORS, needs, in a process of its own."""
+    if actor == "executor":
+        protect_process()
+        transport = await open_link(world, stack, actor=actor)
+        return Work(await make_executor(world, transport, stack), {"broker": link_check(transport)})
+    stores = await open_stores(database_url(world.settings), stack, name=actor)
+    transport = await open_link(world, stack, actor=actor)
+    make: Mapping[str, Callable[[World, Stores, Transport], Ticker | Dispatcher | Recorder]] = {
+        "ticker": make_ticker,
+        "dispatcher": make_dispatcher,
+        "recorder": make_recorder,
+    }
+    checks = {"broker": link_check(transport), "database": store_check(stores)}
+    return Work(make[actor](world, stores, transport), checks)
+
+
+def link_check(transport: Transport) -> Check:
+    async def check() -> str | None:
+        return None if transport.state is LinkState.UP else f"the link to the broker is {transport.state}"
+
+    return check
+
+
+def store_check(stores: Stores) -> Check:
+    async def check() -> str | None:
+        async with stores.main.connection() as db:
+            return await check_schema(db)
+
+    return check
+
+
+def database_url(settings: Settings) -> str:
+    if settings.database_url is None:
+        raise ConfigurationError("no database is named: set DATABASE_URL")
+    return settings.database_url.get_secret_value()
+
+
+def _seconds(span: timedelta) -> float:
+    return span / timedelta(seconds=1)
