@@ -1,0 +1,128 @@
+"""``scheduler broker``: exchanges and queues, as an operator."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from scheduler.cli.shared import Json, load
+
+if TYPE_CHECKING:
+    from scheduler.config import Settings
+    from scheduler.transport.amqp_admin import Admin
+    from scheduler.transport.topology import Topology
+
+broker = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The broker's exchanges and queues.")
+
+
+@broker.command()
+def declare(context: typer.Context, *, json: Json = False) -> None:
+    """Examples:
+
+      AMQP_URL=amqp://… DATABASE_URL=postgresql://… scheduler broker declare
+
+    Make what is missing and bring limits up to date. Pools are read from the database.
+    """
+
+    async def work(operator: "Admin", parts: "Topology") -> list[str]:
+        return await operator.declare(parts)
+
+    _report(_as_operator(context, work), "done", "everything is there", as_json=json)
+
+
+@broker.command()
+def check(context: typer.Context, *, json: Json = False) -> None:
+    """Examples:
+
+      scheduler broker check
+
+    Compare the broker with what should be there; exit 1 when something differs.
+    """
+
+    async def work(operator: "Admin", parts: "Topology") -> list[str]:
+        return await operator.check(parts)
+
+    differences = _as_operator(context, work)
+    _report(differences, "differences", "everything is as it should be", as_json=json)
+    raise typer.Exit(1 if differences else 0)
+
+
+@broker.command()
+def rebuild(context: typer.Context, *, json: Json = False) -> None:
+    """Examples:
+
+      scheduler broker rebuild
+
+    Drop every queue with what is in it, make all anew, and have everything owed said again.
+    Nothing is lost: the database knows what is owed.
+    """
+    import asyncio
+
+    from scheduler.cli.output import print_json, print_line
+    from scheduler.cli.shared import open_store
+    from scheduler.store.control import MadeDue, make_owed_due
+
+    async def work(operator: "Admin", parts: "Topology") -> list[str]:
+        await operator.wipe(parts)
+        return await operator.declare(parts)
+
+    made = _as_operator(context, work)
+    settings = load(context).settings
+
+    async def owe() -> MadeDue:
+        async with open_store(settings) as store:
+            return await make_owed_due(store)
+
+    due = asyncio.run(owe())
+    if json:
+        owed = {"firings": due.firings, "offers": due.offers, "ends": due.ends}
+        print_json({"done": made, "owed": owed})
+        return
+    print_line(f"made {len(made)} exchanges and queues")
+    print_line(f"owed: {due.firings} firings, {due.offers} offers, {due.ends} ends")
+
+
+def _as_operator(context: typer.Context, work: "Callable[[Admin, Topology], Awaitable[list[str]]]") -> list[str]:
+    import asyncio
+
+    from scheduler.errors import ConfigurationError
+    from scheduler.transport.amqp_admin import admin
+    from scheduler.transport.broker_url import check_broker_url
+
+    settings = load(context).settings
+    if settings.amqp_url is None:
+        raise ConfigurationError("no broker is named: set AMQP_URL (`scheduler up` without it has one of its own)")
+    url = settings.amqp_url.get_secret_value()
+    check_broker_url(url, allow_insecure=settings.insecure_broker)
+    management = settings.management_url.get_secret_value() if settings.management_url is not None else None
+
+    async def run() -> list[str]:
+        parts = await _topology(settings)
+        async with admin(url, management, queue_type=settings.queue_type) as operator:
+            return await work(operator, parts)
+
+    return asyncio.run(run())
+
+
+async def _topology(settings: "Settings") -> "Topology":
+    from scheduler.cli.shared import open_store
+    from scheduler.store.definitions import list_pools
+    from scheduler.transport.topology import topology
+
+    async with open_store(settings) as store:
+        return topology(await list_pools(store))
+
+
+def _report(lines: list[str], key: str, nothing: str, *, as_json: bool) -> None:
+    from scheduler.cli.output import print_json, print_line
+
+    document: dict[str, Any] = {key: lines}
+    if as_json:
+        print_json(document)
+        return
+    for line in lines or [nothing]:
+        print_line(line)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(broker, name="broker")

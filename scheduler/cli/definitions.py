@@ -1,0 +1,119 @@
+"""``scheduler validate``, ``apply`` and ``export``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scheduler.cli.shared import Json, ask, load
+
+if TYPE_CHECKING:
+    from scheduler.config import Settings
+    from scheduler.definitions.model import Definitions
+    from scheduler.store.definitions import ApplyResult
+    from scheduler.store.stores import Store
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files or folders (*.yaml, *.yml, *.json).")]
+
+
+def validate(context: typer.Context, *, files: Files, json: Json = False) -> None:
+    """Examples:
+
+      scheduler validate jobs.yaml
+
+      scheduler validate definitions/
+
+    Check definitions without applying them; says which jobs lead to which. Exit 65 with every problem.
+    """
+    from scheduler.cli.output import print_json, print_line
+
+    definitions = _read(context, files)
+    roots = definitions.roots
+    if json:
+        jobs: dict[str, Any] = {name: {"roots": roots[name]} for name in definitions.jobs}
+        print_json({"valid": True, "tenant": definitions.tenant, "source": definitions.source, "jobs": jobs})
+        return
+    for name, spec in definitions.jobs.items():
+        if spec.needs:
+            print_line(f"{name}: reached from {', '.join(roots[name])}")
+    print_line(f"valid: {len(definitions.jobs)} jobs of tenant {definitions.tenant}")
+
+
+def apply(
+    context: typer.Context,
+    *,
+    files: Files,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Delete jobs the same source applied before and does not name now.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Examples:
+
+      scheduler apply jobs.yaml
+
+      scheduler apply definitions/ --prune
+
+    Make the jobs of the tenant those of the files: all or nothing, in one transaction.
+    """
+    from scheduler.cli.output import print_json, print_line
+    from scheduler.clock import SystemClock
+    from scheduler.errors import DefinitionsError
+    from scheduler.store.definitions import apply as apply_definitions
+
+    definitions = _read(context, files)
+    if prune and definitions.source is None:
+        raise DefinitionsError([f"{files[0]}:1:1: source: is needed for --prune: it names what was applied from here"])
+
+    async def question(store: "Store", _settings: "Settings") -> "ApplyResult":
+        return await apply_definitions(store, definitions, prune=prune, clock=SystemClock())
+
+    result = ask(context, question)
+    named = {"created": result.created, "changed": result.changed, "removed": result.removed}
+    if json:
+        print_json(named | {"unchanged": result.unchanged, "pools": result.pools})
+        return
+    for word, names in named.items():
+        for name in names:
+            print_line(f"{word} {name}")
+    for name in result.pools:
+        print_line(f"pool {name}: run `scheduler broker declare` to make its queue")
+    print_line(f"{len(definitions.jobs)} jobs applied, {len(result.unchanged)} unchanged")
+
+
+def export(
+    context: typer.Context,
+    source: Annotated[str | None, typer.Option("--source", help="Only what this source applied.")] = None,
+) -> None:
+    """Examples:
+
+      scheduler export > jobs.yaml
+
+    Print the jobs of the tenant as a definitions file that applies to the same.
+    """
+    from scheduler.definitions.export import export as export_definitions
+    from scheduler.definitions.model import Definitions
+    from scheduler.store.definitions import list_definitions, list_pools
+    from scheduler.store.reading import Row
+    from schemas.definitions_file import PoolSpec
+
+    async def question(store: "Store", settings: "Settings") -> tuple[str, Row, dict[str, int]]:
+        return settings.tenant, await list_definitions(store, settings.tenant), await list_pools(store)
+
+    tenant, found, pools = ask(context, question)
+    jobs = {name: spec for name, (from_source, spec) in found.items() if source in {None, from_source}}
+    used = {spec.pool for spec in jobs.values()}
+    limits = {name: PoolSpec(queue_limit=limit) for name, limit in pools.items() if name in used}
+    typer.echo(export_definitions(Definitions(tenant, source, jobs, limits, ())), nl=False)
+
+
+def _read(context: typer.Context, files: list[Path]) -> "Definitions":
+    from scheduler.definitions.load import load as load_definitions
+
+    return load_definitions(files, settings=load(context).settings.job_defaults())
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(validate)
+    app.command()(apply)
+    app.command()(export)

@@ -1,0 +1,98 @@
+"""``scheduler health`` and ``executors``."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from scheduler.cli.shared import Json, ask, lease_s
+
+if TYPE_CHECKING:
+    from scheduler.config import Settings
+    from scheduler.store.reading import Row
+    from scheduler.store.stores import Store
+
+_LATE_S: Final = 60.0
+"""A trigger due for so long, and not planned: no Ticker works."""
+
+_EXECUTOR_COLUMNS = ("name", "pool", "alive", "busy", "slots", "draining", "handlers", "host", "pid", "seen_at")
+
+
+def health(
+    context: typer.Context,
+    *,
+    detailed: Annotated[bool, typer.Option("--detailed", help="Counts, lags and each part.")] = False,
+    json: Json = False,
+) -> None:
+    """Examples:
+
+      scheduler health --detailed
+
+    Say whether everything that is needed is there; exit 1 when not, 69 without a database.
+    """
+    from scheduler.cli.output import print_fields, print_json, print_line
+    from scheduler.store.reading import count_health
+
+    async def question(store: "Store", settings: "Settings") -> "tuple[Row, dict[str, str]]":
+        counts = await count_health(store, settings.tenant, lease_s=lease_s(settings))
+        return counts, _troubles(counts) | await _broker_trouble(settings)
+
+    counts, troubles = ask(context, question)
+    document: dict[str, Any] = {"healthy": not troubles, "troubles": troubles}
+    if json:
+        print_json(document | ({"counts": counts} if detailed else {}))
+    else:
+        print_line("healthy" if not troubles else "not healthy")
+        for part, trouble in troubles.items():
+            print_line(f"  {part}: {trouble}")
+        if detailed:
+            print_fields(counts)
+    raise typer.Exit(1 if troubles else 0)
+
+
+def executors(context: typer.Context, *, json: Json = False) -> None:
+    """Examples:
+
+      scheduler executors
+
+    List executors that live, or stopped within a day.
+    """
+    from scheduler.cli.output import print_json, print_rows
+    from scheduler.store.reading import list_executors
+
+    async def question(store: "Store", settings: "Settings") -> "list[Row]":
+        return await list_executors(store, lease_s=lease_s(settings))
+
+    found = ask(context, question)
+    if json:
+        print_json({"executors": found})
+        return
+    print_rows(found, _EXECUTOR_COLUMNS, empty="no executors")
+
+
+def _troubles(counts: "Row") -> dict[str, str]:
+    troubles = {}
+    if not counts["executors"]:
+        troubles["executors"] = "none is heard of: scheduler start executor"
+    if not counts["recorders"]:
+        troubles["recorders"] = "none is heard of: scheduler start recorder"
+    if counts["ticker_lag_s"] > _LATE_S:
+        troubles["ticker"] = f"a trigger is due for {counts['ticker_lag_s']:.0f} s: scheduler start ticker"
+    return troubles
+
+
+async def _broker_trouble(settings: "Settings") -> dict[str, str]:
+    from scheduler.errors import TransientError
+    from scheduler.transport.amqp_admin import admin
+
+    if settings.amqp_url is None:
+        return {}
+    try:
+        async with admin(settings.amqp_url.get_secret_value()):
+            return {}
+    except TransientError as error:
+        return {"broker": str(error)}
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(health)
+    app.command()(executors)

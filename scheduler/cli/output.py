@@ -1,0 +1,133 @@
+"""What commands print: tables for people, one JSON document for programs, one line for errors."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from scheduler.logs import Redactor, printable
+
+if TYPE_CHECKING:
+    from scheduler.errors import SchedulerError
+
+STATE_STYLES: Final = {
+    "succeeded": "green",
+    "started": "green",
+    "failed": "red",
+    "running": "cyan",
+    "queued": "cyan",
+    "backing_off": "yellow",
+    "cancelled": "magenta",
+    "skipped": "bright_black",
+}
+
+
+def rfc3339(at: datetime) -> str:
+    """Return an instant in UTC; with fractions of a second only when it has any."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def print_json(document: object) -> None:
+    """Print one document, the same on every terminal."""
+    sys.stdout.write(json.dumps(document, default=_plain, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, empty: str) -> None:
+    """Print a table of ``columns``, whose names are keys of the rows; ``empty`` when there are none."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column in {"id", "run", "run_id"})
+    count = 0
+    for row in rows:
+        cells = [cell(row.get(column)) for column in columns]
+        table.add_row(*(Text(text, style=STATE_STYLES.get(text, "")) for text in cells))
+        count += 1
+    console = Console(highlight=False)
+    if not sys.stdout.isatty():
+        console.width = 240
+    if count:
+        console.print(table)
+    else:
+        print_line(empty)
+
+
+def print_fields(fields: Mapping[str, Any]) -> None:
+    """Print names and values below one another; what is empty is left out."""
+    shown = {name.replace("_", " "): cell(value) for name, value in fields.items() if value not in (None, "", [], {})}
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        print_line(f"{name:<{width}}  {value}")
+
+
+def print_line(text: str) -> None:
+    sys.stdout.write(printable(text) + "\n")
+
+
+def print_output(text: str) -> None:
+    """Print what a job wrote: lines and tabs as they are, other control characters as escapes."""
+    for line in text.splitlines():
+        sys.stdout.write("\t".join(printable(part) for part in line.split("\t")) + "\n")
+
+
+def cell(value: object) -> str:
+    """Return one value for people: local time, words instead of brackets."""
+    match value:
+        case None:
+            text = ""
+        case bool():
+            text = "yes" if value else "no"
+        case datetime():
+            text = value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        case float():
+            text = f"{value:.2f}"
+        case list() | tuple():
+            text = ", ".join(map(cell, value))
+        case dict():
+            text = json.dumps(value, default=_plain, ensure_ascii=False)
+        case _:
+            text = str(value)
+    return printable(text)
+
+
+def say_warning(text: str) -> None:
+    sys.stderr.write(f"warning: {printable(Redactor()(text))}\n")
+
+
+def say_error(error: "SchedulerError", *, as_json: bool) -> None:
+    """Say one error on standard error: a line, or a problem object with ``--json``."""
+    from scheduler.errors import DefinitionsError
+
+    problems = error.problems if isinstance(error, DefinitionsError) else []
+    redact = Redactor()
+    if as_json:
+        problem: dict[str, object] = {
+            "type": f"urn:scheduler:error:{error.code}",
+            "title": error.code,
+            "detail": redact(str(error)),
+            "exit_code": error.exit_code,
+        }
+        if problems:
+            problem["errors"] = problems
+        sys.stderr.write(json.dumps(problem, ensure_ascii=False) + "\n")
+    elif problems:
+        sys.stderr.writelines(f"{printable(line)}\n" for line in problems)
+    else:
+        sys.stderr.write(f"error: {printable(redact(str(error)))}\n")

@@ -1,0 +1,47 @@
+"""From settings to a process that serves: logging, metrics, probe address, clock and randomness."""
+
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from scheduler.clock import SystemClock
+from scheduler.config import Loaded
+from scheduler.hosting import ProbeAddress
+from scheduler.logs import configure
+from scheduler.metrics import Metrics
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from scheduler.config import Settings
+
+PORTS: Final[Mapping[str, int]] = {"up": 8080, "ticker": 8081, "dispatcher": 8082, "executor": 8083, "recorder": 8084}
+
+
+class Process:
+    """What a serving command begins with."""
+
+    def __init__(self, name: str, loaded: Loaded) -> None:
+        self.name = name
+        self.settings = loaded.settings
+        self.clock = SystemClock()
+        self.rng = random.Random()  # noqa: S311 - jitter, no secrets
+        self.metrics = Metrics(name)
+        configure(
+            self.clock,
+            level=self.settings.log_level,
+            log_format=self.settings.log_format,
+            secrets=_secrets(self.settings),
+            on_line=self.metrics.count_line,
+        )
+
+    @property
+    def probe_address(self) -> ProbeAddress:
+        """The port asked for, or the actor's own if it is free."""
+        port = self.settings.probe_port
+        return ProbeAddress(self.settings.probe_host, PORTS[self.name] if port is None else port, or_any=port is None)
+
+
+def _secrets(settings: "Settings") -> list[str]:
+    urls: tuple[SecretStr | None, ...] = (settings.database_url, settings.amqp_url, settings.management_url)
+    return [url.get_secret_value() for url in urls if url is not None]

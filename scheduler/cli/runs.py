@@ -1,0 +1,226 @@
+"""``scheduler runs``, ``run …`` and ``firings``."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from scheduler.cli.shared import After, Json, Limit, ask
+
+if TYPE_CHECKING:
+    from scheduler.config import Settings
+    from scheduler.store.reading import Row
+    from scheduler.store.stores import Store
+    from schemas.vocabulary import RunState
+
+RunId = Annotated[UUID, typer.Argument(metavar="ID", help="The run.")]
+
+run = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="One run.")
+
+_RUN_COLUMNS = ("id", "job", "state", "attempt", "fired_at", "claimed_at", "finished_at", "reason")
+_ATTEMPT_COLUMNS = ("attempt", "outcome", "exit_code", "started_at", "elapsed_s", "executor", "reason")
+_FIRING_COLUMNS = ("fires_at", "job", "kind", "trigger", "verdict", "count", "run_id", "reason")
+
+
+def runs(
+    context: typer.Context,
+    *,
+    job: Annotated[str | None, typer.Option("--job", help="Only runs of this job.")] = None,
+    state: Annotated[list[str] | None, typer.Option("--state", help="Only runs in this state; repeatable.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Made after: a time, or a duration ago as in 2h.")
+    ] = None,
+    limit: Limit = 50,
+    after: After = None,
+    json: Json = False,
+) -> None:
+    """Examples:
+
+      scheduler runs --job backup --since 1d
+
+      scheduler runs --state failed --state running
+
+    List runs, newest first.
+    """
+    from scheduler.cli.output import print_json, print_rows
+    from scheduler.store.reading import RunFilter, list_runs
+
+    which = RunFilter(job, _states(state), _since(since), page_start(after), limit)
+
+    async def question(store: "Store", settings: "Settings") -> "list[Row]":
+        return await list_runs(store, settings.tenant, which)
+
+    found = ask(context, question)
+    if json:
+        print_json({"runs": found, "next": next_page(found, limit)})
+        return
+    print_rows(found, _RUN_COLUMNS, empty="no such runs")
+
+
+@run.command()
+def show(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
+    """Show a run: its state, its attempts, and the needs that held it."""
+    from scheduler.cli.output import print_fields, print_json, print_rows
+    from scheduler.store.reading import get_run
+
+    async def question(store: "Store", settings: "Settings") -> "Row":
+        return await get_run(store, settings.tenant, run_id)
+
+    found = ask(context, question)
+    if json:
+        print_json(found)
+        return
+    print_fields({key: value for key, value in found.items() if key not in {"attempts", "needs"}})
+    if found["needs"]:
+        print_rows(found["needs"], ("job", "when", "state", "run"), empty="")
+    print_rows(found["attempts"], _ATTEMPT_COLUMNS, empty="no attempt has ended")
+
+
+@run.command()
+def logs(
+    context: typer.Context,
+    *,
+    run_id: RunId,
+    attempt: Annotated[int | None, typer.Option("--attempt", min=1, help="Only this attempt.")] = None,
+    json: Json = False,
+) -> None:
+    """Print what a run wrote, attempt by attempt."""
+    from scheduler.cli.output import print_json, print_line, print_output
+    from scheduler.store.reading import list_outputs
+
+    async def question(store: "Store", settings: "Settings") -> "list[Row]":
+        return await list_outputs(store, settings.tenant, run_id, attempt=attempt)
+
+    found = ask(context, question)
+    if json:
+        print_json({"run": run_id, "attempts": found})
+        return
+    for output in found:
+        if len(found) > 1:
+            print_line(f"--- attempt {output['attempt']}: {output['outcome']}")
+        print_output(output["head"] or "")
+        if output["tail"]:
+            print_line(f"--- cut: {output['total_bytes']} bytes in all")
+            print_output(output["tail"])
+
+
+@run.command()
+def cancel(
+    context: typer.Context,
+    *,
+    run_id: RunId,
+    reason: Annotated[str, typer.Option("--reason", help="Kept with the run.")] = "cancelled by a person",
+    json: Json = False,
+) -> None:
+    """Cancel a run; one that runs is asked to stop, then killed. Exit 4 when it is over."""
+    from scheduler.cli.output import print_json, print_line
+    from scheduler.store.control import cancel_run
+
+    async def question(store: "Store", settings: "Settings") -> "RunState":
+        return await cancel_run(store, settings.tenant, run_id, reason=reason)
+
+    state = ask(context, question)
+    if json:
+        print_json({"run": run_id, "state": state, "cancel_asked": True})
+    else:
+        print_line(f"{run_id}: cancelled" if state == "cancelled" else f"{run_id}: its executor is asked to stop it")
+
+
+@run.command()
+def retry(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
+    """Run a run again, with its params, as a new run. Exit 4 when it is not over."""
+    retry_run(context, run_id, as_json=json)
+
+
+def firings(
+    context: typer.Context,
+    *,
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only firings of this job.")] = None,
+    limit: Limit = 50,
+    after: After = None,
+    json: Json = False,
+) -> None:
+    """Examples:
+
+      scheduler firings backup
+
+    Print the ledger, newest first: every planned firing, what became of it and why.
+    """
+    from scheduler.cli.output import print_json, print_rows
+    from scheduler.store.reading import list_firings
+
+    async def question(store: "Store", settings: "Settings") -> "list[Row]":
+        return await list_firings(store, settings.tenant, job, after=page_start(after), limit=limit)
+
+    found = ask(context, question)
+    if json:
+        print_json({"firings": found, "next": next_page(found, limit)})
+        return
+    print_rows(found, _FIRING_COLUMNS, empty="no firings yet")
+
+
+def retry_run(context: typer.Context, run_id: UUID, *, as_json: bool) -> None:
+    """Ask for a retry and say so."""
+    from scheduler.cli.output import print_json, print_line
+    from scheduler.clock import SystemClock
+    from scheduler.store.control import Asked
+    from scheduler.store.control import retry_run as ask_retry
+
+    async def question(store: "Store", settings: "Settings") -> Asked:
+        return await ask_retry(store, settings.tenant, run_id, clock=SystemClock())
+
+    asked = ask(context, question)
+    if as_json:
+        print_json({"run": run_id, "job": asked.job, "firing": asked.firing_id})
+    else:
+        print_line(f"{asked.job}: fired, {asked.firing_id}")
+
+
+def next_page(found: "Sequence[Row]", limit: int) -> Any:
+    """Return what --after takes for the next page; None when this is the last."""
+    return found[-1]["id"] if len(found) == limit else None
+
+
+def page_start(text: str | None) -> UUID | None:
+    """Return the id that --after names."""
+    try:
+        return None if text is None else UUID(text)
+    except ValueError:
+        raise typer.BadParameter(f"--after: {text!r} is no id") from None
+
+
+def _states(given: list[str] | None) -> list[str] | None:
+    from schemas.vocabulary import RunState
+
+    known = [state.value for state in RunState]
+    for state in given or ():
+        if state not in known:
+            raise typer.BadParameter(f"--state: {state!r} is none of {', '.join(known)}")
+    return given
+
+
+def _since(text: str | None) -> datetime | None:
+    from scheduler.clock import SystemClock
+    from schemas.durations import parse_duration
+    from schemas.spec_model import parse_moment
+
+    if text is None:
+        return None
+    try:
+        return SystemClock().now() - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        return parse_moment(text).astimezone()
+    except ValueError:
+        raise typer.BadParameter(
+            f"--since: {text!r} is no time and no duration; write 2h or 2026-03-01T02:00:00Z"
+        ) from None
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(runs)
+    app.add_typer(run, name="run")
+    app.command()(firings)

@@ -1,0 +1,98 @@
+"""What commands share: options, settings, a store to speak to."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from scheduler.config import Loaded, Settings
+    from scheduler.store.stores import Store
+
+T = TypeVar("T")
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where `scheduler up` keeps its state.")]
+TenantName = Annotated[str | None, typer.Option("--tenant", help="Whose jobs and runs.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file (default: scheduler.toml).")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most this many.")]
+After = Annotated[str | None, typer.Option("--after", help="Go on behind this id (`next` of the page before).")]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The options of the command as a whole."""
+
+    data_dir: Path | None = None
+    tenant: str | None = None
+    config: Path | None = None
+
+
+def load(context: typer.Context, **flags: Any) -> "Loaded":
+    """Return the settings under the options given; warnings go to standard error."""
+    from scheduler.cli.output import say_warning
+    from scheduler.config import load_settings
+
+    given = context.find_root().obj
+    everywhere = {"data_dir": given.data_dir, "tenant": given.tenant}
+    loaded = load_settings(everywhere | flags, os.environ, file=given.config)
+    for warning in loaded.warnings:
+        say_warning(warning)
+    return loaded
+
+
+def ask(context: typer.Context, question: "Callable[[Store, Settings], Awaitable[T]]") -> T:
+    """Open the database that is named or runs, put ``question`` to it, and return the answer.
+
+    Raises:
+        DatabaseUnavailableError: there is none, or its schema is not this program's.
+    """
+    settings = load(context).settings
+
+    async def answer() -> T:
+        async with open_store(settings) as store:
+            return await question(store, settings)
+
+    return asyncio.run(answer())
+
+
+@asynccontextmanager
+async def open_store(settings: "Settings") -> "AsyncIterator[Store]":
+    from scheduler.errors import DatabaseUnavailableError
+    from scheduler.store.migrate import check_schema
+    from scheduler.store.stores import Stores
+
+    dsn = find_database(settings)
+    stores = await Stores.open(dsn, name="cli", size=2)
+    try:
+        async with stores.main.connection() as db:
+            if (wrong := await check_schema(db)) is not None:
+                raise DatabaseUnavailableError(wrong)
+        yield stores.of(settings.tenant)
+    finally:
+        await stores.close()
+
+
+def find_database(settings: "Settings") -> str:
+    """Return the DSN of the named database, else of the `scheduler up` that runs on the data directory."""
+    from scheduler.embedded.sockets import find_running
+    from scheduler.errors import DatabaseUnavailableError
+
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    dsn = find_running(settings.data_dir)
+    if dsn is None:
+        raise DatabaseUnavailableError(
+            f"no database: nothing runs on {settings.data_dir}; start `scheduler up`, or set DATABASE_URL"
+        )
+    return dsn
+
+
+def lease_s(settings: "Settings") -> float:
+    return settings.lease / timedelta(seconds=1)

@@ -1,0 +1,94 @@
+"""``scheduler up``: everything in one process."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scheduler.cli.shared import load
+from scheduler.cli.start import CodeDir, Handlers, Slots
+
+if TYPE_CHECKING:
+    from scheduler.config import Loaded
+    from scheduler.definitions.model import Definitions
+    from scheduler.wiring import Code
+
+
+def up(
+    context: typer.Context,
+    *,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Definitions to apply.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="HTTP port: /readyz, /metrics (default 8080).")
+    ] = None,
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="End when nothing will happen any more; 1 if a run failed.")
+    ] = False,
+    handlers: Handlers = None,
+    code_dir: CodeDir = None,
+    slots: Slots = None,
+) -> None:
+    """Examples:
+
+      scheduler up jobs.yaml
+
+      scheduler up jobs.yaml --until-idle --slots 2
+
+      DATABASE_URL=postgresql://… AMQP_URL=amqp://… scheduler up
+
+    Run everything in one process: a private PostgreSQL server and a broker in memory unless
+    DATABASE_URL and AMQP_URL name others. Applies the files first. SIGTERM drains it.
+    """
+    from scheduler.wiring import Code
+
+    loaded = load(context, slots=slots, probe_port=port)
+    definitions = _read(files, loaded)
+    where = code_dir or (files[0].parent if files else Path())
+    if files and code_dir is None and files[0].is_dir():
+        where = files[0]
+    raise typer.Exit(_serve(loaded, definitions, Code(where, tuple(handlers or ())), until_idle=until_idle))
+
+
+def _read(files: "list[Path] | None", loaded: "Loaded") -> "Definitions | None":
+    from scheduler.definitions.load import load as load_definitions
+
+    return load_definitions(files, settings=loaded.settings.job_defaults()) if files else None
+
+
+def _serve(loaded: "Loaded", definitions: "Definitions | None", code: "Code", *, until_idle: bool) -> int:
+    import asyncio
+    from contextlib import AsyncExitStack
+
+    from scheduler.cli.process import Process
+    from scheduler.cli.up_session import UpSession
+    from scheduler.embedded_scheduler import EmbeddedScheduler
+    from scheduler.hosting import Host, Work, serve
+    from scheduler.sandbox.protection import protect_process
+    from scheduler.transport.memory_broker import MemoryBroker
+    from scheduler.wiring import World, check_settings
+
+    process = Process("up", loaded)
+    broker = MemoryBroker() if process.settings.amqp_url is None else None
+    world = World(process.settings, process.clock, process.rng, code, broker)
+    check_settings(world, database=False, broker=True)
+    protect_process()
+
+    async def run(stopping: asyncio.Event) -> int:
+        session = UpSession(world, until_idle=until_idle, stopping=stopping)
+
+        async def prepare(stack: AsyncExitStack) -> Work:
+            scheduler = EmbeddedScheduler(world)
+            work = await scheduler.open()
+            stack.push_async_callback(scheduler.stack.aclose)
+            if definitions is not None:
+                await scheduler.apply(definitions)
+            return Work(session.over(scheduler), work.checks)
+
+        await Host("up", prepare, process.metrics, process.clock, process.rng).run(stopping, process.probe_address)
+        return 1 if until_idle and session.failed else 0
+
+    return serve(run)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(up)
