@@ -4,12 +4,10 @@ Everything is iterative, so that a chain of thousands is no deeper than a chain 
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 
-from scheduler.domain.run_state import FINAL
-from schemas.vocabulary import NeedCondition, NeedsRule, RunState
+from schemas.vocabulary import NeedsRule
 
 
 class Graph:
@@ -114,29 +112,6 @@ class Graph:
         return reached
 
 
-class NeedState(StrEnum):
-    OPEN = "open"
-    """The upstream run has not ended."""
-    MET = "met"
-    UNMET = "unmet"
-    """It ended otherwise than wanted: this need can never be met."""
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """One need of a run. ``ended`` is the final state of the upstream run; None: it has not ended."""
-
-    job: str
-    when: NeedCondition
-    ended: RunState | None = None
-
-    @property
-    def state(self) -> NeedState:
-        if self.ended is None:
-            return NeedState.OPEN
-        return NeedState.MET if meets(self.when, self.ended) else NeedState.UNMET
-
-
 class Release(StrEnum):
     """What becomes of a waiting run."""
 
@@ -145,26 +120,14 @@ class Release(StrEnum):
     SKIP = "skip"
 
 
-def meets(condition: NeedCondition, state: RunState) -> bool:
-    """Return whether an upstream run that is in ``state`` meets ``condition``. Only final states can."""
-    if condition is NeedCondition.FINISHED:
-        return state in FINAL
-    return state.value == condition.value
-
-
-def decide(rule: NeedsRule, needs: Sequence[Need]) -> tuple[Release, str]:
-    """Return what becomes of a run with ``needs``, and the reason as one line for people.
+def decide(rule: NeedsRule, *, met: int, unmet: int, undecided: int) -> Release:
+    """Return what becomes of a run by how many of its needs are met, can never be met, and are not decided yet.
 
     A run is skipped as soon as its rule can no longer be met. Without needs it is released.
     Delays are not looked at: they begin when a need is met.
     """
-    met = [need for need in needs if need.state is NeedState.MET]
-    unmet = [need for need in needs if need.state is NeedState.UNMET]
-    enough = len(met) == len(needs) or (rule is NeedsRule.ANY and bool(met))
-    hopeless = bool(unmet) if rule is NeedsRule.ALL else len(unmet) == len(needs)
-    if enough:
-        return Release.RELEASE, "its needs are met" if needs else "it has no needs"
-    if hopeless:
-        return Release.SKIP, "; ".join(f"{need.job} ended {need.ended}, wanted {need.when}" for need in unmet)
-    open_jobs = ", ".join(need.job for need in needs if need.state is NeedState.OPEN)
-    return Release.WAITING, f"waits for {open_jobs}"
+    if not (unmet or undecided) or (rule is NeedsRule.ANY and met):
+        return Release.RELEASE
+    if unmet and (rule is NeedsRule.ALL or not undecided):
+        return Release.SKIP
+    return Release.WAITING

@@ -30,6 +30,7 @@ class RunFacts(Protocol):
     fired_at: AwareDatetime
     attempt: int
     params: Mapping[str, Any] | None
+    """What the firing brought: literal, and over the job's own."""
 
 
 def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> WorkOrder:
@@ -42,7 +43,7 @@ def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> Work
         "run": {"id": str(run.id), "job": run.job_name, "attempt": run.attempt, "fired_at": run.fired_at.isoformat()},
         "results": dict(results),
     }
-    params = render_native({**spec.params, **(run.params or {})}, scope)
+    params = {**render_native(spec.params, scope), **(run.params or {})}
     scope["params"] = params
     timeout = spec.timeout
     return WorkOrder(

@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from scheduler.domain.dag import Release, decide
 from scheduler.store.doorbell import WAKE
 from scheduler.store.queries import queries
-from schemas.vocabulary import RunState
+from schemas.vocabulary import NeedsRule, RunState
 
 if TYPE_CHECKING:
     import asyncpg
@@ -78,15 +79,15 @@ async def _count(db: "Connection", tallies: dict[UUID, Tally], step: Step) -> No
 
 def _judge(run: "asyncpg.Record", tally: Tally) -> tuple[UUID, int, int, float | None, RunState, bool, str | None]:
     """Return the new counters and state of a waiting run (columns of count_needs)."""
-    still_open = run["needs_open"] - tally.met - tally.unmet
+    undecided = run["needs_open"] - tally.met - tally.unmet
     met = run["needs_met"] + tally.met
     delay_s = tally.delay.total_seconds() or None
-    if run["needs_any"]:
-        released, hopeless = met > 0, met == 0 and still_open == 0
-    else:
-        released, hopeless = still_open == 0 and tally.unmet == 0, tally.unmet > 0
-    if hopeless:
-        return run["id"], still_open, met, None, RunState.SKIPPED, False, tally.obstacle
+    rule = NeedsRule.ANY if run["needs_any"] else NeedsRule.ALL
+    unmet = run["needs"] - met - undecided
+    release = decide(rule, met=met, unmet=unmet, undecided=undecided)
+    if release is Release.SKIP:
+        return run["id"], undecided, met, None, RunState.SKIPPED, False, tally.obstacle
+    released = release is Release.RELEASE
     held = delay_s is not None or run["release_at"] is not None
     state = RunState.READY if released and not held else RunState.WAITING
-    return run["id"], still_open, met, delay_s, state, released, None
+    return run["id"], undecided, met, delay_s, state, released, None

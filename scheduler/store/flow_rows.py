@@ -7,8 +7,11 @@ from uuid import UUID
 
 from scheduler.domain.flow import FlowPlan, PlannedRun
 from scheduler.domain.gates import Decision
+from scheduler.domain.template import render_native
+from scheduler.domain.template_errors import TemplateError
 from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
+from schemas.vocabulary import FiringKind, RunState
 
 if TYPE_CHECKING:
     import asyncpg
@@ -61,9 +64,28 @@ async def _write_edges(db: "Connection", started: Sequence[tuple["asyncpg.Record
         await db.execute(Q["mark_retried"], *_columns(retried))
 
 
+def _params(firing: "asyncpg.Record", run: PlannedRun) -> dict[str, Any] | None:
+    """Return the params a firing brings, literal from here on.
+
+    Those of a trigger are templates of the definitions file and filled now; what a person gave is
+    data, and never read as a template. A trigger's params that cannot be filled fail the run.
+    """
+    params: dict[str, Any] | None = firing["params"]
+    if params is None or firing["kind"] != FiringKind.TIME:
+        return params
+    scope = {"run": {"id": str(run.id), "job": run.job.name, "attempt": 1, "fired_at": firing["fires_at"].isoformat()}}
+    try:
+        filled: dict[str, Any] = render_native(params, scope)
+    except TemplateError as error:
+        run.state, run.reason = RunState.FAILED, f"the trigger's params cannot be filled: {error}"
+        return params
+    return filled
+
+
 def _run_row(firing: "asyncpg.Record", run: PlannedRun, flow_id: UUID, *, root: bool) -> tuple[Any, ...]:
     spec = run.job.spec
     queue = spec.timeout.queue
+    params = _params(firing, run) if root else None
     return (
         run.id,
         firing["tenant"],
@@ -76,7 +98,7 @@ def _run_row(firing: "asyncpg.Record", run: PlannedRun, flow_id: UUID, *, root: 
         run.state,
         spec.pool,
         spec.priority.rank,
-        json_text(firing["params"]) if root else None,
+        json_text(params),
         firing["retry_of"] if root else None,
         run.needs_open,
         run.needs_unbound,

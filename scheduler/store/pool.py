@@ -64,11 +64,11 @@ async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         await connection.set_type_codec(name, schema="pg_catalog", encoder=_encode, decoder=_decode, format="text")
 
 
-def _encode(value: Any) -> str:  # noqa: ANN401 - JSON edge
+def _encode(value: Any) -> str:
     return to_json(value).decode()
 
 
-def json_text(value: Any) -> str | None:  # noqa: ANN401 - JSON edge
+def json_text(value: Any) -> str | None:
     """Return the JSON text of ``value`` for a ``text[]`` parameter that SQL casts to jsonb; None stays NULL.
 
     A ``jsonb[]`` parameter would not do: asyncpg reads a list among its values as one more dimension.
@@ -76,7 +76,7 @@ def json_text(value: Any) -> str | None:  # noqa: ANN401 - JSON edge
     return None if value is None else _encode(value)
 
 
-def _decode(text: str) -> Any:  # noqa: ANN401 - JSON edge
+def _decode(text: str) -> Any:
     try:
         return from_json(text)
     except ValueError:  # deeper than pydantic-core's 200 levels: rare, and must still be readable

@@ -2,9 +2,8 @@
 
 import pytest
 
-from scheduler.domain.dag import Graph, Need, Release, decide, meets
-from scheduler.domain.run_state import FINAL
-from schemas.vocabulary import NeedCondition, NeedsRule, RunState
+from scheduler.domain.dag import Graph, Release, decide
+from schemas.vocabulary import NeedsRule
 
 DIAMOND = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "x": [], "e": ["d", "x"]}
 
@@ -52,40 +51,20 @@ def test_a_long_chain_is_no_deeper_than_a_short_one():
     assert len(Graph(chain).cycles()[0]) == 3001
 
 
-@pytest.mark.parametrize("state", RunState)
-def test_a_condition_is_met_by_its_end_and_finished_by_any(state):
-    assert meets(NeedCondition.FINISHED, state) == (state in FINAL)
-    for condition in (NeedCondition.SUCCEEDED, NeedCondition.FAILED, NeedCondition.SKIPPED):
-        assert meets(condition, state) == (state.value == condition.value)
-
-
-def need(ended, when=NeedCondition.SUCCEEDED, job="up"):
-    return Need(job, when, ended)
-
-
-OPEN, MET, UNMET = need(None), need(RunState.SUCCEEDED), need(RunState.FAILED)
-
-
 @pytest.mark.parametrize(
-    ("rule", "needs", "release"),
+    ("rule", "met", "unmet", "undecided", "release"),
     [
-        (NeedsRule.ALL, [], Release.RELEASE),
-        (NeedsRule.ANY, [], Release.RELEASE),
-        (NeedsRule.ALL, [MET, MET], Release.RELEASE),
-        (NeedsRule.ALL, [MET, OPEN], Release.WAITING),
-        (NeedsRule.ALL, [OPEN, UNMET], Release.SKIP),
-        (NeedsRule.ALL, [MET, UNMET], Release.SKIP),
-        (NeedsRule.ANY, [MET, OPEN], Release.RELEASE),
-        (NeedsRule.ANY, [UNMET, OPEN], Release.WAITING),
-        (NeedsRule.ANY, [UNMET, MET], Release.RELEASE),
-        (NeedsRule.ANY, [UNMET, UNMET], Release.SKIP),
+        (NeedsRule.ALL, 0, 0, 0, Release.RELEASE),
+        (NeedsRule.ANY, 0, 0, 0, Release.RELEASE),
+        (NeedsRule.ALL, 2, 0, 0, Release.RELEASE),
+        (NeedsRule.ALL, 1, 0, 1, Release.WAITING),
+        (NeedsRule.ALL, 0, 1, 1, Release.SKIP),
+        (NeedsRule.ALL, 1, 1, 0, Release.SKIP),
+        (NeedsRule.ANY, 1, 0, 1, Release.RELEASE),
+        (NeedsRule.ANY, 0, 1, 1, Release.WAITING),
+        (NeedsRule.ANY, 1, 1, 0, Release.RELEASE),
+        (NeedsRule.ANY, 0, 2, 0, Release.SKIP),
     ],
 )
-def test_the_rule_decides(rule, needs, release):
-    assert decide(rule, needs)[0] is release
-
-
-def test_the_reason_names_who_ended_how():
-    needs = [need(RunState.FAILED, job="dump"), need(None, job="copy")]
-    assert decide(NeedsRule.ALL, needs) == (Release.SKIP, "dump ended failed, wanted succeeded")
-    assert decide(NeedsRule.ANY, needs) == (Release.WAITING, "waits for copy")
+def test_the_rule_decides(rule, met, unmet, undecided, release):
+    assert decide(rule, met=met, unmet=unmet, undecided=undecided) is release

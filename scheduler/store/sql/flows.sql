@@ -42,8 +42,8 @@ SELECT id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, 
        CASE WHEN state = 'ready' THEN now() END,
        now() + queue_s * interval '1 second',
        CASE WHEN state = 'ready' THEN now() + queue_s * interval '1 second'
-            WHEN state = 'skipped' AND has_downstream THEN now() END,
-       CASE WHEN state = 'skipped' THEN now() END, reason
+            WHEN state IN ('skipped', 'failed') AND has_downstream THEN now() END,
+       CASE WHEN state IN ('skipped', 'failed') THEN now() END, reason
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::int[], $5::text[], $6::uuid[], $7::uuid[], $8::timestamptz[],
             $9::text[], $10::text[], $11::int[], $12::text[], $13::uuid[], $14::int[], $15::int[], $16::bool[],
             $17::bool[], $18::float8[], $19::text[])
@@ -98,8 +98,9 @@ WHERE e.upstream_run_id = u.id AND e.state = 'open'
 RETURNING e.run_id, e.state, e.delay, u.job_name || ' ' || u.state AS what_happened;
 
 -- name: lock_waiting
-SELECT id, needs_open, needs_met, needs_any, release_at, has_downstream FROM runs
-WHERE id = ANY ($1::uuid[]) AND state = 'waiting' ORDER BY id FOR UPDATE;
+SELECT id, needs_open, needs_met, needs_any, release_at,
+       (SELECT count(*)::int FROM run_edges WHERE run_id = runs.id) AS needs
+FROM runs WHERE id = ANY ($1::uuid[]) AND state = 'waiting' ORDER BY id FOR UPDATE;
 
 -- name: count_needs
 -- release_s: the longest delay among the needs just met; the run is released at the latest of all.

@@ -1,0 +1,176 @@
+"""The Ticker on a real database: every planned instant gets one row, whoever ticks and whenever."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from actors.ticker import Ticker, TickSettings
+from scheduler.clock import VirtualClock
+from scheduler.definitions.model import Definitions
+from scheduler.store.control import pause_job, resume_job
+from scheduler.store.definitions import apply
+from scheduler.store.pool import connect
+from scheduler.store.stores import Stores
+from scheduler.transport.memory import MemoryBroker, MemoryTransport
+from scheduler.transport.topology import topology
+from schemas.job_spec import JobSpec
+
+START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+LEDGER = "SELECT fires_at, to_at, count, verdict FROM firings ORDER BY fires_at"
+
+
+class Stage:
+    """A virtual clock, a store, and Tickers to tick by hand."""
+
+    def __init__(self, stores: Stores, db: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self.clock = VirtualClock(START)
+        self.stores = stores
+        self.db = db
+        self.broker = MemoryBroker()
+        self.broker.declare(topology({"default": 10}))
+        self.transport = MemoryTransport(self.broker, self.clock, random.Random(1))
+        self.tickers: list[Ticker] = []
+
+    async def ticker(self, batch_size: int = 500) -> Ticker:
+        """Return a Ticker that ticks only when told to."""
+        ticker = Ticker(self.stores, self.transport, self.clock, random.Random(1), TickSettings(5.0, batch_size))
+        ticker._publisher = await self.transport.publisher("ticker")  # started without its own loop
+        self.tickers.append(ticker)
+        return ticker
+
+    async def apply(self, **triggers: list[dict[str, object]]) -> None:
+        jobs = {
+            name: JobSpec.model_validate({"run": {"command": ["true"]}, "triggers": given, "overlap": "allow"})
+            for name, given in triggers.items()
+        }
+        await apply(self.stores.main, Definitions("default", None, jobs, {}, ()), prune=False, clock=self.clock)
+
+    async def ledger(self) -> list[tuple[float, float | None, int, str | None]]:
+        """Return (from, to, count, verdict), times in seconds after START."""
+
+        def seconds(at: datetime | None) -> float | None:
+            return None if at is None else (at - START).total_seconds()
+
+        rows = await self.db.fetch(LEDGER)
+        return [(seconds(row[0]) or 0.0, seconds(row[1]), row[2], row[3]) for row in rows]
+
+
+@pytest.fixture
+async def stage(database_url: str) -> AsyncIterator[Stage]:
+    stores = await Stores.open(database_url, name="test", size=8)
+    db = await connect(database_url, name="test")
+    opened = Stage(stores, db)
+    await opened.transport.start()
+    yield opened
+    for ticker in opened.tickers:
+        await ticker.stop()
+    await opened.transport.close()
+    await db.close()
+    await stores.close()
+
+
+async def test_due_triggers_fire_once_each_and_move_on(stage: Stage) -> None:
+    ticker = await stage.ticker()
+    await stage.apply(job=[{"every": "10s"}])
+
+    for _ in range(3):
+        stage.clock.jump(stage.clock.now() + timedelta(seconds=10))
+        await ticker.tick(stage.stores.main)
+        await ticker.tick(stage.stores.main)
+
+    assert [(10.0, None, 1, None), (20.0, None, 1, None), (30.0, None, 1, None)] == await stage.ledger()
+
+
+async def test_downtime_ends_in_one_run_and_one_row_for_the_rest(stage: Stage) -> None:
+    """Down for three hours and a half: the newest of the missed hours runs, the others are merged into it."""
+    ticker = await stage.ticker()
+    await stage.apply(job=[{"every": "1h"}])
+
+    stage.clock.jump(START + timedelta(hours=3, minutes=30))
+    await ticker.tick(stage.stores.main)
+
+    assert [(3600.0, 7200.0, 2, "merged"), (10800.0, None, 1, None)] == await stage.ledger()
+
+
+async def test_week_of_downtime_with_a_trigger_every_second_is_a_handful_of_rows(stage: Stage) -> None:
+    ticker = await stage.ticker()
+    await stage.apply(job=[{"every": "1s", "catch_up": {"window": "1h"}}])
+
+    stage.clock.jump(START + timedelta(days=7))
+    await ticker.tick(stage.stores.main)
+
+    rows = await stage.ledger()
+    assert 7 * 86400 == sum(count for _, _, count, _ in rows)
+    assert len(rows) < 50
+
+
+async def test_pause_is_in_the_ledger_and_resume_starts_the_newest_missed_one(stage: Stage) -> None:
+    ticker = await stage.ticker()
+    await stage.apply(job=[{"every": "1h"}])
+    await pause_job(stage.stores.main, "default", "job", note="maintenance", clock=stage.clock)
+
+    stage.clock.jump(START + timedelta(hours=4, minutes=1))
+    await ticker.tick(stage.stores.main)
+    assert [] == await stage.ledger()
+    await resume_job(stage.stores.main, "default", "job", clock=stage.clock)
+    await ticker.tick(stage.stores.main)
+
+    assert [(3600.0, 10800.0, 3, "paused"), (14400.0, None, 1, None)] == await stage.ledger()
+
+
+async def test_max_fires_ends_a_trigger(stage: Stage) -> None:
+    ticker = await stage.ticker()
+    await stage.apply(job=[{"every": "1s", "max_fires": 3}])
+
+    for second in range(1, 10):
+        stage.clock.jump(START + timedelta(seconds=second))
+        await ticker.tick(stage.stores.main)
+
+    assert [1.0, 2.0, 3.0] == [at for at, _, _, _ in await stage.ledger()]
+    assert await stage.db.fetchval("SELECT next_at IS NULL FROM triggers")
+
+
+async def test_several_tickers_share_the_work_and_plan_nothing_twice(stage: Stage) -> None:
+    tickers = [await stage.ticker(batch_size=7) for _ in range(4)]
+    await stage.apply(**{f"job{n}": [{"every": "1s"}, {"every": "2s"}] for n in range(50)})
+
+    for second in range(1, 5):
+        stage.clock.jump(START + timedelta(seconds=second))
+        await asyncio.gather(*(ticker.tick(stage.stores.main) for ticker in tickers))
+
+    rows = await stage.db.fetch("SELECT trigger_id, fires_at, count(*) FROM firings GROUP BY 1, 2")
+    assert 50 * (4 + 2) == len(rows)
+    assert {1} == {row["count"] for row in rows}
+
+
+async def test_clock_set_back_plans_nothing_twice(stage: Stage) -> None:
+    ticker = await stage.ticker()
+    await stage.apply(job=[{"every": "1m"}])
+    stage.clock.jump(START + timedelta(minutes=5))
+    await ticker.tick(stage.stores.main)
+    before = await stage.ledger()
+
+    stage.clock.jump(START + timedelta(minutes=1))
+    await ticker.tick(stage.stores.main)
+    stage.clock.jump(START + timedelta(minutes=5, seconds=30))
+    await ticker.tick(stage.stores.main)
+
+    assert before == await stage.ledger()
+
+
+async def test_edit_of_another_trigger_keeps_the_cursor(stage: Stage) -> None:
+    """A trigger that is not changed neither fires again nor skips when its neighbour is edited."""
+    ticker = await stage.ticker()
+    await stage.apply(job=[{"every": "10m"}, {"every": "7m", "id": "edited"}])
+    stage.clock.jump(START + timedelta(minutes=10))
+    await ticker.tick(stage.stores.main)
+
+    await stage.apply(job=[{"every": "10m"}, {"every": "1d", "id": "edited"}])
+    stage.clock.jump(START + timedelta(minutes=20))
+    await ticker.tick(stage.stores.main)
+
+    assert [420.0, 600.0, 1200.0] == [at for at, _, _, _ in await stage.ledger()]
