@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from scheduler.ports import AttemptContext, Ended, InlineDone, InlineStart, StopRequest
 from scheduler.sandbox.failure import raised_line, short_traceback
@@ -11,6 +10,7 @@ from scheduler.sandbox.handlers import Handler, HandlerContext
 from scheduler.sandbox.ladder import Ladder
 from scheduler.sandbox.output import OutputBuffer, one_line
 from scheduler.sandbox.results import UnusableResultError, result_of
+from schemas.facts import Output
 from schemas.vocabulary import Outcome
 from schemas.work import WorkOrder
 
@@ -32,7 +32,7 @@ def taken(turn: Turn) -> bool:
 class HandlerCall:
     """A handler's call on its way. The ladder, ``finished`` and ``place`` belong to the runner's loop."""
 
-    __slots__ = ("_output", "context", "finished", "handler", "ladder", "on_done", "place", "start", "task", "turn")
+    __slots__ = ("_log", "context", "finished", "handler", "ladder", "on_done", "place", "start", "task", "turn")
 
     def __init__(
         self, start: InlineStart, handler: Handler, secrets: Mapping[str, str], ladder: Ladder, on_done: InlineDone
@@ -46,8 +46,8 @@ class HandlerCall:
         """Where it runs: a HandlerLoop, or the threads."""
         self.task: asyncio.Task[None] | None = None
         self.turn: Turn = [None]
-        self._output: OutputBuffer | None = None
-        self.context = _handler_context(start.order, start.context, secrets, self._write)
+        self._log = _Log()
+        self.context = _handler_context(start.order, start.context, secrets, self._log.write)
 
     @property
     def order(self) -> WorkOrder:
@@ -73,30 +73,39 @@ class HandlerCall:
             return self._raised(error)
 
     def _returned(self, value: object) -> Ended:
-        if value is None and self._output is None:
+        if value is None and self._log.buffer is None:
             return SUCCEEDED
         try:
-            return Ended(Outcome.SUCCEEDED, result=result_of(value), output=self._finish_output())
+            return Ended(Outcome.SUCCEEDED, result=result_of(value), output=self._log.finish())
         except UnusableResultError as error:
             reason = one_line(f"result dropped: {error}")
-            return Ended(Outcome.SUCCEEDED, reason=reason, output=self._finish_output())
+            return Ended(Outcome.SUCCEEDED, reason=reason, output=self._log.finish())
 
     def _raised(self, error: BaseException) -> Ended:
-        self._write(short_traceback(error).rstrip("\n"))
+        self._log.write(short_traceback(error).rstrip("\n"))
         return Ended(
             Outcome.FAILED,
             reason=one_line(raised_line(error)),
             exception=type(error).__name__,
-            output=self._finish_output(),
+            output=self._log.finish(),
         )
 
-    def _write(self, text: str) -> None:
-        if self._output is None:
-            self._output = OutputBuffer()
-        self._output.feed_line(text)
 
-    def _finish_output(self) -> Any:
-        return None if self._output is None else self._output.finish()
+class _Log:
+    """What a handler logs; made on the first line, and apart from the call, which would else be a cycle."""
+
+    __slots__ = ("buffer",)
+
+    def __init__(self) -> None:
+        self.buffer: OutputBuffer | None = None
+
+    def write(self, text: str) -> None:
+        if self.buffer is None:
+            self.buffer = OutputBuffer()
+        self.buffer.feed_line(text)
+
+    def finish(self) -> Output | None:
+        return None if self.buffer is None else self.buffer.finish()
 
 
 def _handler_context(

@@ -170,8 +170,13 @@ class HandlerRuns:
                 call.finished = True
                 self._calls.discard(call)
                 self._leaving.pop(call, None)
+                call.stop.listen(_heed_nothing)  # a request holds its call no longer
                 done.setdefault(call.on_done, []).append((call.start, ended))
         for on_done, batch in done.items():
             on_done(batch)
         if self._quiet is not None and not self._calls and not self._quiet.done():
             self._quiet.set_result(None)
+
+
+def _heed_nothing() -> None:
+    """The listener of a request whose call has ended."""
