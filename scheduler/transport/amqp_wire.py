@@ -9,6 +9,7 @@ Reached into, and held by tests/integration/test_amqp_reach_in.py (aiormq is pin
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -27,6 +28,10 @@ RPC_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 1.0
 FRAME_QUEUE: Final = 100
 """Frames that may wait for a channel before the whole connection stops reading."""
+
+# A lost connection is told once, by the supervisor; the libraries tell it again with tracebacks.
+for _name in ("aiormq", "aio_pika"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 T = TypeVar("T")
 FrameHandler = Callable[[Any], bool]

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
 from scheduler.errors import BrokerUnavailableError, SessionLostError
 from scheduler.ports import LinkState, Out, PublishOutcome
+from scheduler.transport import amqp_frames
 from scheduler.transport.topology import CONTROL, UNROUTABLE, Binding, Exchange, Queue, Topology, topology
 from tests.conftest import GivenBroker
 from tests.support.proxy import Mode
@@ -41,7 +43,7 @@ async def state_is(transport, wanted: LinkState) -> None:
                 return
 
 
-async def test_a_refusing_network_leaves_the_link_down_with_a_reason(rig: AmqpRig) -> None:
+async def test_a_refusing_network_leaves_the_link_down_with_a_reason(rig: AmqpRig, caplog) -> None:
     transport = await rig.transport()
     rig.proxy(transport).mode = Mode.REFUSE
     await rig.lose_connection(transport)
@@ -53,6 +55,52 @@ async def test_a_refusing_network_leaves_the_link_down_with_a_reason(rig: AmqpRi
     rig.proxy(transport).mode = Mode.PASS
 
     await transport.wait_up(DEADLINE_S)
+    assert [record.name for record in caplog.records if record.name.startswith("aio")] == []
+
+
+async def test_a_channel_closed_by_the_broker_is_told_and_mended(rig: AmqpRig) -> None:
+    """As after the broker's own limit for unsettled deliveries, with the connection alive."""
+    transport = await rig.transport()
+    consumer = await transport.consumer("work", credit=10, name="test")
+    await publish(transport, *work("a"))
+    await take(consumer, 1)
+
+    consumer._wire.write(amqp_frames.ack(999, consumer._channel.number, multiple=False))
+
+    with pytest.raises(SessionLostError, match="PRECONDITION_FAILED - unknown delivery tag 999"):
+        await take(consumer, 1)
+    assert bodies(await take(consumer, 1)) == [b"a"]
+
+
+async def test_an_executor_works_with_the_rights_it_needs_and_no_others(rig: AmqpRig, rabbit: Broker) -> None:
+    call, vhost = rabbit.management.call, urlsplit(rig.url).path[1:]
+    own = r"scheduler\.control\.box(\..+)?"
+    await asyncio.to_thread(call, "PUT", f"users/{vhost}", {"password": "pw", "tags": ""})
+    rights = {
+        "configure": f"^{own}$",
+        "write": rf"^({own}|scheduler\.attempts|scheduler\.dead-letters)$",
+        "read": rf"^({own}|scheduler\.control|scheduler\.executor\.default)$",
+    }
+    await asyncio.to_thread(call, "PUT", f"permissions/{vhost}/{vhost}", rights)
+    operator = await rig.transport()
+    parts = urlsplit(rig.url)
+    rig.url = urlunsplit(parts._replace(netloc=f"{vhost}:pw@{parts.hostname}:{parts.port}"))
+
+    executor = await rig.transport()
+    control = await executor.consumer(await executor.declare_control("box"), credit=1, name="test")
+    offers = await executor.consumer("scheduler.executor.default", credit=1, name="test")
+    await publish(operator, Out("scheduler.offers", "default", b"offer"), Out(CONTROL, "box", b"answer"))
+    claimed = await publish(executor, Out("scheduler.attempts", "attempt.claim", b"claim"))
+    (offer,) = await take(offers, 1)
+    (answer,) = await take(control, 1)
+    claims = await operator.consumer("scheduler.recorder.claims", credit=1, name="test")
+    (claim,) = await take(claims, 1)
+    forbidden = await publish(executor, Out("scheduler.offers", "default", b"forged"))
+    await asyncio.to_thread(call, "DELETE", f"users/{vhost}")
+
+    assert (claimed, forbidden) == ([STORED], [UNKNOWN])
+    assert bodies([offer, answer, claim]) == [b"offer", b"answer", b"claim"]
+    assert claim.user_id == vhost
 
 
 async def test_a_confirm_lost_on_the_way_is_unknown_and_the_message_is_there(rig: AmqpRig) -> None:
