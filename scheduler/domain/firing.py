@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from scheduler.domain.counted_schedules import ListSchedule
-from scheduler.domain.planned import MICROSECOND, CountedSchedule, PlannedInstant, Schedule
+from scheduler.domain.planned import MICROSECOND, CountedSchedule, PlannedInstant, Schedule, is_counted
 from schemas.durations import format_duration
 from schemas.vocabulary import CatchUpPolicy, Verdict
 
@@ -90,7 +90,7 @@ def plan(
     if remaining is not None and remaining <= 0:
         return Plan((), None, since, 0, more=False)
     spared = {CatchUpPolicy.LATEST: 1, CatchUpPolicy.ALL: rules.max_runs, CatchUpPolicy.NONE: 0}[rules.policy]
-    counted = _counted(schedule, since, now, rules.limit + spared + 1)
+    counted, after_now = _counted(schedule, since, now, rules.limit + spared + 1)
     span = _Span.of(counted, since, now, rules, paused_until)
     starts = range(span.first_start, span.end)
     stop = min(span.end, starts.start + rules.limit)
@@ -101,7 +101,7 @@ def plan(
         stop = starts.start + remaining
     rows = (*span.stretches(min(stop, starts.start)), *span.starts(starts.start, stop))
     more = not spent and stop < span.end
-    following = counted.nth(stop) if more else schedule.next_after(max(since, now))
+    following = counted.nth(stop) if more else after_now
     return Plan(
         rows=rows,
         next_at=None if spent or following is None else following.fires_at,
@@ -111,16 +111,21 @@ def plan(
     )
 
 
-def _counted(schedule: Schedule, since: datetime, now: datetime, limit: int) -> CountedSchedule:
-    """Return ``schedule``, or the list of its due instants, at most ``limit``, when it cannot be counted."""
-    if isinstance(schedule, CountedSchedule):
-        return schedule
+def _counted(
+    schedule: Schedule, since: datetime, now: datetime, limit: int
+) -> tuple[CountedSchedule, PlannedInstant | None]:
+    """Return what is due as a counted schedule, and the first instant after it.
+
+    A schedule that cannot be counted is walked, over at most ``limit`` instants.
+    """
+    if is_counted(schedule):
+        return schedule, schedule.next_after(max(since, now))
     due: list[PlannedInstant] = []
     at = schedule.next_after(since)
     while at is not None and at.fires_at <= now and len(due) < limit:
         due.append(at)
         at = schedule.next_after(at.fires_at)
-    return ListSchedule(due)
+    return ListSchedule(due), at
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from typing import Final, assert_never
 from scheduler.domain.counted_schedules import BoundedCount, ListSchedule, MonthSchedule, SpanSchedule
 from scheduler.domain.cron import parse_cron
 from scheduler.domain.cron_schedule import CronSchedule
-from scheduler.domain.planned import MICROSECOND, CountedSchedule, PlannedInstant, Schedule
+from scheduler.domain.planned import MICROSECOND, CountedSchedule, PlannedInstant, Schedule, is_counted
 from scheduler.domain.zones import to_instant, zone
 from schemas.trigger_spec import AtTrigger, CronTrigger, EveryTrigger, TriggerSpec
 
-__all__ = ["CountedSchedule", "PlannedInstant", "Schedule", "build_schedule", "check_trigger"]
+__all__ = ["CountedSchedule", "PlannedInstant", "Schedule", "build_schedule", "check_trigger", "is_counted"]
 
 _DAWN: Final = datetime(1, 1, 3, tzinfo=UTC)
 """Before every instant a user can write, with room for any offset."""
@@ -92,6 +92,6 @@ def check_trigger(trigger: TriggerSpec, *, timezone: str) -> None:
         if both_wall and trigger.ends_at < trigger.starts_at:
             raise ValueError("ends_at is earlier than starts_at")
     schedule = build_schedule(trigger, timezone=timezone, hash_key="", anchor=_CHECK_ANCHOR)
-    searched_from = _DAWN if isinstance(schedule, CountedSchedule) else _CHECK_ANCHOR
+    searched_from = _DAWN if is_counted(schedule) else _CHECK_ANCHOR
     if schedule.next_after(searched_from) is None:
         raise ValueError("the trigger never fires between its starts_at and its ends_at")
