@@ -1,10 +1,10 @@
 """The run protocol as a small machine: one run, two executors, any number of the other actors.
 
-PostgreSQL decides, messages only move work, every start is a claim. Messages lie in bags, so every order is tried. Bad luck
-(a crash, a lost message) is a fault. Impatience (a claim sent again or given up though its answer is
-under way, an offer swept though it still lies somewhere, a drain) and cancels are no faults, but are
-counted too; the same steps are free where nothing would happen without them. Change this file first
-when the protocol changes.
+PostgreSQL decides, messages only move work, every start is a claim. Messages lie in bags, so every
+order is tried. Bad luck (a crash, a lost message) is a fault. Impatience (a claim sent again or given
+up though its answer is under way, an offer swept though it still lies somewhere, a drain) and cancels
+are no faults, but are counted too; the same steps are free where nothing would happen without them.
+Change this file first when the protocol changes.
 """
 
 from collections.abc import Iterator

@@ -66,9 +66,7 @@ def test_jitter_spreads_in_both_directions_and_stays_below_the_cap():
     rule = spec(jitter=0.5, max=timedelta(seconds=12))
     rng = Random(1)
 
-    delays = [
-        judge(FAILED, attempt=1, losses=0, spec=rule, on_lost=OnLost.RERUN, rng=rng).delay for _ in range(200)
-    ]
+    delays = [judge(FAILED, attempt=1, losses=0, spec=rule, on_lost=OnLost.RERUN, rng=rng).delay for _ in range(200)]
 
     seconds = [delay.total_seconds() for delay in delays if delay is not None]
     assert len(seconds) == 200
