@@ -103,6 +103,7 @@ class Settings(_Section):
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_listed)] = ()
     """Networks (CIDR, comma between) that http jobs may reach although they are not public."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lines below this level are not written."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """auto: console on a terminal, else json."""
     probe_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"

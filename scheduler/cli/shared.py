@@ -1,6 +1,5 @@
 """What commands share: options, settings, a store to speak to."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -53,6 +52,8 @@ def ask(context: typer.Context, question: "Callable[[Store, Settings], Awaitable
     Raises:
         DatabaseUnavailableError: there is none, or its schema is not this program's.
     """
+    import asyncio
+
     settings = load(context).settings
 
     async def answer() -> T:

@@ -1,0 +1,260 @@
+"""The commands against a running scheduler, as a person or a script uses them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.services import free_port
+
+ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-c", "from scheduler.cli.main import main; main()")
+DEADLINE_S = 40.0
+JOBS = """
+version: 1
+source: test
+jobs:
+  hello:
+    run: {command: [sh, -c, "echo hello; printf 'a\\\\033[31mb\\\\n'"]}
+  after:
+    run: {command: [cat, /dev/null]}
+    needs: [hello]
+  fails:
+    run: {command: ["false"]}
+  long:
+    run: {command: [sleep, "60"]}
+    timeout: {hard: 1m, grace: 1s}
+  clock:
+    run: {command: ["true"]}
+    triggers: [{id: yearly, cron: "0 0 1 1 *"}]
+"""
+ONCE = """
+version: 1
+jobs:
+  works: {run: {command: ["true"]}, triggers: [{every: 200ms, max_fires: 2}]}
+  breaks: {run: {command: ["false"]}, needs: [works]}
+"""
+
+
+class Cli:
+    """Runs commands in a folder of their own, with nothing of this machine's settings."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        self.environment = kept | {"PYTHONPATH": str(ROOT), "SCHEDULER_DATA_DIR": str(folder / "state")}
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        """Run to the end, expect ``code``, and return what was printed: the errors when it is not 0."""
+        ended = subprocess.run(
+            [*COMMAND, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+        assert ended.returncode == code, (arguments, ended.returncode, ended.stdout, ended.stderr)
+        return ended.stdout or ended.stderr
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        return json.loads(self(*arguments, "--json", code=code))
+
+    def begin(self, *arguments: str) -> "subprocess.Popen[str]":
+        with (self.folder / f"{'-'.join(arguments[:2])}.log").open("w") as log:
+            return subprocess.Popen(
+                [*COMMAND, *arguments], cwd=self.folder, env=self.environment, stdout=log, stderr=log
+            )
+
+
+def until(holds: Callable[[], Any], what: str) -> Any:
+    """Return what ``holds`` returns as soon as it is true."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not (found := holds()):
+        assert time.monotonic() < deadline, f"{what} did not come true"
+        time.sleep(0.05)
+    return found
+
+
+def status(port: int, path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def end(process: "subprocess.Popen[str]", number: int = signal.SIGTERM) -> int:
+    process.send_signal(number)
+    return process.wait(DEADLINE_S)
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """A `scheduler up` with JOBS on a data directory that the commands find by themselves."""
+    cli = Cli(tmp_path_factory.mktemp("up"))
+    (cli.folder / "jobs.yaml").write_text(JOBS)
+    port = free_port()
+    process = cli.begin("up", "jobs.yaml", "--port", str(port))
+    until(lambda: status(port, "/readyz") == 200, "ready")
+    yield cli
+    assert end(process) == 0
+
+
+@pytest.mark.slow
+def test_trigger_waits_for_its_run_and_tells_its_end(cli: Cli) -> None:
+    found = cli.json("trigger", "hello", "--wait")["firings"][0]
+    shown = cli.json("run", "show", found["run"])
+
+    assert ("started", "succeeded") == (found["verdict"], found["state"])
+    assert [attempt["exit_code"] for attempt in shown["attempts"]] == [0]
+    assert cli("run", "logs", found["run"]) == "hello\na\\x1b[31mb\n"
+    until(lambda: cli.json("runs", "--job", "after", "--state", "succeeded")["runs"], "the run downstream")
+
+
+@pytest.mark.slow
+def test_a_failed_run_is_dead_until_it_is_retried_or_discarded(cli: Cli) -> None:
+    run = cli.json("trigger", "fails", "--wait", code=1)["firings"][0]["run"]
+    assert run in [row["id"] for row in cli.json("dead", "list")["dead_runs"]]
+
+    cli("dead", "retry", run)
+    retried = until(lambda: cli.json("run", "show", run)["retried_by"], "the new run")
+    cli("dead", "retry", run, code=4)
+    until(lambda: cli.json("run", "show", retried)["state"] == "failed", "the end of the new run")
+    cli("dead", "discard", retried)
+
+    assert cli.json("run", "show", retried)["retry_of"] == run
+    assert [row["id"] for row in cli.json("dead", "list")["dead_runs"]] == []
+    cli("dead", "discard", retried, code=4)
+
+
+@pytest.mark.slow
+def test_cancel_ends_what_runs(cli: Cli) -> None:
+    cli("trigger", "long")
+    run = until(lambda: cli.json("runs", "--job", "long", "--state", "running")["runs"], "the run")[0]["id"]
+
+    cli("trigger", "long", "--wait", code=4)  # overlap: skip
+    cli("run", "cancel", run, "--reason", "not needed")
+    ended = until(lambda: (row := cli.json("run", "show", run))["finished_at"] and row, "the end")
+
+    assert ended["state"] == "cancelled"
+    cli("run", "cancel", run, code=4)
+    assert "is cancelled" in cli("run", "cancel", run, code=4)
+
+
+@pytest.mark.slow
+def test_a_paused_job_has_no_next_time_until_it_is_resumed(cli: Cli) -> None:
+    def clock() -> dict[str, Any]:
+        return next(row for row in cli.json("jobs")["jobs"] if row["name"] == "clock")
+
+    planned = clock()["next_at"]
+    cli("job", "pause", "clock", "--note", "moving")
+    assert (clock()["paused"], clock()["next_at"]) == (True, None)
+    assert cli.json("job", "pause", "clock")["changed"] is False
+    cli("job", "resume", "clock")
+    cli("pause", "--all")
+    assert clock()["next_at"] is None
+    cli("resume", "--all")
+
+    assert (clock()["paused"], clock()["next_at"]) == (False, planned)
+    assert cli.json("next", "--job", "clock", "--count", "1") == {"fires": [planned]}
+
+
+@pytest.mark.slow
+def test_a_disabled_job_is_not_started_and_one_that_is_needed_is_not_deleted(cli: Cli) -> None:
+    cli("job", "disable", "fails")
+    skipped = cli.json("trigger", "fails", "--wait", code=4)["firings"][0]
+    cli("job", "enable", "fails")
+
+    assert (skipped["verdict"], skipped["run"]) == ("paused", None)
+    assert "after needs hello" in cli("job", "delete", "hello", code=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("trigger", "nobody"), 3),
+        (("job", "show", "nobody"), 3),
+        (("job", "delete", "nobody"), 3),
+        (("run", "show", "0199b1c4-0000-7000-8000-000000000000"), 3),
+        (("run", "retry", "0199b1c4-0000-7000-8000-000000000000"), 3),
+        (("run", "show", "not-an-id"), 2),
+        (("firings", "nobody"), 3),
+    ],
+)
+def test_what_is_not_there_is_said_so(cli: Cli, arguments: Sequence[str], code: int) -> None:
+    assert cli(*arguments, code=code).splitlines()[-1].lower().startswith("error: ")
+
+
+@pytest.mark.slow
+def test_health_executors_pools_and_the_ledger_are_readable(cli: Cli) -> None:
+    assert cli.json("health", "--detailed")["healthy"]
+    assert [row["slots"] for row in cli.json("executors")["executors"] if row["alive"]] == [5]
+    assert cli.json("pool", "set", "slow", "--queue-limit", "7")["changed"]
+    assert {"name": "slow", "queue_limit": 7} in cli.json("pool", "list")["pools"]
+    cli("trigger", "hello", "--wait")
+    page = cli.json("firings", "hello", "--limit", "1")
+    assert [row["verdict"] for row in page["firings"]] == ["started"]
+    assert page["next"] == page["firings"][0]["id"]
+    for command in ("jobs", "runs", "firings", "executors", "health", "pool list", "dead list", "job show clock"):
+        assert "\x1b" not in cli(*command.split())
+
+
+@pytest.mark.slow
+def test_what_export_prints_applies_to_the_same(cli: Cli) -> None:
+    (cli.folder / "exported.yaml").write_text(cli("export", "--source", "test"))
+
+    applied = cli.json("apply", "exported.yaml")
+
+    assert (applied["created"], applied["changed"], applied["removed"]) == ([], [], [])
+    assert applied["unchanged"] == ["after", "clock", "fails", "hello", "long"]
+
+
+@pytest.mark.slow
+def test_up_until_idle_ends_by_itself_and_says_by_its_code_whether_a_run_failed(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    (tmp_path / "once.yaml").write_text(ONCE)
+
+    out = cli("up", "once.yaml", "--until-idle", "--port", "0", code=1)
+    again = cli("up", "--until-idle", "--port", "0", code=0)
+
+    ended = [line for line in map(json.loads, out.splitlines()) if line["message"] == "run.settled"]
+    assert sorted((line["job"], line["state"]) for line in ended) == [
+        ("breaks", "failed"),
+        ("breaks", "failed"),
+        ("works", "succeeded"),
+        ("works", "succeeded"),
+    ]
+    assert "run.settled" not in again
+
+
+@pytest.mark.slow
+def test_up_refuses_bad_definitions_before_it_starts_anything(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    (tmp_path / "bad.yaml").write_text("version: 1\njobs: {a: {runs: 1}}\n")
+
+    assert "bad.yaml:2:" in cli("up", "bad.yaml", code=65)
+    assert not (tmp_path / "state").exists()
+
+
+def test_help_loads_neither_drivers_nor_the_event_loop() -> None:
+    """Start-up time is what a shell prompt waits for; loading is what takes it."""
+    heavy = ("asyncpg", "pydantic", "aio_pika", "rich", "structlog", "aiohttp", "jinja2", "asyncio")
+    code = f"import sys, scheduler.cli.main; print([name for name in {heavy!r} if name in sys.modules])"
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+    assert loaded == "[]\n"

@@ -1,0 +1,154 @@
+"""What the command line does without a server: help, parsing, printing, the times of expressions."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from scheduler.cli.main import hoisted, main
+from scheduler.cli.output import cell, print_output
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("DATABASE_URL", "AMQP_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("SCHEDULER_DATA_DIR", str(tmp_path / "state"))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        written = capsys.readouterr()
+        return int(ended.value.code or 0), written.out, written.err
+
+    return run
+
+
+def test_options_of_the_whole_command_may_stand_anywhere() -> None:
+    given = ["runs", "--data-dir", "d", "--json", "--tenant=t", "--job", "x", "--no-color", "--", "--data-dir", "e"]
+
+    assert hoisted(given) == [
+        "--data-dir",
+        "d",
+        "--tenant=t",
+        "--no-color",
+        "runs",
+        "--json",
+        "--job",
+        "x",
+        "--",
+        "--data-dir",
+        "e",
+    ]
+
+
+def test_help_begins_with_examples(cli: Cli) -> None:
+    code, out, _ = cli("trigger", "--help")
+
+    assert code == 0
+    assert out.index("Examples:") < out.index("Fire jobs now") < out.index("Options:")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["nonsense"], 2, "nonsense"),
+        (["runs", "--state", "dead"], 2, "backing_off"),
+        (["pause"], 2, "--all"),
+        (["trigger", "a", "--params", "[1]"], 2, "JSON object"),
+        (["trigger", "a", "--params", '{"a": NaN}'], 2, "NaN"),
+        (["trigger", "a", "--timeout", "5m"], 2, "--wait"),
+        (["next", "0 2 * *"], 2, "4 fields"),
+        (["next"], 2, "exactly one"),
+        (["next", "* * * * *", "--from", "soon"], 2, "no time"),
+        (["jobs"], 69, "scheduler up"),
+        (["start", "ticker"], 78, "DATABASE_URL"),
+        (["start", "executor"], 78, "AMQP_URL"),
+        (["broker", "check"], 78, "AMQP_URL"),
+        (["validate", "nowhere.yaml"], 65, "nowhere.yaml:1:1: file: "),
+        (["--config", "nowhere.toml", "config", "show"], 78, "nowhere.toml"),
+    ],
+)
+def test_exit_codes_and_the_line_that_says_why(cli: Cli, arguments: list[str], code: int, says: str) -> None:
+    found, out, err = cli(*arguments)
+
+    assert (code, "") == (found, out)
+    assert says in err
+    if code != 2:
+        assert err.count("\n") == 1
+
+
+def test_with_json_an_error_is_a_problem_object(cli: Cli) -> None:
+    code, _, err = cli("jobs", "--json")
+
+    problem = json.loads(err)
+    assert (69, "database_unavailable") == (code, problem["title"])
+    assert problem["exit_code"] == 69
+
+
+def test_next_prints_utc_as_json(cli: Cli) -> None:
+    code, out, _ = cli(
+        "next", "0 2 * * *", "--timezone", "Asia/Tokyo", "--from", "2026-03-01T00:00:00Z", "--count", "2", "--json"
+    )
+
+    assert (code, json.loads(out)) == (0, {"fires": ["2026-03-01T17:00:00Z", "2026-03-02T17:00:00Z"]})
+
+
+def test_next_of_a_whole_trigger_and_from_a_wall_time(cli: Cli) -> None:
+    trigger = '{"every": "1 month", "anchor": "2026-01-31T10:00:00Z"}'
+    _, out, _ = cli("next", "--trigger", trigger, "--from", "2026-02-01 00:00", "-n", "2", "--json")
+
+    assert json.loads(out)["fires"][0] == "2026-02-28T10:00:00Z"
+
+
+def test_next_with_seconds_and_both_days(cli: Cli) -> None:
+    _, out, _ = cli(
+        *("next", "30 0 0 13 * FRI", "--seconds", "--day-match", "all"),
+        *("--from", "2026-01-01T00:00:00Z", "-n", "1", "--json"),
+    )
+
+    assert json.loads(out) == {"fires": ["2026-02-13T00:00:30Z"]}
+
+
+def test_config_show_says_where_a_value_came_from_and_masks_secrets(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2hunter2@db/x")
+    code, out, _ = cli("config", "show", "--json")
+
+    rows = {row["name"]: row for row in json.loads(out)["settings"]}
+    assert code == 0
+    assert "hunter2" not in out
+    assert (rows["database_url"]["origin"], rows["data_dir"]["origin"]) == ("DATABASE_URL", "SCHEDULER_DATA_DIR")
+
+
+def test_validate_says_which_jobs_lead_where(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "jobs.yaml").write_text(
+        "version: 1\njobs:\n  a: {run: {command: [x]}}\n  b: {run: {command: [x]}, needs: [a]}\n"
+    )
+
+    code, out, _ = cli("validate", "jobs.yaml")
+
+    assert (code, out) == (0, "b: reached from a\nvalid: 2 jobs of tenant default\n")
+
+
+def test_output_of_a_job_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_output("one\ttwo\r\n\x1b]0;title\x07three")
+
+    assert capsys.readouterr().out == "one\ttwo\n\\x1b]0;title\\x07three\n"
+
+
+def test_cells_are_for_people() -> None:
+    values = [None, True, 1.5, ["a", "b"], {"at": datetime(2026, 1, 1, tzinfo=UTC)}, "\x1b[31m"]
+
+    assert [cell(value) for value in values] == [
+        "",
+        "yes",
+        "1.50",
+        "a, b",
+        '{"at": "2026-01-01T00:00:00Z"}',
+        "\\x1b[31m",
+    ]
