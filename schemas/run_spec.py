@@ -34,8 +34,8 @@ class ScriptSpec(SpecModel):
     """Path below the code directory, as in ./import.sh."""
     text: Annotated[Text, Field(min_length=1)] | None = None
     """The script itself. Templates are not filled in: read the run's parameters from the environment."""
-    interpreter: Annotated[Text, Field(min_length=1)] = "sh"
-    """The program that reads the script."""
+    interpreter: Annotated[Text, Field(min_length=1)] | None = None
+    """The program that reads the script; default: what its #! line names, else sh."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

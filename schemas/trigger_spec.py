@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -63,7 +64,7 @@ class TriggerModel(SpecModel):
 
 
 def _one_space(value: object) -> object:
-    return " ".join(value.split()) if isinstance(value, str) else value
+    return " ".join(re.split(r"[ \t]+", value.strip(" \t"))) if isinstance(value, str) else value
 
 
 def _one_or_many(value: object) -> object:

@@ -56,9 +56,7 @@ class HandlerWork(WorkModel):
     name: str
 
 
-Work = Annotated[
-    CommandWork | ScriptWork | PythonWork | HttpWork | HandlerWork, Field(discriminator="kind")
-]
+Work = Annotated[CommandWork | ScriptWork | PythonWork | HttpWork | HandlerWork, Field(discriminator="kind")]
 
 
 class SecretRef(WorkModel):

@@ -94,7 +94,7 @@ class Settling:
                 decision = judge(
                     _LOST if fact is None else _facts(fact),
                     attempt=run["attempt"],
-                    losses=run["losses"],
+                    losses=run["losses"] + (fact is None),  # the one being judged counts
                     spec=spec.retry,
                     on_lost=spec.on_lost,
                     rng=self._rng,
