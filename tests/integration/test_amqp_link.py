@@ -14,7 +14,7 @@ from scheduler.transport.topology import CONTROL, UNROUTABLE, Binding, Exchange,
 from tests.conftest import GivenBroker
 from tests.support.proxy import Mode
 from tests.support.services_rabbit import RabbitNode
-from tests.support.transports import DEADLINE_S, AmqpRig, bodies, eventually, publish, take
+from tests.support.transports import DEADLINE_S, AmqpRig, bodies, eventually, publish, ready, take
 
 STORED, REFUSED, UNKNOWN = PublishOutcome.STORED, PublishOutcome.REFUSED, PublishOutcome.UNKNOWN
 OURS = topology({"default": 100}) + Topology(
@@ -214,11 +214,11 @@ async def test_credit_follows_what_is_in_hand_through_changes(rig: AmqpRig) -> N
     first = await take(consumer, 4)
 
     await consumer.set_credit(2)
-    await eventually(lambda: transport.depth("work"), (6, 0))
+    await eventually(lambda: ready(transport, "work"), 6)
     await consumer.ack(first[:3])
-    await eventually(lambda: transport.depth("work"), (5, 1))
+    await eventually(lambda: ready(transport, "work"), 5)
     await consumer.ack(first[3:])
-    await eventually(lambda: transport.depth("work"), (4, 1))
+    await eventually(lambda: ready(transport, "work"), 4)
     await consumer.set_credit(100)
 
     assert b"".join(bodies(await take(consumer, 6))) == b"efghij"

@@ -9,14 +9,38 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from scheduler.clock import SystemClock
+from scheduler.errors import SessionLostError
 from scheduler.ports import Consumer, Delivery, LinkState, Out, PublishOutcome, Transport
 from scheduler.transport import amqp_admin
 from scheduler.transport.amqp import AmqpTransport
 from scheduler.transport.memory import MemoryBroker, MemoryTransport
-from scheduler.transport.topology import Queue, Topology
+from scheduler.transport.topology import UNROUTABLE, Binding, Exchange, Limits, Queue, Topology, topology
 from tests.support.proxy import Proxy
 
 DEADLINE_S = 15.0
+LIMIT = 10
+CONTRACT = topology({}) + Topology(
+    exchanges=(
+        Exchange("t.direct", "direct", alternate=UNROUTABLE),
+        Exchange("t.both", "fanout"),
+        Exchange("t.topic", "topic"),
+        Exchange("t.deaf", "direct"),
+    ),
+    queues=(
+        Queue("work"),
+        Queue("spare"),
+        Queue("limited", Limits(max_length=LIMIT, overflow="reject-publish")),
+        Queue("topical"),
+    ),
+    bindings=(
+        Binding("t.direct", "work", "work"),
+        Binding("t.direct", "limited", "limited"),
+        Binding("t.both", "limited"),
+        Binding("t.both", "spare"),
+        Binding("t.topic", "topical", "a.#.z"),
+        Binding("t.topic", "topical", "*.b"),
+    ),
+)
 
 
 class Rig(Protocol):
@@ -67,14 +91,18 @@ class MemoryRig:
 class AmqpRig:
     """Each transport reaches the broker by a proxy of its own."""
 
-    def __init__(self, stack: AsyncExitStack, url: str, *, query: str = "") -> None:
+    def __init__(
+        self, stack: AsyncExitStack, url: str, *, query: str = "", queue_type: amqp_admin.QueueType = "auto"
+    ) -> None:
         self._stack = stack
         self._query = query
+        self._queue_type = queue_type
         self._proxies: dict[Transport, Proxy] = {}
         self.url = url
 
     async def declare(self, topology: Topology) -> None:
-        await amqp_admin.declare(self.url, topology)
+        async with amqp_admin.admin(self.url, queue_type=self._queue_type) as operator:
+            await operator.declare(topology)
 
     async def transport(self, actor: str = "test") -> AmqpTransport:
         parts = urlsplit(self.url)
@@ -133,3 +161,19 @@ async def publish(transport: Transport, *messages: Out) -> list[PublishOutcome]:
 
 def bodies(deliveries: list[Delivery]) -> list[bytes]:
     return [delivery.body for delivery in deliveries]
+
+
+def work(*texts: str) -> list[Out]:
+    return [Out("t.direct", "work", text.encode(), message_id=text) for text in texts]
+
+
+async def ready(transport: Transport, queue: str) -> int:
+    return (await transport.depth(queue))[0]
+
+
+async def first_after_losses(consumer: Consumer) -> Delivery:
+    while True:
+        try:
+            return (await take(consumer, 1))[0]
+        except SessionLostError:
+            continue
