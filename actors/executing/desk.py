@@ -1,0 +1,171 @@
+"""The desk: takes offers from the pool's queue, claims what slots are free for, settles every delivery."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from actors.executing.claims import Claims, returned
+from actors.executing.offers import Offer, Offers
+from actors.executing.returns import Returns
+from actors.executing.settings import ExecutorSettings
+from actors.executing.window import Window
+from scheduler.clock import Clock
+from scheduler.crash import crash_point
+from scheduler.ports import Consumer, Delivery, PublishOutcome
+from schemas.commands import AttemptReturned, StartAttempt
+from schemas.facts import ClaimAnswered
+from schemas.message import Message
+from schemas.vocabulary import ReturnReason
+from schemas.work import WorkOrder
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+Post = Callable[[str, Sequence[Message]], "list[asyncio.Future[PublishOutcome]]"]
+"""Publishes messages under a routing key, one future for each body."""
+
+_TICK_S: Final = 0.5
+_LONGEST_IN_HAND_S: Final = 2.0
+"""What is left of a list after so long is handed back: the slots are busy with long jobs."""
+
+
+class Desk:
+    """Everything of an offer's life before its start. ``busy`` tells how many slots are taken."""
+
+    def __init__(
+        self,
+        settings: ExecutorSettings,
+        boot_id: uuid.UUID,
+        clock: Clock,
+        post: Post,
+        busy: Callable[[], int],
+        can_run: Callable[[WorkOrder], bool],
+    ) -> None:
+        self._slots = settings.slots
+        self._clock = clock
+        self._post = post
+        self._busy = busy
+        self._can_run = can_run
+        self._offers = Offers()
+        self._claims = Claims(settings.name, boot_id)
+        self._consumer: Consumer | None = None
+        self.closed = False
+        self.returns = Returns(self._say_returned, self._offers.settle, clock)
+        self.window = Window(settings.slots, clock, self._give_back)
+
+    @property
+    def free(self) -> int:
+        """Slots that neither run an attempt nor wait for the answer to a claim."""
+        return 0 if self.closed else self._slots - self._busy() - len(self._claims)
+
+    def attach(self, consumer: Consumer) -> None:
+        """Take charge of the pool queue's consumer, which was opened with the window's credit."""
+        self._consumer = consumer
+        self.window.attach(consumer)
+
+    async def take(self, taken: Sequence[tuple[Delivery, Sequence[StartAttempt]]]) -> None:
+        """Take deliveries with their readable elements in hand."""
+        if self.closed:
+            if self._consumer is not None:
+                await self._consumer.release([delivery for delivery, _ in taken])
+            return
+        now = self._clock.monotonic()
+        for delivery, starts in taken:
+            self._offers.take(delivery, starts, now)
+        self.claim()
+        await self.ack()
+
+    def claim(self) -> None:
+        """Claim as many waiting offers as slots are free, in one batch; tell the window how it stands."""
+        free = self.free
+        if free > 0 and len(self._offers):
+            now = self._clock.monotonic()
+            wanted = [offer for offer in self._offers.next(free) if self._is_startable(offer)]
+            if wanted:
+                crash_point("executor.before_claim_sent")
+                self._post("attempt.claim", [self._claims.ask(offer, now) for offer in wanted])
+                crash_point("executor.after_claim_sent")
+            free -= len(wanted)
+        self.window.look(free, self._offers.oldest(), self._offers.mean_size)
+
+    def answer(self, answer: ClaimAnswered) -> StartAttempt | None:
+        """Settle the offer of a claim by its answer; return what is to be started under it, if anything."""
+        claim = self._claims.answered(answer.claim_id)
+        if claim is None:
+            self._answer_late(answer)
+            return None
+        if answer.granted and self.closed:
+            start = claim.offer.start
+            self.returns.grant(returned(start, ReturnReason.DRAINING, answer.claim_id), claim.offer)
+            return None
+        self._offers.settle(claim.offer)
+        return claim.offer.start if answer.granted else None
+
+    async def ack(self) -> None:
+        """Ack what is settled by now."""
+        settled = self._offers.settled()
+        if settled and self._consumer is not None:
+            await self._consumer.ack(settled)
+
+    async def tend_overdue(self) -> None:
+        """See to claims not answered and offers no slot was found for in time, until cancelled."""
+        while True:
+            await self._clock.sleep(_TICK_S)
+            now = self._clock.monotonic()
+            again, given_up = self._claims.overdue(now)
+            if again:
+                self._post("attempt.claim", again)
+            for offer in given_up:
+                self._offers.settle(offer)
+            for offer in self._offers.give_up(now - _LONGEST_IN_HAND_S):
+                self.returns.offer(offer, ReturnReason.NO_SLOT)
+            self.claim()
+            await self.ack()
+
+    def lose_session(self) -> None:
+        """Drop what waits: it comes again. Claims under way stay: their answers may still come."""
+        self._offers.forget()
+        self.claim()
+
+    async def close(self) -> None:
+        """Take nothing more; give back what was not claimed."""
+        self.closed = True
+        await self.window.shut()
+        await self._give_back()
+        for offer in self._offers.next(len(self._offers)):
+            self.returns.offer(offer, ReturnReason.DRAINING)
+
+    async def cleared(self) -> None:
+        """Return when every claim is answered or given up and all that was handed back is with the broker."""
+        await self._claims.none()
+        await self.returns.none()
+        await self.ack()
+
+    def _is_startable(self, offer: Offer) -> bool:
+        """Tell whether to claim ``offer``; one that is void or not for us is settled here."""
+        start = offer.start
+        if start.start_by is not None and start.start_by <= self._clock.now():
+            self._offers.settle(offer)  # the Dispatcher's sweeper ends the run
+            return False
+        if not self._can_run(start.order):
+            self.returns.offer(offer, ReturnReason.NO_HANDLER)
+            return False
+        return True
+
+    def _answer_late(self, answer: ClaimAnswered) -> None:
+        message = self._claims.late_grant(answer.claim_id) if answer.granted else None
+        if message is not None:
+            log.warning("grant.late", run_id=str(answer.run_id), attempt=answer.attempt)
+            self.returns.grant(message)
+
+    async def _give_back(self) -> None:
+        """Release the deliveries in hand of which nothing was claimed."""
+        whole = self._offers.give_back_whole()
+        if whole and self._consumer is not None:
+            await self._consumer.release(whole)
+        self.claim()
+
+    async def _say_returned(self, messages: Sequence[AttemptReturned]) -> list[PublishOutcome]:
+        return list(await asyncio.gather(*self._post("attempt.returned", messages)))

@@ -1,0 +1,93 @@
+"""Heartbeats of one executor process: numbers, contents, and which was answered last."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from actors.executing.settings import ExecutorSettings
+from scheduler.clock import Clock
+from schemas.facts import ExecutorHeartbeat
+from schemas.message import AttemptKey
+
+BEATS_PER_LEASE: Final = 3
+ATTEMPTS_IN_ONE: Final = 800
+"""More attempts are spread over several heartbeats: a body stays below a frame of the broker."""
+_REMEMBERED: Final = 1000
+
+
+class Heartbeats:
+    """Makes the heartbeats of one boot.
+
+    An executor whose heartbeats are not answered goes on: a lease runs out only when a Recorder
+    has read past it, so an outage of the broker or the database costs no attempt, and killing
+    long jobs for it would. When the executor was really cut off alone, the answer that comes
+    after the cut names the attempts it lost, and those are killed.
+    """
+
+    def __init__(self, settings: ExecutorSettings, handlers: tuple[str, ...], boot_id: UUID, clock: Clock) -> None:
+        self._settings = settings
+        self._handlers = handlers
+        self._boot_id = boot_id
+        self._clock = clock
+        self._seq = 0
+        self._sent_at: dict[int, float] = {}
+        self._answered_at = clock.monotonic()
+        self._due = self._answered_at
+        self.lease_s = settings.lease_s
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until the next heartbeat is due under the lease as it is now."""
+        return self._due - self._clock.monotonic()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why this executor should not count as ready; None when all is well."""
+        silence = self._clock.monotonic() - self._answered_at
+        return f"no heartbeat was recorded for {silence:.0f} s" if silence > self.lease_s else None
+
+    def learn_lease(self, lease_s: float) -> None:
+        """Hear the lease of a grant; a shorter one brings the next heartbeat forward."""
+        if lease_s != self.lease_s:
+            self.lease_s = lease_s
+            self._due = min(self._due, self._clock.monotonic() + lease_s / BEATS_PER_LEASE)
+
+    def make(
+        self, attempts: Sequence[AttemptKey], missed_ends: tuple[int, ...], *, draining: bool, stopped: bool = False
+    ) -> list[ExecutorHeartbeat]:
+        """Return what to say now: one heartbeat, or more when there are very many attempts."""
+        now = self._clock.monotonic()
+        self._due = now + self.lease_s / BEATS_PER_LEASE
+        settings = self._settings
+        beats: list[ExecutorHeartbeat] = []
+        for at in range(0, max(1, len(attempts)), ATTEMPTS_IN_ONE):
+            self._seq += 1
+            self._sent_at[self._seq] = now
+            self._sent_at.pop(self._seq - _REMEMBERED, None)
+            beats.append(
+                ExecutorHeartbeat(
+                    tenant=settings.tenant,
+                    executor=settings.name,
+                    boot_id=self._boot_id,
+                    seq=self._seq,
+                    pool=settings.pool,
+                    slots=settings.slots,
+                    busy=len(attempts),
+                    handlers=self._handlers,
+                    host=settings.host,
+                    pid=settings.pid,
+                    program=settings.version,
+                    draining=draining,
+                    stopped=stopped,
+                    attempts=tuple(attempts[at : at + ATTEMPTS_IN_ONE]),
+                    unconfirmed_ends=missed_ends if at == 0 else (),
+                )
+            )
+        return beats
+
+    def recorded(self, seq: int) -> None:
+        """Hear that heartbeat ``seq`` is stored."""
+        sent_at = self._sent_at.get(seq)
+        if sent_at is not None:
+            self._answered_at = max(self._answered_at, sent_at)
+            self._sent_at = {number: at for number, at in self._sent_at.items() if number > seq}

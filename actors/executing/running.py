@@ -1,0 +1,151 @@
+"""What runs here: every granted attempt from its grant to its end, and how it is started and stopped."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+
+from scheduler.clock import Clock
+from scheduler.crash import crash_point
+from scheduler.ports import AttemptContext, Ended, InlineStart, Sandbox, StopRequest
+from schemas.commands import StartAttempt
+from schemas.message import AttemptKey
+from schemas.vocabulary import Outcome
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Run:
+    """A granted attempt. ``started_at`` is for people, ``began`` (monotonic) is what is measured by."""
+
+    start: StartAttempt
+    claim_id: UUID
+    started_at: datetime
+    began: float
+    stop: StopRequest = field(default_factory=StopRequest)
+    abandoned: bool = False
+    """We end it before its time; whatever it says, it counts as lost, so that the job's policy decides."""
+
+
+OnEnds = Callable[[Sequence[tuple[Run, Ended]]], None]
+
+_Key = tuple[UUID, int, UUID]
+
+
+class Running:
+    """The attempts of this executor that run. ``on_ends`` hears each end once, in batches."""
+
+    def __init__(self, sandbox: Sandbox, clock: Clock, on_ends: OnEnds) -> None:
+        self._sandbox = sandbox
+        self._clock = clock
+        self._on_ends = on_ends
+        self._runs: dict[_Key, Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def keys(self) -> list[AttemptKey]:
+        """Return the names of all that runs, oldest first."""
+        return [AttemptKey(run_id=key[0], attempt=key[1], lease_token=key[2]) for key in self._runs]
+
+    def start(self, granted: Iterable[tuple[StartAttempt, UUID]]) -> None:
+        """Start attempts with the claim ids they were granted to. Never raises for a job's reasons."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        inline: list[InlineStart] = []
+        for start, claim_id in granted:
+            run = Run(start, claim_id, now, monotonic)
+            self._runs[start.run_id, start.attempt, start.lease_token] = run
+            context = AttemptContext(start.tenant, start.run_id, start.attempt, start.lease_token)
+            if self._sandbox.is_inline(start.order):
+                inline.append(InlineStart(start.order, context, run.stop))
+            else:
+                self._spawn(run, context)
+        if self._runs:
+            self._none.clear()
+        if inline:
+            self._start_inline(inline)
+
+    def cancel(self, attempts: Iterable[AttemptKey], reason: str) -> None:
+        """Ask attempts to stop; those that do not run here are nothing to us."""
+        for run in self._found(attempts):
+            run.stop.request(reason)
+
+    def kill(self, attempts: Iterable[AttemptKey], reason: str) -> None:
+        for run in self._found(attempts):
+            run.stop.request(reason, at_once=True)
+
+    def abandon(self) -> None:
+        """Kill all that runs; it is reported as lost."""
+        for run in list(self._runs.values()):
+            run.abandoned = True
+            run.stop.request("the executor is stopped", at_once=True)
+
+    async def none(self) -> None:
+        """Return when nothing runs."""
+        await self._none.wait()
+
+    async def close(self) -> None:
+        """Kill what runs and wait until it is gone; each end is still reported, as lost."""
+        self.abandon()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._sandbox.close()
+        self._ended([(run, Ended(Outcome.LOST)) for run in list(self._runs.values())])
+
+    def _found(self, attempts: Iterable[AttemptKey]) -> list[Run]:
+        found = [self._runs.get((key.run_id, key.attempt, key.lease_token)) for key in attempts]
+        return [run for run in found if run is not None]
+
+    def _spawn(self, run: Run, context: AttemptContext) -> None:
+        task = asyncio.create_task(self._run(run, context), name=f"run {context.run_id}.{context.attempt}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, run: Run, context: AttemptContext) -> None:
+        try:
+            ended = await self._sandbox.run(run.start.order, context, run.stop)
+        except asyncio.CancelledError:
+            run.abandoned = True
+            self._ended([(run, Ended(Outcome.LOST))])
+            raise
+        except Exception as error:
+            log.exception("sandbox.failed", run_id=str(context.run_id))
+            ended = _broken(error)
+        self._ended([(run, ended)])
+
+    def _start_inline(self, starts: Sequence[InlineStart]) -> None:
+        try:
+            self._sandbox.start_inline(starts, self._inline_done)
+        except Exception as error:
+            log.exception("sandbox.failed", attempts=len(starts))
+            self._inline_done([(start, _broken(error)) for start in starts])
+
+    def _inline_done(self, done: Sequence[tuple[InlineStart, Ended]]) -> None:
+        ended: list[tuple[Run, Ended]] = []
+        for start, end in done:
+            context = start.context
+            run = self._runs.get((context.run_id, context.attempt, context.lease_token))
+            if run is not None:
+                ended.append((run, end))
+        self._ended(ended)
+
+    def _ended(self, ended: Sequence[tuple[Run, Ended]]) -> None:
+        for run, _ in ended:
+            del self._runs[run.start.run_id, run.start.attempt, run.start.lease_token]
+        if not self._runs:
+            self._none.set()
+        if ended:
+            crash_point("executor.after_run")
+            self._on_ends(ended)
+
+
+def _broken(error: Exception) -> Ended:
+    return Ended(Outcome.FAILED, reason=f"the sandbox failed: {type(error).__name__}: {error}"[:300])

@@ -1,0 +1,30 @@
+"""Who an executor is and what it may do."""
+
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scheduler import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorSettings:
+    """Seconds throughout.
+
+    ``name`` is unique among live executors: it names the control queue. ``state_dir`` belongs to
+    this executor alone. ``lease_s`` only counts until the first claim is answered. After
+    ``drain_timeout_s`` a draining executor kills what still runs. ``tenant`` is the operator's: an
+    executor works for all tenants and speaks of itself in the name of that one.
+    """
+
+    name: str
+    pool: str
+    state_dir: Path
+    slots: int = 5
+    lease_s: float = 30.0
+    drain_timeout_s: float = 60.0
+    tenant: str = "default"
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    version: str = __version__
