@@ -84,6 +84,7 @@ class Recorder(Actor):
     async def on_claims(self, claims: Sequence[ClaimAttempt]) -> None:
         """Grant each attempt to the first claim that fits; answer all."""
         for store, batch in self._stores.sort(claims):
+            crash_point("recorder.before_claims")
             granted = await claim(store, batch, self._lease_s)
             crash_point("recorder.after_claims")
             for executor, asked in _group(batch, lambda message: message.executor):
@@ -94,8 +95,7 @@ class Recorder(Actor):
 
     async def on_heartbeats(self, beats: Sequence[ExecutorHeartbeat]) -> None:
         """Extend leases; tell executors what to stop and which attempts are theirs no more."""
-        newest = {beat.boot_id: beat for beat in beats if beat.barrier_at is None}
-        for store, batch in self._stores.sort(newest.values()):
+        for store, batch in self._stores.sort(beat for beat in beats if beat.barrier_at is None):
             for beat, held in zip(batch, await record_heartbeats(store, batch, self._lease_s), strict=True):
                 answer = HeartbeatRecorded(
                     tenant=beat.tenant, boot_id=beat.boot_id, seq=beat.seq, cancels=held.cancels, lost=held.lost
@@ -159,6 +159,8 @@ class Recorder(Actor):
             return
         async with store.transaction() as db:
             settled = await self._settling[store.name].expire(db, expired)
+            crash_point("recorder.before_expiry_commit")
+        crash_point("recorder.after_expiry_commit")
         if settled:
             log.warning("leases.expired", count=len(settled), runs=[str(fact.run_id) for fact in settled[:20]])
             self._tell(settled)

@@ -33,11 +33,13 @@ class Held:
 async def record_heartbeats(store: Store, beats: Sequence[ExecutorHeartbeat], lease_s: float) -> list[Held]:
     """Extend the leases of the attempts named, note the executors; one answer for each of ``beats``.
 
-    ``beats`` holds at most one heartbeat of each executor process.
+    An executor with very many attempts names them in several heartbeats: all count, and the last
+    one tells how the executor is.
     """
-    keys = [key for beat in beats for key in beat.attempts]
+    newest = {beat.boot_id: beat for beat in beats}
+    keys = {key for beat in beats for key in beat.attempts}
     async with store.transaction() as db:
-        arrived = await db.fetch(Q["record_executors"], *_executor_columns(beats))
+        arrived = await db.fetch(Q["record_executors"], *_executor_columns(list(newest.values())))
         rows = []
         if keys:
             columns = ([key.run_id for key in keys], [key.attempt for key in keys], [key.lease_token for key in keys])

@@ -36,9 +36,8 @@ async def test_failed_attempts_are_tried_again_until_one_succeeds(database_url: 
         await stage.fire("flaky")
 
         assert {"flaky": ["succeeded"], "after": ["succeeded"]} == await stage.settled(2)
-        rows = await stage.db.fetch(
-            "SELECT attempt, outcome FROM attempts WHERE run_id = (SELECT id FROM runs WHERE job_name = 'flaky') ORDER BY 1"
-        )
+        flaky = await stage.db.fetchval("SELECT id FROM runs WHERE job_name = 'flaky'")
+        rows = await stage.db.fetch("SELECT attempt, outcome FROM attempts WHERE run_id = $1 ORDER BY 1", flaky)
         assert [(1, "failed"), (2, "timed_out"), (3, "succeeded")] == [tuple(row) for row in rows]
 
 
@@ -221,3 +220,23 @@ async def test_urgent_runs_are_offered_before_the_backlog(database_url: str) -> 
 
         order = await stage.db.fetch("SELECT job_name FROM runs ORDER BY queued_at, priority, id")
         assert ["urgent", "urgent", "low", "low", "low"] == [row["job_name"] for row in order]
+
+
+async def test_attempts_spread_over_several_heartbeats_all_keep_their_leases(database_url: str) -> None:
+    """An executor with very many attempts names them in several heartbeats, which may be read together."""
+    async with engine(database_url) as stage:
+        stage.executor.script["job"] = [None]
+        await stage.apply(job={"run": TRUE, "overlap": "allow"})
+        for _ in range(2):
+            await stage.fire("job")
+        await stage.until("SELECT count(*) = 2 FROM runs WHERE state = 'running'")
+        before = await stage.db.fetchval("SELECT max(lease_until) FROM runs")
+        offers = [(await stage.grant(index))[0] for index in range(2)]
+        keys = [AttemptKey(run_id=o.run_id, attempt=o.attempt, lease_token=o.lease_token) for o in offers]
+        beats = [stage.executor.heartbeat(key) for key in keys]
+
+        await stage.recorder.on_heartbeats(beats)
+
+        assert 2 == await stage.db.fetchval("SELECT count(*) FROM runs WHERE lease_until > $1", before)
+        await stage.heard(lambda: {beat.seq for beat in beats} <= {answer.seq for answer in stage.executor.answers})
+        assert [()] * 2 == [answer.lost for answer in stage.executor.answers if answer.seq in {b.seq for b in beats}]

@@ -57,13 +57,15 @@ class PlayedExecutor:
         await publisher.publish(Out("scheduler.attempts", key, dump([message])))
         await publisher.close()
 
-    async def beat(self, *keys: AttemptKey, stopped: bool = False) -> None:
+    def heartbeat(self, *keys: AttemptKey) -> ExecutorHeartbeat:
         self._seq += 1
-        beat = ExecutorHeartbeat(
+        return ExecutorHeartbeat(
             tenant="default", executor=EXECUTOR, boot_id=self.boot_id, seq=self._seq, pool="default", slots=100,
-            busy=0, handlers=self.handlers, host="test", pid=1, program="0", stopped=stopped, attempts=keys,
+            busy=0, handlers=self.handlers, host="test", pid=1, program="0", attempts=keys,
         )  # fmt: skip
-        await self.say("executor.heartbeat", beat)
+
+    async def beat(self, *keys: AttemptKey) -> None:
+        await self.say("executor.heartbeat", self.heartbeat(*keys))
 
     async def claim(self, offer: StartAttempt, claim_id: uuid.UUID | None = None) -> uuid.UUID:
         claim_id = claim_id or uuid.uuid4()
