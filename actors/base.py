@@ -126,8 +126,8 @@ class Actor(Service):
                 idle.set()
 
     async def _settle(self, consumer: Consumer, batch: Sequence[Delivery]) -> None:
-        items, buried = await self._read(consumer, batch)
         try:
+            items, buried = await self._read(consumer, batch)
             for kind, group in _by_type(items):
                 await self._handle(kind, group)
         except TransientError as error:
