@@ -155,10 +155,10 @@ def _ledger(folder: Path, seen: Seen) -> Iterator[str]:
             expected[run["job"], run["id"], attempt, "start"] = 1
         if run["outcome"] == "succeeded":
             expected[run["job"], run["id"], run["attempt"], "finish"] = 1
-    for entry in sorted(told.keys() | expected.keys()):
-        if told[entry] != expected[entry]:
-            job, run, attempt, what = entry
-            yield f"{what} of {job} {run} attempt {attempt}: {told[entry]} times, recorded {expected[entry]} times"
+    for key in sorted(told.keys() | expected.keys()):
+        if told[key] != expected[key]:
+            job, number, attempt, what = key
+            yield f"{what} of {job} {number} attempt {attempt}: {told[key]} times, recorded {expected[key]} times"
 
 
 def _report(folder: Path, archive: Archive) -> Iterator[str]:
