@@ -1,24 +1,17 @@
 """The commands against a running scheduler, as a person or a script uses them."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.cli import ROOT, Cli, end, status, until
 from tests.support.services import free_port
 
-ROOT = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-c", "from scheduler.cli.main import main; main()")
-DEADLINE_S = 40.0
 JOBS = """
 version: 1
 source: test
@@ -43,62 +36,6 @@ jobs:
   works: {run: {command: ["true"]}, triggers: [{every: 200ms, max_fires: 2}]}
   breaks: {run: {command: ["false"]}, needs: [works]}
 """
-
-
-class Cli:
-    """Runs commands in a folder of their own, with nothing of this machine's settings."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        self.environment = kept | {"PYTHONPATH": str(ROOT), "SCHEDULER_DATA_DIR": str(folder / "state")}
-
-    def __call__(self, *arguments: str, code: int = 0) -> str:
-        """Run to the end, expect ``code``, and return what was printed: the errors when it is not 0."""
-        ended = subprocess.run(
-            [*COMMAND, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
-        assert ended.returncode == code, (arguments, ended.returncode, ended.stdout, ended.stderr)
-        return ended.stdout or ended.stderr
-
-    def json(self, *arguments: str, code: int = 0) -> Any:
-        return json.loads(self(*arguments, "--json", code=code))
-
-    def begin(self, *arguments: str) -> "subprocess.Popen[str]":
-        with (self.folder / f"{'-'.join(arguments[:2])}.log").open("w") as log:
-            return subprocess.Popen(
-                [*COMMAND, *arguments], cwd=self.folder, env=self.environment, stdout=log, stderr=log
-            )
-
-
-def until(holds: Callable[[], Any], what: str) -> Any:
-    """Return what ``holds`` returns as soon as it is true."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := holds()):
-        assert time.monotonic() < deadline, f"{what} did not come true"
-        time.sleep(0.05)
-    return found
-
-
-def status(port: int, path: str) -> int:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return 0
-
-
-def end(process: "subprocess.Popen[str]", number: int = signal.SIGTERM) -> int:
-    process.send_signal(number)
-    return process.wait(DEADLINE_S)
 
 
 @pytest.fixture(scope="module")
