@@ -11,6 +11,7 @@ then compares what it was told with what lies on the disk. Exit 0: all is as it 
 import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -50,6 +51,7 @@ def main() -> int:
     folder: Path = given.folder.resolve()
     console = Console(highlight=False, soft_wrap=True)
     begun = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left running
     try:
         if not given.check:
             prepare(folder)
@@ -59,11 +61,14 @@ def main() -> int:
     except (DemoError, OSError) as error:
         console.print(f"demo: {error}", markup=False)
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     seen = Seen(told["runs"], told["firings"])
     show_tables(seen, console)
     good = show_checks(compare(folder, seen), console)
     console.print(f"\narchive  {next((folder / 'backups').glob('*.tar.gz'), 'none')}", markup=False)
     console.print(f"report   {folder / 'report.md'}\ntook     {time.monotonic() - begun:.0f} s", markup=False)
+    console.print(f"look     {shlex.join(['scheduler', 'up', '--data-dir', str(folder / 'state')])}", markup=False)
     return 0 if good else 1
 
 
@@ -154,7 +159,7 @@ def command(folder: Path, *words: str) -> list[str]:
 
 
 def say(argv: list[str], console: Console) -> None:
-    console.print(f"$ scheduler {' '.join(argv[1:])}", style="bold", markup=False)
+    console.print(f"$ scheduler {shlex.join(argv[1:])}", style="bold", markup=False)
 
 
 def show_tables(seen: Seen, console: Console) -> None:

@@ -8,10 +8,25 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pydantic import BaseModel
 from typer.main import get_command
 
 from scheduler.cli.main import app, hoisted
 from scheduler.definitions.load import load
+from schemas.definitions_file import DefinitionsFile
+from schemas.job_spec import (
+    AtTrigger,
+    CatchUpSpec,
+    CronTrigger,
+    EveryTrigger,
+    HttpSpec,
+    JobSpec,
+    NeedSpec,
+    RetrySpec,
+    RunSpec,
+    ScriptSpec,
+    TimeoutSpec,
+)
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -21,6 +36,7 @@ FOLDERS = "schemas|scheduler|actors|tests|docs|examples|scripts|benchmarks"
 _LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
 _PATH = re.compile(rf"`((?:{FOLDERS})/[\w./*-]*)`")
 _CODE = re.compile(r"```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_MESSAGE = re.compile(r"\b[a-z]+\.(?!py\b)[a-z]+\b")
 _SPAN = re.compile(r"`([^`]+)`")
 
 
@@ -104,6 +120,33 @@ def generator() -> ModuleType:
 def test_generated_pages_are_current(name):
     """Written by: python docs/generate.py."""
     assert generator().PAGES[name]() == (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["ticker", "dispatcher", "executor", "recorder"])
+def test_the_table_of_actors_says_what_they_say_of_themselves(name):
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if f"actors/{name}.py" in line).split("|")
+    module = (ROOT / "actors" / f"{name}.py").read_text(encoding="utf-8").split('"""')[1]
+
+    for column, word in ((2, "Hears"), (3, "Says")):
+        line = re.search(rf"^{word} +(.*)$", module, re.MULTILINE)
+        assert line is not None
+        assert set(_MESSAGE.findall(line[1])) == set(_MESSAGE.findall(row[column]))
+
+
+def fields(model: type[BaseModel]) -> set[str]:
+    return {info.alias or name for name, info in model.model_fields.items()}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [DefinitionsFile, JobSpec, RunSpec, ScriptSpec, HttpSpec, NeedSpec, TimeoutSpec, RetrySpec, CatchUpSpec,
+     CronTrigger, EveryTrigger, AtTrigger],
+)  # fmt: skip
+def test_every_key_of_the_definitions_file_is_explained(model):
+    page = (ROOT / "docs" / "definitions.md").read_text(encoding="utf-8")
+
+    assert set() == {key for key in fields(model) if not re.search(rf"\b{key}\b", page)}
 
 
 def test_log_names_of_the_page_are_those_of_the_program():
