@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from rich import box
@@ -42,20 +43,25 @@ class LiveRuns:
         self._live.update(Group(self._table(), _summary(counts)), refresh=True)
 
     def _table(self) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in ("job", "state", "attempt", "started", "ended", "reason"):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
+        for column in ("job", "state", "attempt", "started", "ended"):
             table.add_column(column, overflow="ellipsis", no_wrap=True)
+        table.add_column("reason", overflow="ellipsis", no_wrap=True, ratio=1)
         for run in self._latest:
             state = cell(run["state"])
             table.add_row(
                 Text(cell(run["job"])),
                 Text(state, style=STATE_STYLES.get(state, "")),
                 cell(run["attempt"]),
-                cell(run["claimed_at"]),
-                cell(run["finished_at"]),
+                _time(run["claimed_at"]),
+                _time(run["finished_at"]),
                 Text(cell(run["reason"])),
             )
         return table
+
+
+def _time(at: datetime | None) -> str:
+    return "" if at is None else f"{at.astimezone():%H:%M:%S}"
 
 
 def _summary(counts: Mapping[str, int]) -> Text:

@@ -114,6 +114,9 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     given = hoisted(sys.argv[1:] if arguments is None else arguments)
+    if not all(map(_is_text, given)):
+        sys.stderr.write("error: an argument is not valid UTF-8\n")
+        sys.exit(2)
     try:
         code: Any = get_command(app).main(args=given, prog_name="scheduler", standalone_mode=False)
     except typer.Abort:
@@ -121,6 +124,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:  # noqa: BLE001 - the last place that can say it in one line
         code = _explain(error, as_json="--json" in given)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        return bool(argument.encode()) or not argument
+    except UnicodeEncodeError:
+        return False
 
 
 def _explain(error: Exception, *, as_json: bool) -> int:

@@ -133,6 +133,7 @@ def _object(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(text, parse_constant=_refuse)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no character
     except ValueError as error:
         raise typer.BadParameter(f"--params is no JSON: {error}") from None
     if not isinstance(value, dict) or "\\u0000" in json.dumps(value):

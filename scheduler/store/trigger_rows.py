@@ -29,6 +29,7 @@ class TriggerRow:
     id: UUID
     job_id: UUID
     key: str
+    kind: str
     spec: dict[str, Any]
     enabled: bool
     anchor_at: datetime
@@ -74,6 +75,7 @@ class Planner:
                     id=row.id if row is not None else uuid7(self._clock),
                     job_id=job_id,
                     key=trigger.key,
+                    kind=trigger.kind.value,
                     spec=words,
                     enabled=trigger.enabled,
                     anchor_at=anchor,
@@ -98,7 +100,7 @@ class Planner:
             [row.id for row in rows],
             [row.job_id for row in rows],
             [row.key for row in rows],
-            [_TRIGGER.validate_python(row.spec).kind.value for row in rows],
+            [row.kind for row in rows],
             [row.spec for row in rows],
             [row.enabled for row in rows],
             [row.anchor_at for row in rows],

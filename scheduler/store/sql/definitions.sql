@@ -40,7 +40,7 @@ SELECT job_id, version, $1, spec FROM unnest($2::uuid[], $3::int[], $4::jsonb[])
 UPDATE jobs SET deleted_at = now(), updated_at = now() WHERE id = ANY ($1::uuid[]) AND deleted_at IS NULL;
 
 -- name: lock_triggers
-SELECT id, job_id, key, spec, enabled, anchor_at, last_at, next_at, fired, removed_at IS NOT NULL AS removed
+SELECT id, job_id, key, kind, spec, enabled, anchor_at, last_at, next_at, fired, removed_at IS NOT NULL AS removed
 FROM triggers WHERE job_id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE;
 
 -- name: upsert_triggers
