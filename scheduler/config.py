@@ -94,6 +94,8 @@ class Settings(_Section):
     """How many attempts an executor runs at once."""
     lease: Duration = timedelta(seconds=30)
     """An attempt counts as lost when its executor was not heard of for this long."""
+    resend: Duration = timedelta(seconds=30)
+    """An offer that no executor has claimed for this long is looked at again."""
     drain_timeout: Duration = timedelta(seconds=60)
     """A draining executor kills what still runs after this long."""
     tick: TickSection = TickSection()

@@ -113,7 +113,7 @@ def make_ticker(world: World, stores: Stores, transport: Transport) -> Ticker:
 
 
 def make_dispatcher(world: World, stores: Stores, transport: Transport) -> Dispatcher:
-    settings = DispatchSettings(lease_s=_seconds(world.settings.lease))
+    settings = DispatchSettings(resend_s=_seconds(world.settings.resend), lease_s=_seconds(world.settings.lease))
     return Dispatcher(stores, transport, world.clock, world.rng, settings)
 
 

@@ -134,13 +134,17 @@ def _is_text(argument: str) -> bool:
 
 
 def _explain(error: Exception, *, as_json: bool) -> int:
-    from typer._click.exceptions import ClickException
+    from typer._click.exceptions import ClickException, NoArgsIsHelpError
 
-    from scheduler.cli.output import say_error
+    from scheduler.cli.output import say_error, say_usage_error
     from scheduler.errors import SchedulerError
 
-    if isinstance(error, ClickException):
+    if isinstance(error, NoArgsIsHelpError):
         error.show()
+        return error.exit_code
+    if isinstance(error, ClickException):
+        context = getattr(error, "ctx", None)
+        say_usage_error(error.format_message(), context.command_path if context else "scheduler", as_json=as_json)
         return error.exit_code
     if isinstance(error, BrokenPipeError):
         sys.stderr.close()

@@ -131,3 +131,13 @@ def say_error(error: "SchedulerError", *, as_json: bool) -> None:
         sys.stderr.writelines(f"{printable(line)}\n" for line in problems)
     else:
         sys.stderr.write(f"error: {printable(redact(str(error)))}\n")
+
+
+def say_usage_error(message: str, command: str, *, as_json: bool) -> None:
+    """Say what is wrong with the command line itself, and where its help is."""
+    text = " ".join(message.removeprefix("Invalid value: ").split())
+    if as_json:
+        problem = {"type": "urn:scheduler:error:usage", "title": "usage", "detail": text, "exit_code": 2}
+        sys.stderr.write(json.dumps(problem, ensure_ascii=False) + "\n")
+    else:
+        sys.stderr.write(f"error: {printable(text)} (see {command} --help)\n")

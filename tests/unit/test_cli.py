@@ -82,8 +82,7 @@ def test_exit_codes_and_the_line_that_says_why(cli: Cli, arguments: list[str], c
 
     assert (code, "") == (found, out)
     assert says in err
-    if code != 2:
-        assert err.count("\n") == 1
+    assert err.count("\n") == 1
 
 
 def test_with_json_an_error_is_a_problem_object(cli: Cli) -> None:
@@ -92,6 +91,12 @@ def test_with_json_an_error_is_a_problem_object(cli: Cli) -> None:
     problem = json.loads(err)
     assert (69, "database_unavailable") == (code, problem["title"])
     assert problem["exit_code"] == 69
+
+
+def test_with_json_a_wrong_command_line_is_one_too(cli: Cli) -> None:
+    code, _, err = cli("runs", "--json", "--limit", "none")
+
+    assert (2, "usage") == (code, json.loads(err)["title"])
 
 
 def test_next_prints_utc_as_json(cli: Cli) -> None:
