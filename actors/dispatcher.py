@@ -60,8 +60,9 @@ class Dispatcher(Actor):
         self._settings = settings
         self._desks: dict[str, OfferDesk] = {}
         self._deciding: dict[str, Deciding] = {}
+        self._catalogues: dict[str, Catalogue] = {}
         for store in stores.all():
-            catalogue = Catalogue()
+            catalogue = self._catalogues[store.name] = Catalogue()
             self._deciding[store.name] = Deciding(catalogue, partial(uuid7, clock))
             self._desks[store.name] = OfferDesk(self, store, catalogue, settings.lease_s, settings.resend_s)
 
@@ -108,6 +109,7 @@ class Dispatcher(Actor):
             async with store.transaction() as db:
                 step = await advance(db, todo[:_SWEEP_BATCH])
                 crash_point("dispatcher.before_step_commit")
+            crash_point("dispatcher.after_step_commit")
             pools |= step.pools
             todo = todo[_SWEEP_BATCH:] + step.skipped
         if pools:
@@ -115,8 +117,11 @@ class Dispatcher(Actor):
 
     async def _sweep_for_ever(self, store: Store) -> None:
         async with Doorbell(store.dsn, WORK, CANCEL, DEFINITIONS, name="dispatcher bell") as bell:
-            rung: list[tuple[str, str]] = []
+            rung: list[tuple[str, str]] = [(DEFINITIONS, "")]
             while not self.draining:
+                if any(channel == DEFINITIONS for channel, _ in rung):
+                    async with store.connection() as db:
+                        await self._catalogues[store.name].preload(db)
                 await self._cancel(store, [payload for channel, payload in rung if channel == CANCEL])
                 await self.sweep(store)
                 self.well(f"sweep {store.name}")

@@ -1,5 +1,6 @@
 """The Dispatcher's desk for offers: fills pools, publishes, and takes back what the broker did not take."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Final
 
@@ -37,6 +38,8 @@ class OfferDesk:
         self._alive_s = alive_s
         self._resend_s = resend_s
         self._elapsed: dict[str, float] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._waiting: set[str] = set()
 
     def learn(self, settled: Iterable[RunSettled]) -> None:
         """Take the durations of settled attempts into the mean of their pools."""
@@ -52,12 +55,21 @@ class OfferDesk:
         await self.fill(pools)
 
     async def fill(self, pools: Iterable[str]) -> None:
-        """Offer what fits into the queues of ``pools``."""
+        """Offer what fits into the queues of ``pools``.
+
+        Whoever finds that another fill of the pool has not begun yet leaves it to that one: it will
+        see the same rows, and the lock of the pool's row is not stood in line for.
+        """
         for pool in sorted(pools):
-            async with self._store.transaction() as db:
-                filled = await self._offering.fill(db, pool, self._pace(pool))
-            crash_point("dispatcher.before_offer")
-            await self._publish(pool, filled)
+            if pool in self._waiting:
+                continue
+            self._waiting.add(pool)
+            async with self._turns.setdefault(pool, asyncio.Lock()):
+                self._waiting.discard(pool)
+                async with self._store.transaction() as db:
+                    filled = await self._offering.fill(db, pool, self._pace(pool))
+                crash_point("dispatcher.before_offer")
+                await self._publish(pool, filled)
 
     async def repeat_unclaimed(self) -> None:
         """Say offers again that nobody claimed, unless their queue shows that they are still there."""
@@ -88,6 +100,7 @@ class OfferDesk:
         ]
         if failed:
             log.warning("offers.withdrawn", pool=pool, count=len(failed))
+            crash_point("dispatcher.before_withdrawal")
             async with self._store.transaction() as db:
                 await withdraw(db, failed)
 

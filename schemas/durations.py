@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
@@ -25,6 +26,7 @@ _ISO_CALENDAR: Final = re.compile(r"P(?=[0-9])(?:([0-9]{1,4})Y)?(?:([0-9]{1,4})M
 _MONTHS: Final = re.compile(r"([0-9]{1,4}) ?(month|year)s?")
 
 
+@lru_cache(maxsize=4096)  # the same few spans stand in every definition, and a herd of them is read at once
 def parse_duration(text: str) -> timedelta:
     """Return the span that ``text`` says; never negative, at most MAX_DURATION.
 

@@ -1,7 +1,6 @@
 """Definitions files → Definitions, or all that is wrong with them at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -139,12 +138,10 @@ class _Loading:
             self.problems += references.add_chains(document, chains)
         self.problems += references.check_needs()
         self.problems += references.check_cycles()
-        graph = references.graph()
-        for name, entry in self.entries.items():
+        for entry in self.entries.values():
             self.problems += _times(entry)
             if entry.spec is not None:
-                upstream = partial(graph.ancestors, name)
-                self.problems += [entry.spec_problem(*found) for found in check_templates(entry.spec, upstream)]
+                self.problems += [entry.spec_problem(*found) for found in check_templates(entry.spec)]
 
     def report(self, files: Sequence[Path]) -> list[str]:
         """Return the problems as lines; of several at one place the first, which is the cause."""

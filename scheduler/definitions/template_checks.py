@@ -1,45 +1,47 @@
 """Templates of a job whose names cannot be defined when it runs."""
 
-from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from scheduler.definitions.problems import Path, suggest
 from scheduler.domain.template import TemplateError, names
 from scheduler.domain.template_scope import RUN_NAMES, SCOPE_NAMES
 from schemas.job_spec import JobSpec
 
+_HIDDEN: Final[dict[str, frozenset[str]]] = {
+    "params": frozenset({"params"}),
+    "triggers": frozenset({"params", "results"}),
+}
+"""What the templates below a key cannot see."""
 
-def check_templates(spec: JobSpec, upstream: Callable[[], Collection[str]]) -> Iterator[tuple[Path, str]]:
+
+def check_templates(spec: JobSpec) -> Iterator[tuple[Path, str]]:
     """Yield path and message for each template of ``spec`` that is wrong or names what cannot be.
 
-    ``upstream`` returns the jobs it waits for, directly or not: those whose results it may see.
-    A param that a person has to give is no problem in a job that nothing else starts.
+    A job sees the results of the jobs in its own ``needs``. The params of a trigger are filled when
+    it fires: nothing has ended then. A param that a person has to give is no problem in a job that nothing else starts.
     """
     for path, text in _texts(spec):
-        in_params = path[0] in {"params", "triggers"}
+        hidden = _HIDDEN.get(str(path[0]), frozenset())
         try:
             for name in sorted(names(text)):
-                message = _undefined(name, spec, upstream, in_params=in_params)
+                message = _undefined(name, spec, hidden)
                 if message is not None:
                     yield path, f"{'.'.join(name)} is not defined; {message}"
         except TemplateError as error:
             yield path, str(error)
 
 
-def _undefined(
-    name: tuple[str, ...], spec: JobSpec, upstream: Callable[[], Collection[str]], *, in_params: bool
-) -> str | None:
-    allowed = [root for root in SCOPE_NAMES if not (in_params and root == "params")]
+def _undefined(name: tuple[str, ...], spec: JobSpec, hidden: frozenset[str]) -> str | None:
+    allowed = [root for root in SCOPE_NAMES if root not in hidden]
     match name:
         case (root, *_) if root not in allowed:
             return suggest(root, allowed)
         case ("run", field, *_) if field not in RUN_NAMES:
             return suggest(field, RUN_NAMES)
         case ("results", job, *_) if not any(need.job == job for need in spec.needs):
-            above = upstream()
-            if job in above:
-                return None
-            return suggest(job, sorted(above)) if above else "the job needs no other, so there are no results"
+            needs = sorted(need.job for need in spec.needs)
+            return suggest(job, needs) if needs else "the job needs no other, so there are no results"
         case ("params", key, *_):
             return _missing_param(key, spec)
     return None

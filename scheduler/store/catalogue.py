@@ -52,6 +52,11 @@ class Catalogue:
     def __init__(self) -> None:
         self._tenants: dict[str, TenantJobs] = {}
         self._versions: dict[tuple[UUID, int], JobSpec] = {}
+        self._texts: dict[str, JobSpec] = {}
+
+    async def preload(self, db: "Connection") -> None:
+        """Read what has changed before a firing has to wait for it."""
+        await self.current(db, [row["name"] for row in await db.fetch(Q["list_tenants"])])
 
     async def current(self, db: "Connection", tenants: Iterable[str]) -> Mapping[str, TenantJobs]:
         """Return the jobs of ``tenants`` as the transaction of ``db`` sees them."""
@@ -75,12 +80,13 @@ class Catalogue:
         """Return the definitions (job, version); all of them exist, versions are never deleted."""
         if len(self._versions) > _VERSIONS_KEPT:
             self._versions.clear()
+            self._texts.clear()
         keys = set(wanted)
         missing = [key for key in keys if key not in self._versions]
         if missing:
             rows = await db.fetch(Q["get_versions"], [job for job, _ in missing], [version for _, version in missing])
             for job, version, spec in rows:
-                self._versions[job, version] = JobSpec.model_validate(spec)
+                self._versions[job, version] = self._parse(spec)
         return {key: self._versions[key] for key in keys}
 
     async def _load(self, db: "Connection", tenant: str, revision: int) -> TenantJobs:
@@ -89,6 +95,13 @@ class Catalogue:
             key = (row["id"], row["version"])
             spec = self._versions.get(key)
             if spec is None:
-                spec = self._versions[key] = JobSpec.model_validate(row["spec"])
+                spec = self._versions[key] = self._parse(row["spec"])
             entries.append(JobEntry(row["id"], row["name"], row["version"], row["enabled"], row["paused"], spec))
         return TenantJobs(revision, entries)
+
+    def _parse(self, text: str) -> JobSpec:
+        """Read a definition; jobs made from one template share theirs."""
+        spec = self._texts.get(text)
+        if spec is None:
+            spec = self._texts[text] = JobSpec.model_validate_json(text)
+        return spec

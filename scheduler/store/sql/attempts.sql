@@ -9,7 +9,7 @@ SET state = 'running', owner = claim.claim_id, executor = claim.executor, boot_i
 FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[])
      AS claim (run_id, attempt, lease_token, claim_id, executor, boot_id)
 WHERE runs.id = claim.run_id AND runs.attempt = claim.attempt AND runs.lease_token = claim.lease_token
-  AND (runs.state = 'queued' OR (runs.state = 'running' AND runs.owner = claim.claim_id))
+  AND CASE runs.state WHEN 'queued' THEN true WHEN 'running' THEN runs.owner = claim.claim_id ELSE false END
 RETURNING runs.id, runs.owner;
 
 -- name: return_attempts
@@ -18,7 +18,7 @@ UPDATE runs SET state = 'ready', ready_at = now(), lease_token = NULL, owner = N
                 lease_until = NULL, sweep_at = queue_until
 FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[]) AS back (run_id, attempt, lease_token, claim_id)
 WHERE runs.id = back.run_id AND runs.attempt = back.attempt AND runs.lease_token = back.lease_token
-  AND (runs.state = 'queued' OR (runs.state = 'running' AND runs.owner = back.claim_id))
+  AND CASE runs.state WHEN 'queued' THEN true WHEN 'running' THEN runs.owner = back.claim_id ELSE false END
 RETURNING runs.id, runs.tenant, runs.pool;
 
 -- name: lock_runs
@@ -38,7 +38,7 @@ SET state = s.state, outcome = s.outcome, reason = s.reason, result = coalesce(s
     lease_until = NULL, lease_token = NULL
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::float8[])
      AS s (id, state, outcome, reason, result, lost, delay_s)
-WHERE r.id = s.id AND r.state = 'running';
+WHERE r.id = s.id AND CASE r.state WHEN 'running' THEN true ELSE false END;
 
 -- name: insert_attempts
 INSERT INTO attempts (run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, signal, http_status,

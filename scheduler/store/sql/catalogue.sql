@@ -1,13 +1,17 @@
 -- name: revisions
 SELECT name, revision FROM tenants WHERE name = ANY ($1::text[]);
 
+-- name: list_tenants
+SELECT name FROM tenants;
+
 -- name: list_jobs
-SELECT j.id, j.name, j.version, j.enabled, j.paused_at IS NOT NULL OR t.paused_at IS NOT NULL AS paused, v.spec
+SELECT j.id, j.name, j.version, j.enabled, j.paused_at IS NOT NULL OR t.paused_at IS NOT NULL AS paused,
+       v.spec::text AS spec
 FROM jobs AS j
 JOIN tenants AS t ON t.name = j.tenant
 JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
 WHERE j.tenant = $1 AND j.deleted_at IS NULL;
 
 -- name: get_versions
-SELECT v.job_id, v.version, v.spec FROM job_versions AS v
+SELECT v.job_id, v.version, v.spec::text FROM job_versions AS v
 JOIN unnest($1::uuid[], $2::int[]) AS w (job_id, version) ON v.job_id = w.job_id AND v.version = w.version;

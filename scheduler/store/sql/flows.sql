@@ -26,7 +26,7 @@ SET verdict = d.verdict, reason = d.reason, run_id = d.run_id, blocking_run_id =
     decided_at = now(), sweep_at = NULL
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[])
      AS d (id, verdict, reason, run_id, blocking_run_id)
-WHERE f.id = d.id AND f.verdict IS NULL;
+WHERE f.id = d.id AND CASE WHEN f.verdict IS NULL THEN true ELSE false END;
 
 -- name: insert_flows
 INSERT INTO flows (id, tenant, job_id, firing_id)
@@ -83,7 +83,7 @@ SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[]) ON CONFLICT DO NOTHING;
 -- name: lock_owed
 -- Ended runs whose DAG step is not done.
 SELECT id, tenant, job_name, state FROM runs
-WHERE id = ANY ($1::uuid[]) AND finished_at IS NOT NULL AND sweep_at IS NOT NULL
+WHERE id = ANY ($1::uuid[]) AND CASE WHEN finished_at IS NOT NULL THEN sweep_at IS NOT NULL ELSE false END
 ORDER BY id FOR UPDATE SKIP LOCKED;
 
 -- name: find_owed

@@ -15,7 +15,7 @@ RETURNING boot_id, (xmax = 0) AS arrived;
 UPDATE runs SET lease_until = now() + $4::float8 * interval '1 second', sweep_at = now() + $4::float8 * interval '1 second'
 FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS held (run_id, attempt, lease_token)
 WHERE runs.id = held.run_id AND runs.attempt = held.attempt AND runs.lease_token = held.lease_token
-  AND runs.state = 'running'
+  AND CASE runs.state WHEN 'running' THEN true ELSE false END
 RETURNING runs.id, runs.attempt, runs.lease_token, runs.cancel_at IS NOT NULL AS cancelled;
 
 -- name: report_recorder

@@ -34,14 +34,14 @@ WHERE e.run_id = ANY ($1::uuid[]) AND u.result IS NOT NULL;
 -- message that was stored after all is denied.
 UPDATE runs SET state = 'ready', lease_token = NULL, sweep_at = queue_until
 FROM unnest($1::uuid[], $2::uuid[]) AS o (id, lease_token)
-WHERE runs.id = o.id AND runs.lease_token = o.lease_token AND runs.state = 'queued';
+WHERE runs.id = o.id AND runs.lease_token = o.lease_token AND CASE runs.state WHEN 'queued' THEN true ELSE false END;
 
 -- name: give_up_runs
 -- The work order of these runs cannot be made.
 UPDATE runs SET state = 'failed', outcome = 'failed', reason = o.reason, finished_at = now(),
                 sweep_at = CASE WHEN has_downstream THEN now() END
 FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS o (id, lease_token, reason)
-WHERE runs.id = o.id AND runs.lease_token = o.lease_token AND runs.state = 'queued'
+WHERE runs.id = o.id AND runs.lease_token = o.lease_token AND CASE runs.state WHEN 'queued' THEN true ELSE false END
 RETURNING runs.id, runs.has_downstream;
 
 -- name: expire_waiting

@@ -1,14 +1,20 @@
 -- name: lock_due
--- The next batch of due triggers. A row another Ticker holds is skipped: it is being planned.
-SELECT t.id, t.tenant, t.job_id, t.kind, t.spec, t.anchor_at, t.last_at, t.fired, t.held_until,
-       j.name AS job_name, j.version AS job_version, v.spec -> 'timezone' AS timezone, v.spec -> 'catch_up' AS catch_up
+-- The next batch of due triggers, as locked. A row another Ticker holds is skipped: it is being planned.
+WITH due AS MATERIALIZED (
+    SELECT id, tenant, job_id, last_at, fired, held_until, next_at FROM triggers
+    WHERE active AND next_at <= $1 ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+SELECT due.id, due.tenant, due.job_id, due.last_at, due.fired, due.held_until, j.version AS job_version
+FROM due JOIN jobs AS j ON j.id = due.job_id
+ORDER BY due.next_at;
+
+-- name: get_rules
+-- What the schedules of these triggers are made from, as text: equal texts are parsed once.
+SELECT t.id, t.tenant, t.anchor_at, j.name AS job_name, t.spec::text AS spec,
+       v.spec ->> 'timezone' AS timezone, (v.spec -> 'catch_up')::text AS catch_up
 FROM triggers AS t
 JOIN jobs AS j ON j.id = t.job_id
 JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
-WHERE t.active AND t.next_at <= $1
-ORDER BY t.next_at
-LIMIT $2
-FOR UPDATE OF t SKIP LOCKED;
+WHERE t.id = ANY ($1::uuid[]);
 
 -- name: advance
 -- Move triggers on: everything up to last_at is in the ledger now.
