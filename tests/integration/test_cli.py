@@ -12,6 +12,8 @@ import pytest
 from tests.support.cli import ROOT, Cli, end, status, until
 from tests.support.services import free_port
 
+pytestmark = pytest.mark.timeout(240)  # dozens of processes, on machines that do other things too
+
 JOBS = """
 version: 1
 source: test
@@ -33,7 +35,7 @@ jobs:
 ONCE = """
 version: 1
 jobs:
-  works: {run: {command: ["true"]}, triggers: [{every: 200ms, max_fires: 2}]}
+  works: {run: {command: ["true"]}, triggers: [{every: 200ms, max_fires: 2}], overlap: allow}
   breaks: {run: {command: ["false"]}, needs: [works]}
 """
 

@@ -9,6 +9,8 @@ import pytest
 from tests.support.cli import Cli, end, status, until
 from tests.support.services import free_port
 
+pytestmark = pytest.mark.timeout(240)  # dozens of processes, on machines that do other things too
+
 ACTORS = ("ticker", "dispatcher", "recorder", "executor")
 JOBS = """
 version: 1

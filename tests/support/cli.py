@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from scheduler.cli.main import main; main()")
-DEADLINE_S = 40.0
+DEADLINE_S = 90.0
 
 
 class Cli:
