@@ -75,14 +75,17 @@ class PlayedExecutor:
             claim_id=claim_id, executor=EXECUTOR, boot_id=self.boot_id))  # fmt: skip
         return claim_id
 
-    async def finish(self, offer: StartAttempt, claim_id: uuid.UUID, outcome: Outcome) -> None:
+    def end(self, offer: StartAttempt, claim_id: uuid.UUID, outcome: Outcome) -> AttemptFinished:
         self._seq += 1
         now = datetime.now(UTC)
-        await self.say("attempt.finished", AttemptFinished(
+        return AttemptFinished(
             tenant=offer.tenant, run_id=offer.run_id, attempt=offer.attempt, lease_token=offer.lease_token,
             claim_id=claim_id, executor=EXECUTOR, boot_id=self.boot_id, end_seq=self._seq, outcome=outcome,
-            started_at=now, finished_at=now, elapsed_s=0.001,
-            result=self.results.get(offer.order.job)))  # fmt: skip
+            started_at=now, finished_at=now, elapsed_s=0.001, result=self.results.get(offer.order.job),
+        )  # fmt: skip
+
+    async def finish(self, offer: StartAttempt, claim_id: uuid.UUID, outcome: Outcome) -> None:
+        await self.say("attempt.finished", self.end(offer, claim_id, outcome))
 
     async def give_back(self, offer: StartAttempt, claim_id: uuid.UUID | None) -> None:
         await self.say("attempt.returned", AttemptReturned(
