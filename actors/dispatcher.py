@@ -25,6 +25,7 @@ from scheduler.store.advancing import advance
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.deciding import Deciding
 from scheduler.store.doorbell import CANCEL, DEFINITIONS, WORK, Doorbell
+from scheduler.store.offering import Offering
 from scheduler.store.stores import Store, Stores
 from scheduler.store.sweeping import Owed, expire_waiting, find_cancels, find_owed, find_owed_steps
 from schemas.facts import FiringDue, RunSettled
@@ -63,8 +64,9 @@ class Dispatcher(Actor):
         self._catalogues: dict[str, Catalogue] = {}
         for store in stores.all():
             catalogue = self._catalogues[store.name] = Catalogue()
-            self._deciding[store.name] = Deciding(catalogue, partial(uuid7, clock))
-            self._desks[store.name] = OfferDesk(self, store, catalogue, settings.lease_s, settings.resend_s)
+            offering = Offering(catalogue)
+            self._deciding[store.name] = Deciding(catalogue, offering, partial(uuid7, clock))
+            self._desks[store.name] = OfferDesk(self, store, offering, settings.lease_s, settings.resend_s)
 
     async def start(self) -> None:
         await super().start()
@@ -84,36 +86,43 @@ class Dispatcher(Actor):
         for store, batch in self._stores.sort(facts):
             desk = self._desks[store.name]
             desk.learn(batch)
-            await self._advance(store, {fact.run_id for fact in batch if fact.state in _FINAL})
-            await desk.fill({fact.pool for fact in batch})
+            pools = {fact.pool for fact in batch}
+            ended = {fact.run_id for fact in batch if fact.has_downstream and fact.state in _FINAL}
+            if ended:
+                await self._advance(store, ended, pools)
+            else:
+                await desk.fill(pools)
 
     async def _decide(self, store: Store, firing_ids: Sequence[UUID] | None) -> int:
-        deciding = self._deciding[store.name]
+        deciding, desk = self._deciding[store.name], self._desks[store.name]
         async with store.transaction() as db:
             if firing_ids is None:
-                verdicts = await deciding.decide_forgotten(db, _SWEEP_BATCH)
+                decided = await deciding.decide_forgotten(db, _SWEEP_BATCH, desk.pace)
             else:
-                verdicts = await deciding.decide(db, firing_ids)
+                decided = await deciding.decide(db, firing_ids, desk.pace)
             crash_point("dispatcher.before_commit")
         crash_point("dispatcher.after_commit")
+        for pool, filled in decided.filled.items():
+            await desk.publish(pool, filled)
+        verdicts = decided.verdicts
         if verdicts:
             log.info("firings.decided", store=store.name, **{str(verdict): n for verdict, n in verdicts.items()})
-            await self._desks[store.name].fill_backlogs()
+            await desk.fill(decided.left)
         return verdicts.total()
 
-    async def _advance(self, store: Store, ended: Iterable[UUID]) -> None:
-        """Do DAG steps until none is owed: a skipped run owes its own."""
+    async def _advance(self, store: Store, ended: Iterable[UUID], pools: Iterable[str] = ()) -> None:
+        """Do DAG steps until none is owed: a skipped run owes its own. Fills the pools that got work, and ``pools``."""
+        desk = self._desks[store.name]
         todo = list(ended)
-        pools: set[str] = set()
         while todo:
             async with store.transaction() as db:
                 step = await advance(db, todo[:_SWEEP_BATCH])
                 crash_point("dispatcher.before_step_commit")
+                filled = await desk.fill_in(db, step.pools.union(pools))
             crash_point("dispatcher.after_step_commit")
-            pools |= step.pools
+            for pool, offers in filled.items():
+                await desk.publish(pool, offers)
             todo = todo[_SWEEP_BATCH:] + step.skipped
-        if pools:
-            await self._desks[store.name].fill(pools)
 
     async def _sweep_for_ever(self, store: Store) -> None:
         async with Doorbell(store.dsn, WORK, CANCEL, DEFINITIONS, name="dispatcher bell") as bell:

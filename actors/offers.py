@@ -2,19 +2,21 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from actors.base import Actor
 from scheduler.crash import crash_point
 from scheduler.ports import PublishOutcome
-from scheduler.store.catalogue import Catalogue
 from scheduler.store.offering import Filled, Offering, Pace, withdraw
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from schemas.commands import StartAttempt
 from schemas.facts import RunSettled
+
+if TYPE_CHECKING:
+    from scheduler.store.pool import Connection
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -31,10 +33,10 @@ _LIST: Final = 50
 class OfferDesk:
     """Offers of one store. Knows how fast pools work from what has settled; a hint, never a fact."""
 
-    def __init__(self, actor: Actor, store: Store, catalogue: Catalogue, alive_s: float, resend_s: float) -> None:
+    def __init__(self, actor: Actor, store: Store, offering: Offering, alive_s: float, resend_s: float) -> None:
         self._actor = actor
         self._store = store
-        self._offering = Offering(catalogue)
+        self._offering = offering
         self._alive_s = alive_s
         self._resend_s = resend_s
         self._elapsed: dict[str, float] = {}
@@ -67,9 +69,9 @@ class OfferDesk:
             async with self._turns.setdefault(pool, asyncio.Lock()):
                 self._waiting.discard(pool)
                 async with self._store.transaction() as db:
-                    filled = await self._offering.fill(db, pool, self._pace(pool))
+                    filled = await self._offering.fill(db, pool, self.pace(pool))
                 crash_point("dispatcher.before_offer")
-                await self._publish(pool, filled)
+                await self.publish(pool, filled)
 
     async def repeat_unclaimed(self) -> None:
         """Say offers again that nobody claimed, unless their queue shows that they are still there."""
@@ -81,11 +83,16 @@ class OfferDesk:
                 if ready > 0 and not old:
                     await db.execute(Q["postpone_unclaimed"], pool, self._resend_s)
                     continue
-                filled = await self._offering.repeat(db, pool, self._pace(pool))
+                filled = await self._offering.repeat(db, pool, self.pace(pool))
             log.warning("offers.repeated", pool=pool, count=len(filled.offers))
-            await self._publish(pool, filled)
+            await self.publish(pool, filled)
 
-    async def _publish(self, pool: str, filled: Filled) -> None:
+    async def fill_in(self, db: "Connection", pools: Iterable[str]) -> dict[str, Filled]:
+        """Fill ``pools`` within a transaction of the caller, who publishes after it."""
+        return {pool: await self._offering.fill(db, pool, self.pace(pool)) for pool in sorted(pools)}
+
+    async def publish(self, pool: str, filled: Filled) -> None:
+        """Publish offers that are committed, and take back those the broker did not take."""
         if not filled.offers:
             return
         size = self._list_size(pool, filled)
@@ -110,5 +117,6 @@ class OfferDesk:
             return 1
         return max(1, min(_LIST, len(filled.offers) // max(1, filled.executors)))
 
-    def _pace(self, pool: str) -> Pace:
+    def pace(self, pool: str) -> Pace:
+        """Return how fast ``pool`` works, as far as is known here."""
         return Pace(self._alive_s, self._resend_s, self._elapsed.get(pool))

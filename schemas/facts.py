@@ -138,3 +138,5 @@ class RunSettled(Fact):
     pool: str
     elapsed_s: float | None = None
     """How long the settled attempt took; feeds the credit estimate of the pool."""
+    has_downstream: bool = False
+    """Other runs wait for this one: its end owes a DAG step."""

@@ -9,7 +9,7 @@ already joined.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from scheduler.domain.gates import JobEntry
@@ -36,6 +36,10 @@ class PlannedRun:
     needs_open: int = 0
     needs_unbound: int = 0
     has_downstream: bool = False
+    params: dict[str, Any] | None = None
+    """What the firing brought, literal; the root's only."""
+    lease_token: UUID | None = None
+    """Set when the run is offered as it is written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from scheduler.domain.flow import FlowPlan, PlannedRun, WaitingRun, plan_flow
 from scheduler.domain.gates import Activity, Decision, decide
 from scheduler.store.catalogue import Catalogue, TenantJobs
-from scheduler.store.flow_rows import write_flows
+from scheduler.store.flow_rows import fill_params, write_flows
+from scheduler.store.offering import Filled, Offering, PaceOf
 from scheduler.store.queries import queries
-from schemas.vocabulary import FiringKind, OverlapPolicy, Verdict
+from schemas.vocabulary import FiringKind, OverlapPolicy, RunState, Verdict
 
 if TYPE_CHECKING:
     import asyncpg
@@ -20,24 +22,36 @@ if TYPE_CHECKING:
 Q: Final = queries("flows")
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What one transaction decided, and what is to be published after it."""
+
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    filled: Mapping[str, Filled] = field(default_factory=dict)
+    """Offers by pool."""
+    left: frozenset[str] = frozenset()
+    """Pools in whose backlog some of the new runs are."""
+
+
 class Deciding:
     """Gives firings their verdicts, and starts the flows of those that pass."""
 
-    def __init__(self, catalogue: Catalogue, new_id: Callable[[], UUID]) -> None:
+    def __init__(self, catalogue: Catalogue, offering: Offering, new_id: Callable[[], UUID]) -> None:
         self._catalogue = catalogue
+        self._offering = offering
         self._new_id = new_id
 
-    async def decide(self, db: "Connection", firing_ids: Sequence[UUID]) -> Counter[Verdict]:
-        """Decide the firings of ``firing_ids`` that have no verdict yet; return the verdicts given."""
-        return await self._decide(db, await db.fetch(Q["lock_undecided"], firing_ids))
+    async def decide(self, db: "Connection", firing_ids: Sequence[UUID], pace_of: PaceOf) -> Decided:
+        """Decide the firings of ``firing_ids`` that have no verdict yet."""
+        return await self._decide(db, await db.fetch(Q["lock_undecided"], firing_ids), pace_of)
 
-    async def decide_forgotten(self, db: "Connection", limit: int) -> Counter[Verdict]:
+    async def decide_forgotten(self, db: "Connection", limit: int, pace_of: PaceOf) -> Decided:
         """Decide firings whose message may be lost, oldest first."""
-        return await self._decide(db, await db.fetch(Q["lock_forgotten"], limit))
+        return await self._decide(db, await db.fetch(Q["lock_forgotten"], limit), pace_of)
 
-    async def _decide(self, db: "Connection", firings: Sequence["asyncpg.Record"]) -> Counter[Verdict]:
+    async def _decide(self, db: "Connection", firings: Sequence["asyncpg.Record"], pace_of: PaceOf) -> Decided:
         if not firings:
-            return Counter()
+            return Decided()
         tenants = await self._catalogue.current(db, {firing["tenant"] for firing in firings})
         activity = await self._lock_and_count(db, firings, tenants)
         waiting = await self._find_waiting(db, firings, tenants)
@@ -49,10 +63,14 @@ class Deciding:
             plan = None
             if jobs and job and decision.verdict is Verdict.STARTED:
                 plan = plan_flow(job, jobs.downstream(job), waiting, jobs.ids_by_name, self._new_id)
+                fill_params(firing, plan.runs[0])
                 _count_in(plan, activity, waiting)
             decisions.append((firing, decision, plan))
-        await write_flows(db, decisions, self._new_id)
-        return Counter(decision.verdict for _, decision, _ in decisions)
+        roots = [(firing, plan.runs[0]) for firing, _, plan in decisions if plan is not None]
+        filled = await self._offering.offer_new(db, roots, pace_of)
+        await write_flows(db, decisions, pace_of("").resend_s)
+        left = frozenset(root.job.spec.pool for _, root in roots if root.state is RunState.READY)
+        return Decided(Counter(decision.verdict for _, decision, _ in decisions), filled, left)
 
     async def _lock_and_count(
         self, db: "Connection", firings: Iterable["asyncpg.Record"], tenants: Mapping[str, TenantJobs]

@@ -1,7 +1,7 @@
 """Writes what was decided: flows, runs, edges, joins and the verdicts, each kind in one statement."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -23,18 +23,14 @@ Q: Final = queries("flows")
 Decided = tuple["asyncpg.Record", Decision, FlowPlan | None]
 
 
-async def write_flows(db: "Connection", decided: Sequence[Decided], new_id: Callable[[], UUID]) -> None:
-    """Write the flows that start and the verdict of each firing."""
-    started = [(firing, plan, new_id()) for firing, _, plan in decided if plan is not None]
+async def write_flows(db: "Connection", decided: Sequence[Decided], resend_s: float) -> None:
+    """Write the flows that start and the verdict of each firing. A flow has the id of its root run."""
+    started = [(firing, plan) for firing, _, plan in decided if plan is not None]
     if started:
-        flows = [(flow_id, firing["tenant"], firing["job_id"], firing["id"]) for firing, _, flow_id in started]
-        runs = [
-            _run_row(firing, run, flow_id, root=run is plan.runs[0])
-            for firing, plan, flow_id in started
-            for run in plan.runs
-        ]
+        flows = [(plan.runs[0].id, firing["tenant"], firing["job_id"], firing["id"]) for firing, plan in started]
+        runs = [_run_row(firing, run, plan.runs[0].id) for firing, plan in started for run in plan.runs]
         await db.execute(Q["insert_flows"], *_columns(flows))
-        await db.execute(Q["insert_runs"], *_columns(runs))
+        await db.execute(Q["insert_runs"], *_columns(runs), resend_s)
         await _write_edges(db, started)
     await db.execute(
         Q["decide_firings"],
@@ -46,46 +42,45 @@ async def write_flows(db: "Connection", decided: Sequence[Decided], new_id: Call
     )
 
 
-async def _write_edges(db: "Connection", started: Sequence[tuple["asyncpg.Record", FlowPlan, UUID]]) -> None:
+async def _write_edges(db: "Connection", started: Sequence[tuple["asyncpg.Record", FlowPlan]]) -> None:
     edges = [(e.run_id, e.upstream_job_id, firing["tenant"], e.upstream_run_id, e.condition, e.delay)
-             for firing, plan, _ in started for e in plan.edges]  # fmt: skip
+             for firing, plan in started for e in plan.edges]  # fmt: skip
     if edges:
         await db.execute(Q["insert_edges"], *_columns(edges))
-    binds = [bind for _, plan, _ in started for bind in plan.binds]
+    binds = [bind for _, plan in started for bind in plan.binds]
     if binds:
         await db.execute(Q["bind_edges"], *_columns(binds))
         bound = Counter(run_id for run_id, _, _ in binds)
         await db.execute(Q["count_bound"], list(bound), list(bound.values()))
-    joins = [(flow_id, run_id, firing["tenant"]) for firing, plan, flow_id in started for run_id in plan.joins]
+    joins = [(plan.runs[0].id, run_id, firing["tenant"]) for firing, plan in started for run_id in plan.joins]
     if joins:
         await db.execute(Q["insert_joins"], *_columns(joins))
-    retried = [(plan.runs[0].id, firing["retry_of"]) for firing, plan, _ in started if firing["retry_of"]]
+    retried = [(plan.runs[0].id, firing["retry_of"]) for firing, plan in started if firing["retry_of"]]
     if retried:
         await db.execute(Q["mark_retried"], *_columns(retried))
 
 
-def _params(firing: "asyncpg.Record", run: PlannedRun) -> dict[str, Any] | None:
-    """Return the params a firing brings, literal from here on.
+def fill_params(firing: "asyncpg.Record", root: PlannedRun) -> None:
+    """Give the root of a flow the params its firing brings, literal from here on.
 
     Those of a trigger are templates of the definitions file and filled now; what a person gave is
     data, and never read as a template. A trigger's params that cannot be filled fail the run.
     """
-    params: dict[str, Any] | None = firing["params"]
-    if params is None or firing["kind"] != FiringKind.TIME:
-        return params
-    scope = {"run": {"id": str(run.id), "job": run.job.name, "attempt": 1, "fired_at": firing["fires_at"].isoformat()}}
+    root.params = firing["params"]
+    if root.params is None or firing["kind"] != FiringKind.TIME:
+        return
+    fired_at = firing["fires_at"].isoformat()
+    scope = {"run": {"id": str(root.id), "job": root.job.name, "attempt": 1, "fired_at": fired_at}}
     try:
-        filled: dict[str, Any] = render_native(params, scope)
+        root.params = render_native(root.params, scope)
     except TemplateError as error:
-        run.state, run.reason = RunState.FAILED, f"the trigger's params cannot be filled: {error}"
-        return params
-    return filled
+        root.state, root.reason = RunState.FAILED, f"the trigger's params cannot be filled: {error}"
 
 
-def _run_row(firing: "asyncpg.Record", run: PlannedRun, flow_id: UUID, *, root: bool) -> tuple[Any, ...]:
+def _run_row(firing: "asyncpg.Record", run: PlannedRun, flow_id: UUID) -> tuple[Any, ...]:
     spec = run.job.spec
     queue = spec.timeout.queue
-    params = _params(firing, run) if root else None
+    root = run.id == flow_id
     return (
         run.id,
         firing["tenant"],
@@ -98,7 +93,7 @@ def _run_row(firing: "asyncpg.Record", run: PlannedRun, flow_id: UUID, *, root: 
         run.state,
         spec.pool,
         spec.priority.rank,
-        json_text(params),
+        json_text(run.params),
         firing["retry_of"] if root else None,
         run.needs_open,
         run.needs_unbound,
@@ -106,6 +101,7 @@ def _run_row(firing: "asyncpg.Record", run: PlannedRun, flow_id: UUID, *, root: 
         run.has_downstream,
         None if queue is None else queue.total_seconds(),
         run.reason,
+        run.lease_token,
     )
 
 

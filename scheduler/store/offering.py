@@ -6,16 +6,19 @@ behind the backlog, which stays in PostgreSQL in its order. How much is out is c
 under the lock of the pool's row, so that several Dispatchers never fill it twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from scheduler.domain.flow import PlannedRun
 from scheduler.domain.template_errors import TemplateError
 from scheduler.domain.work_order import make_order
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.queries import queries
 from schemas.commands import StartAttempt
+from schemas.vocabulary import RunState
 from schemas.work import WorkOrder
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ Q: Final = queries("offers")
 
 _FILL_AT_ONCE: Final = 1000
 _OFFERS_PER_SLOT: Final = 2
+_NO_ORDER: Final = "the work order cannot be made"
 MAX_ORDER_BYTES: Final = 128 * 1024
 """A work order beyond one frame of the broker is refused; large data belong into files."""
 
@@ -42,6 +46,10 @@ class Pace:
     """Mean duration of recent attempts; None: nothing seen yet."""
 
 
+PaceOf = Callable[[str], Pace]
+"""The pace of a pool, by its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Filled:
     """Offers to publish, and runs that failed because no work order can be made of them."""
@@ -49,6 +57,16 @@ class Filled:
     offers: Sequence[StartAttempt] = ()
     given_up: Sequence[UUID] = ()
     executors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many offers the queue of a pool may still take, and which jobs may not be among them."""
+
+    left: int = 0
+    executors: int = 0
+    blocked: frozenset[UUID] = frozenset()
+    backlog: bool = False
 
 
 class Offering:
@@ -59,19 +77,46 @@ class Offering:
 
     async def fill(self, db: "Connection", pool: str, pace: Pace) -> Filled:
         """Offer what fits into the queue of ``pool``; the caller publishes after the commit."""
+        room = await self._room(db, pool, pace)
+        if room.left <= 0 or not room.backlog:
+            return Filled()
+        rows = await db.fetch(Q["offer_runs"], pool, min(room.left, _FILL_AT_ONCE), list(room.blocked), pace.resend_s)
+        offers, given_up = await self._orders(db, rows)
+        return Filled(offers, given_up, room.executors)
+
+    async def offer_new(
+        self, db: "Connection", roots: Sequence[tuple["asyncpg.Record", PlannedRun]], pace_of: PaceOf
+    ) -> Mapping[str, Filled]:
+        """Offer runs that are about to be written, while their pool has room and no backlog to overtake.
+
+        Marks them queued with a lease token. One whose work order cannot be made is marked failed.
+        """
+        pools: dict[str, list[tuple[asyncpg.Record, PlannedRun]]] = {}
+        for firing, root in roots:
+            # timeout.queue starts with the commit, by the database clock: the backlog knows it.
+            if root.state is RunState.READY and root.job.spec.timeout.queue is None:
+                pools.setdefault(root.job.spec.pool, []).append((firing, root))
+        filled: dict[str, Filled] = {}
+        for pool in sorted(pools):
+            room = await self._room(db, pool, pace_of(pool))
+            if room.left > 0 and not room.backlog:
+                able = [pair for pair in pools[pool] if pair[1].job.id not in room.blocked]
+                able.sort(key=lambda pair: pair[1].job.spec.priority.rank)
+                offers = [offer for firing, root in able[: room.left] if (offer := _offer_new(firing, root))]
+                filled[pool] = Filled(offers, (), room.executors)
+        return filled
+
+    async def _room(self, db: "Connection", pool: str, pace: Pace) -> Room:
+        """Lock the pool and look how many offers its queue may still take."""
         limit = await db.fetchval(Q["lock_pool"], pool)
         if limit is None:  # a job may name a pool that nobody has set up yet
-            return Filled()
+            return Room()
         strength = await db.fetchrow(Q["pool_strength"], pool, pace.alive_s)
         if strength is None or strength["slots"] == 0:
-            return Filled()
-        room = min(limit, _wanted(strength["slots"], pace.elapsed_s)) - strength["queued"]
-        if room <= 0:
-            return Filled()
-        blocked = await self._blocked(db, pool, pace)
-        rows = await db.fetch(Q["offer_runs"], pool, min(room, _FILL_AT_ONCE), blocked, pace.resend_s)
-        offers, given_up = await self._orders(db, rows)
-        return Filled(offers, given_up, strength["executors"])
+            return Room()
+        left = min(limit, _wanted(strength["slots"], pace.elapsed_s)) - strength["queued"]
+        blocked = frozenset(await self._blocked(db, pool, pace) if left > 0 else ())
+        return Room(left, strength["executors"], blocked, strength["backlog"])
 
     async def repeat(self, db: "Connection", pool: str, pace: Pace) -> Filled:
         """Make offers again that nobody has claimed for a while: same attempt, same token."""
@@ -101,11 +146,10 @@ class Offering:
         hopeless: list[tuple[asyncpg.Record, str]] = []
         for row in rows:
             try:
-                run = _Run(row)
-                order = make_order(specs[row["job_id"], row["job_version"]], run, results.get(row["id"], {}))
+                order = make_order(specs[row["job_id"], row["job_version"]], _run_of(row), results.get(row["id"], {}))
                 offers.append(_offer(row, order))
             except (TemplateError, ValueError) as error:
-                hopeless.append((row, f"the work order cannot be made: {error}"))
+                hopeless.append((row, f"{_NO_ORDER}: {error}"))
         if hopeless:
             await db.fetch(
                 Q["give_up_runs"],
@@ -125,36 +169,64 @@ class Offering:
         return found
 
 
+@dataclass(slots=True)
 class _Run:
-    """A row of offer_runs as make_order reads it."""
+    """A run as make_order reads it."""
 
-    __slots__ = ("attempt", "fired_at", "flow_id", "id", "job_name", "job_version", "params")
+    id: UUID
+    job_name: str
+    job_version: int
+    flow_id: UUID
+    fired_at: datetime
+    attempt: int
+    params: Mapping[str, Any] | None
 
-    def __init__(self, row: "asyncpg.Record") -> None:
-        self.id = row["id"]
-        self.job_name: str = row["job_name"]
-        self.job_version: int = row["job_version"]
-        self.flow_id = row["flow_id"]
-        self.fired_at = row["fired_at"]
-        self.attempt: int = row["attempt"]
-        self.params: Mapping[str, Any] | None = row["params"]
+
+def _run_of(row: "asyncpg.Record") -> _Run:
+    return _Run(
+        row["id"], row["job_name"], row["job_version"], row["flow_id"], row["fired_at"], row["attempt"], row["params"]
+    )
+
+
+def _offer_new(firing: "asyncpg.Record", root: PlannedRun) -> StartAttempt | None:
+    """Return the offer of a run that is written with it; None when the run is failed instead."""
+    job = root.job
+    run = _Run(root.id, job.name, job.version, root.id, firing["fires_at"], 1, root.params)
+    root.lease_token = uuid4()
+    try:
+        offer = StartAttempt(
+            tenant=firing["tenant"],
+            run_id=root.id,
+            attempt=1,
+            lease_token=root.lease_token,
+            pool=job.spec.pool,
+            order=_checked(make_order(job.spec, run, {})),
+        )
+    except (TemplateError, ValueError) as error:
+        root.state, root.reason, root.lease_token = RunState.FAILED, f"{_NO_ORDER}: {error}", None
+        return None
+    root.state = RunState.QUEUED
+    return offer
 
 
 def _offer(row: "asyncpg.Record", order: WorkOrder) -> StartAttempt:
-    offer = StartAttempt(
+    return StartAttempt(
         tenant=row["tenant"],
         run_id=row["id"],
         attempt=row["attempt"],
         lease_token=row["lease_token"],
         pool=row["pool"],
-        order=order,
+        order=_checked(order),
         start_by=row["queue_until"],
     )
+
+
+def _checked(order: WorkOrder) -> WorkOrder:
     if order.params or order.results or order.work.kind != "handler":
-        size = len(offer.model_dump_json())
+        size = len(order.model_dump_json())
         if size > MAX_ORDER_BYTES:
             raise ValueError(f"it has {size} bytes, at most {MAX_ORDER_BYTES} are allowed")
-    return offer
+    return order
 
 
 def _wanted(slots: int, elapsed_s: float | None) -> int:

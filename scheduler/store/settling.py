@@ -116,6 +116,7 @@ class Settling:
                 state=settlement.state,
                 pool=settlement.run["pool"],
                 elapsed_s=settlement.fact.elapsed_s if settlement.fact else None,
+                has_downstream=settlement.run["has_downstream"],
             )
             for settlement in settlements
         ]

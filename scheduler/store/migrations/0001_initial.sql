@@ -102,7 +102,7 @@ CREATE INDEX firings_to_sweep ON firings (sweep_at) WHERE sweep_at IS NOT NULL;
 CREATE INDEX firings_of_job ON firings (job_id, fires_at DESC);
 
 CREATE TABLE flows (
-    id          uuid PRIMARY KEY,
+    id          uuid PRIMARY KEY,         -- that of its root run
     tenant      text NOT NULL,
     job_id      uuid NOT NULL,
     firing_id   uuid NOT NULL,
@@ -167,7 +167,7 @@ CREATE INDEX runs_to_sweep ON runs (sweep_at) WHERE sweep_at IS NOT NULL;
 CREATE INDEX runs_to_wake ON runs (sweep_at) WHERE state IN ('waiting', 'backing_off') AND sweep_at IS NOT NULL;
 CREATE INDEX runs_active_of_job ON runs (job_id) WHERE state IN ('ready', 'queued', 'running', 'backing_off');
 CREATE UNIQUE INDEX runs_one_joinable ON runs (job_id) WHERE state = 'waiting' AND needs_unbound > 0;
-CREATE INDEX runs_of_flow ON runs (flow_id);
+CREATE INDEX runs_of_flow ON runs (flow_id) WHERE flow_id <> id;  -- the root is found by its id
 CREATE INDEX runs_of_job ON runs (job_id, id DESC);
 CREATE INDEX runs_dead ON runs (tenant, id) WHERE state = 'failed' AND discarded_at IS NULL AND retried_by IS NULL;
 

@@ -34,21 +34,24 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[]);
 
 -- name: insert_runs
 -- queue_s: seconds a run may wait in ready and queued together (timeout.queue); null: no limit.
+-- $21: seconds after which an offer is looked at again.
 INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority,
                   params, retry_of, needs_open, needs_unbound, needs_any, has_downstream, ready_at, queue_until,
-                  sweep_at, finished_at, reason)
+                  sweep_at, finished_at, reason, lease_token, queued_at, intent)
 SELECT id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority,
        params::jsonb, retry_of, needs_open, needs_unbound, needs_any, has_downstream,
-       CASE WHEN state = 'ready' THEN now() END,
+       CASE WHEN state IN ('ready', 'queued') THEN now() END,
        now() + queue_s * interval '1 second',
        CASE WHEN state = 'ready' THEN now() + queue_s * interval '1 second'
+            WHEN state = 'queued' THEN now() + $21::float8 * interval '1 second'
             WHEN state IN ('skipped', 'failed') AND has_downstream THEN now() END,
-       CASE WHEN state IN ('skipped', 'failed') THEN now() END, reason
+       CASE WHEN state IN ('skipped', 'failed') THEN now() END, reason, lease_token,
+       CASE WHEN state = 'queued' THEN now() END, CASE WHEN state = 'queued' THEN 1 ELSE 0 END
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::int[], $5::text[], $6::uuid[], $7::uuid[], $8::timestamptz[],
             $9::text[], $10::text[], $11::int[], $12::text[], $13::uuid[], $14::int[], $15::int[], $16::bool[],
-            $17::bool[], $18::float8[], $19::text[])
+            $17::bool[], $18::float8[], $19::text[], $20::uuid[])
      AS r (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority, params,
-           retry_of, needs_open, needs_unbound, needs_any, has_downstream, queue_s, reason);
+           retry_of, needs_open, needs_unbound, needs_any, has_downstream, queue_s, reason, lease_token);
 
 -- name: insert_edges
 INSERT INTO run_edges (run_id, upstream_job_id, tenant, upstream_run_id, condition, delay)

@@ -7,7 +7,8 @@ SELECT DISTINCT pool FROM runs WHERE state = 'ready';
 -- name: pool_strength
 -- What stands ready in a pool: slots of live executors, handlers all of them have, offers in the queue.
 SELECT coalesce(sum(slots), 0)::int AS slots, count(*)::int AS executors,
-       (SELECT count(*)::int FROM runs WHERE pool = $1 AND state = 'queued') AS queued
+       (SELECT count(*)::int FROM runs WHERE pool = $1 AND state = 'queued') AS queued,
+       EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready') AS backlog
 FROM executors WHERE pool = $1 AND stopped_at IS NULL AND NOT draining AND seen_at > now() - $2::float8 * interval '1 second';
 
 -- name: list_handler_gaps
