@@ -93,7 +93,7 @@ class Settings(_Section):
     slots: Annotated[int, Field(ge=1, le=10_000)] = 5
     """How many attempts an executor runs at once."""
     lease: Duration = timedelta(seconds=30)
-    """An attempt counts as lost when its executor was not heard of for this long."""
+    """An attempt counts as lost when its executor was not heard of for this long; 10s in ``up`` with its own broker."""
     resend: Duration = timedelta(seconds=30)
     """An offer that no executor has claimed for this long is looked at again."""
     drain_timeout: Duration = timedelta(seconds=60)

@@ -1,7 +1,8 @@
 """``scheduler up``: everything in one process."""
 
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from scheduler.config import Loaded
     from scheduler.definitions.model import Definitions
     from scheduler.wiring import Code
+
+OWN_BROKER_LEASE: Final = timedelta(seconds=10)
+"""With the broker in the same process no heartbeat is delayed by a network, so a job that a killed
+``up`` left behind is started again sooner than the general lease would let it."""
 
 
 def up(
@@ -69,7 +74,10 @@ def _serve(loaded: "Loaded", definitions: "Definitions | None", code: "Code", *,
 
     process = Process("up", loaded)
     broker = MemoryBroker() if process.settings.amqp_url is None else None
-    world = World(process.settings, process.clock, process.rng, code, broker)
+    settings = process.settings
+    if broker is not None and loaded.origins["lease"] == "default":
+        settings = settings.model_copy(update={"lease": OWN_BROKER_LEASE})
+    world = World(settings, process.clock, process.rng, code, broker)
     check_settings(world, database=False, broker=True)
     protect_process()
 
