@@ -16,6 +16,7 @@ import structlog
 from pydantic_core import to_json
 
 from scheduler.clock import Clock
+from scheduler.crash import crash_point
 from scheduler.errors import SessionLostError, TransientError
 from scheduler.ports import Consumer, Delivery, Headers, Out, Publisher, PublishOutcome, Transport
 from scheduler.service import Service
@@ -138,6 +139,7 @@ class Actor(Service):
         done = [delivery for delivery in batch if id(delivery) not in buried]
         if done:
             await consumer.ack(done)
+            crash_point("actor.after_ack", done[0].queue)
 
     async def _read(
         self, consumer: Consumer, batch: Sequence[Delivery], hears: Container[type[Message]] | None = None

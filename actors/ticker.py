@@ -65,6 +65,7 @@ class Ticker(Actor):
             if planned.triggers:
                 crash_point("ticker.after_commit")
                 await self.say("scheduler.firings", "firing.due", planned.due)
+                crash_point("ticker.after_confirm")
                 log.debug("ticker.ticked", triggers=planned.triggers, rows=planned.rows, store=store.name)
         await wake_runs(store)
 

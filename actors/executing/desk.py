@@ -86,7 +86,6 @@ class Desk:
             if wanted:
                 crash_point("executor.before_claim_sent")
                 self._post("attempt.claim", [self._claims.ask(offer, now) for offer in wanted])
-                crash_point("executor.after_claim_sent")
             free -= len(wanted)
         self.window.look(free, self._offers.oldest(), self._offers.mean_size)
 

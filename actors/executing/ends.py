@@ -139,7 +139,6 @@ class Ends:
             lines = [end.line for end in body]
             outcome = self._publish(lines[0] if len(lines) == 1 else b"[" + b",".join(lines) + b"]")
             outcome.add_done_callback(partial(self._heard, body))
-            crash_point("executor.after_finished_sent")
 
     def _heard(self, body: Sequence[End], outcome: "asyncio.Future[PublishOutcome]") -> None:
         if not outcome.cancelled() and outcome.result() is PublishOutcome.STORED:

@@ -15,6 +15,7 @@ from aiormq.abc import AbstractChannel
 from pamqp import commands
 
 from scheduler.clock import Clock
+from scheduler.crash import crash_point
 from scheduler.errors import SessionLostError
 from scheduler.ports import Out, PublishOutcome
 from scheduler.transport import amqp_frames
@@ -144,16 +145,18 @@ class AmqpPublisher:
         if self._wire is None or self._channel is None or self._held:
             return
         number, frame_max = self._channel.number, self._wire.frame_max
-        buffer = bytearray()
+        buffer, key = bytearray(), ""
         while self._waiting and self._has_room(len(self._waiting[0].body)):
             pending = self._waiting.popleft()
             self._tag += 1
             self._unconfirmed[self._tag] = pending
             self._unconfirmed_bytes += len(pending.body)
-            buffer += self._method(pending.exchange, pending.key, number)
+            key = pending.key
+            buffer += self._method(pending.exchange, key, number)
             buffer += amqp_frames.content(pending.props, pending.body, number, frame_max)
         if buffer:
             self._wire.write(buffer)
+            crash_point("publisher.after_write", key)
 
     def _has_room(self, size: int) -> bool:
         if not self._unconfirmed:

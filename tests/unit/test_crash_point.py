@@ -6,12 +6,26 @@ import sys
 
 import pytest
 
-CODE = "from scheduler.crash import crash_point as at\nfor n in 'abab': at(f'x.{n}'); print(n, end='', flush=True)"
+CODE = """
+from scheduler.crash import crash_point as at
+for n in 'abab': at(f'x.{n}'); at('y', n); print(n, end='', flush=True)
+"""
 
 
 @pytest.mark.parametrize(
     ("wish", "code", "passed"),
-    [(None, 0, "abab"), ("x.b", -9, "a"), ("x.b:2", -9, "aba"), ("x.b:3", 0, "abab"), ("x", 0, "abab")],
+    [
+        (None, 0, "abab"),
+        ("x.b", -9, "a"),
+        ("x.b:2", -9, "aba"),
+        ("x.b:3", 0, "abab"),
+        ("x", 0, "abab"),
+        ("y@b", -9, "a"),
+        ("y@b:2", -9, "aba"),
+        ("y@c", 0, "abab"),
+        ("y", 0, "abab"),
+        ("x.b@a", 0, "abab"),
+    ],
 )
 def test_the_process_dies_at_the_point_that_is_named(wish, code, passed):
     environment = {name: value for name, value in os.environ.items() if name != "CRASH_AT"}
