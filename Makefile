@@ -24,7 +24,7 @@ check: venv ## format, lint, types, imports, unit and property tests: under a mi
 	@.venv/bin/lint-imports --no-cache
 	@$(PYTHON) -m pytest -q tests/unit tests/property
 
-bench: venv ## measure with real servers and one process per actor; make bench N=3 repeats
+bench: venv ## measure with real servers and one process per actor; make bench N=0.1 does a tenth
 	@$(PYTHON) -m benchmarks.run $(N)
 
 format: venv ## put the code into its one form
