@@ -56,13 +56,12 @@ class Catalogue:
 
     async def preload(self, db: "Connection") -> None:
         """Read what has changed before a firing has to wait for it."""
-        await self.current(db, [row["name"] for row in await db.fetch(Q["list_tenants"])])
+        await self.current(db, {row["name"]: row["revision"] for row in await db.fetch(Q["list_revisions"])})
 
-    async def current(self, db: "Connection", tenants: Iterable[str]) -> Mapping[str, TenantJobs]:
-        """Return the jobs of ``tenants`` as the transaction of ``db`` sees them."""
-        wanted = sorted(set(tenants))
+    async def current(self, db: "Connection", revisions: Mapping[str, int]) -> Mapping[str, TenantJobs]:
+        """Return the jobs of the tenants in ``revisions``, which ``db`` has just read."""
         found: dict[str, TenantJobs] = {}
-        for name, revision in await db.fetch(Q["revisions"], wanted):
+        for name, revision in revisions.items():
             known = self._tenants.get(name)
             if known is None or known.revision != revision:
                 known = self._tenants[name] = await self._load(db, name, revision)

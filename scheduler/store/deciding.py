@@ -52,7 +52,7 @@ class Deciding:
     async def _decide(self, db: "Connection", firings: Sequence["asyncpg.Record"], pace_of: PaceOf) -> Decided:
         if not firings:
             return Decided()
-        tenants = await self._catalogue.current(db, {firing["tenant"] for firing in firings})
+        tenants = await self._catalogue.current(db, {firing["tenant"]: firing["revision"] for firing in firings})
         activity = await self._lock_and_count(db, firings, tenants)
         waiting = await self._find_waiting(db, firings, tenants)
         decisions: list[tuple[asyncpg.Record, Decision, FlowPlan | None]] = []

@@ -25,21 +25,21 @@ Decided = tuple["asyncpg.Record", Decision, FlowPlan | None]
 
 async def write_flows(db: "Connection", decided: Sequence[Decided], resend_s: float) -> None:
     """Write the flows that start and the verdict of each firing. A flow has the id of its root run."""
-    started = [(firing, plan) for firing, _, plan in decided if plan is not None]
-    if started:
-        flows = [(plan.runs[0].id, firing["tenant"], firing["job_id"], firing["id"]) for firing, plan in started]
-        runs = [_run_row(firing, run, plan.runs[0].id) for firing, plan in started for run in plan.runs]
-        await db.execute(Q["insert_flows"], *_columns(flows))
-        await db.execute(Q["insert_runs"], *_columns(runs), resend_s)
-        await _write_edges(db, started)
-    await db.execute(
-        Q["decide_firings"],
+    verdicts = (
         [firing["id"] for firing, _, _ in decided],
         [decision.verdict for _, decision, _ in decided],
         [decision.reason for _, decision, _ in decided],
         [None if plan is None else plan.runs[0].id for _, _, plan in decided],
         [decision.blocking_run_id for _, decision, _ in decided],
     )
+    started = [(firing, plan) for firing, _, plan in decided if plan is not None]
+    if not started:
+        await db.execute(Q["decide_firings"], *verdicts)
+        return
+    flows = [(plan.runs[0].id, firing["tenant"], firing["job_id"], firing["id"]) for firing, plan in started]
+    runs = [_run_row(firing, run, plan.runs[0].id) for firing, plan in started for run in plan.runs]
+    await db.execute(Q["start_flows"], *verdicts, *_columns(flows), *_columns(runs), resend_s)
+    await _write_edges(db, started)
 
 
 async def _write_edges(db: "Connection", started: Sequence[tuple["asyncpg.Record", FlowPlan]]) -> None:

@@ -111,29 +111,27 @@ class Offering:
         limit = await db.fetchval(Q["lock_pool"], pool)
         if limit is None:  # a job may name a pool that nobody has set up yet
             return Room()
-        strength = await db.fetchrow(Q["pool_strength"], pool, pace.alive_s)
+        wanted = self._handlers()
+        strength = await db.fetchrow(Q["pool_strength"], pool, pace.alive_s, list(wanted))
         if strength is None or strength["slots"] == 0:
             return Room()
         left = min(limit, _wanted(strength["slots"], pace.elapsed_s)) - strength["queued"]
-        blocked = frozenset(await self._blocked(db, pool, pace) if left > 0 else ())
+        blocked = frozenset(job_id for handler in strength["gaps"] for job_id in wanted[handler])
         return Room(left, strength["executors"], blocked, strength["backlog"])
+
+    def _handlers(self) -> dict[str, list[UUID]]:
+        """Return the jobs of each handler, over all tenants."""
+        wanted: dict[str, list[UUID]] = {}
+        for jobs in self._catalogue.loaded.values():
+            for handler, ids in jobs.handlers.items():
+                wanted.setdefault(handler, []).extend(ids)
+        return wanted
 
     async def repeat(self, db: "Connection", pool: str, pace: Pace) -> Filled:
         """Make offers again that nobody has claimed for a while: same attempt, same token."""
         rows = await db.fetch(Q["repeat_offers"], pool, pace.resend_s, _FILL_AT_ONCE)
         offers, given_up = await self._orders(db, rows)
         return Filled(offers, given_up)
-
-    async def _blocked(self, db: "Connection", pool: str, pace: Pace) -> list[UUID]:
-        """Return the jobs whose handler some live executor of the pool lacks: an offer might land there."""
-        wanted: dict[str, list[UUID]] = {}
-        for jobs in self._catalogue.loaded.values():
-            for handler, ids in jobs.handlers.items():
-                wanted.setdefault(handler, []).extend(ids)
-        if not wanted:
-            return []
-        gaps = await db.fetch(Q["list_handler_gaps"], pool, list(wanted), pace.alive_s)
-        return [job_id for (handler,) in gaps for job_id in wanted[handler]]
 
     async def _orders(
         self, db: "Connection", rows: Sequence["asyncpg.Record"]

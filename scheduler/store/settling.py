@@ -105,8 +105,8 @@ class Settling:
     async def _write(self, db: "Connection", settlements: Sequence[Settlement]) -> list[RunSettled]:
         if not settlements:
             return []
-        await db.execute(Q["settle_runs"], *_columns([_run_row(settlement) for settlement in settlements]))
-        await db.execute(Q["insert_attempts"], *_columns([_attempt_row(settlement) for settlement in settlements]))
+        rows = [_attempt_row(settlement) + _run_row(settlement) for settlement in settlements]
+        await db.execute(Q["settle_attempts"], *_columns(rows))
         if any(settlement.decision.move is Move.RETRY for settlement in settlements):
             await db.execute(Q["ring_wake"])
         return [
@@ -134,9 +134,7 @@ def _run_row(settlement: Settlement) -> tuple[Any, ...]:
     fact, decision = settlement.fact, settlement.decision
     outcome = Outcome.LOST if fact is None else fact.outcome
     return (
-        settlement.run["id"],
         settlement.state,
-        outcome,
         decision.reason or (fact.reason if fact else None),
         json_text(fact.result if fact and fact.outcome is Outcome.SUCCEEDED else None),
         int(outcome is Outcome.LOST),

@@ -26,30 +26,33 @@ SELECT id, tenant, job_id, job_version, state, attempt, losses, lease_token, own
        cancel_at IS NOT NULL AS cancelled, cancel_reason, executor, claimed_at
 FROM runs WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE;
 
--- name: settle_runs
--- Move runs whose attempt ended. The rows are locked and fenced by the caller.
-UPDATE runs AS r
-SET state = s.state, outcome = s.outcome, reason = s.reason, result = coalesce(s.result::jsonb, r.result),
-    attempt = CASE WHEN s.state = 'backing_off' THEN r.attempt + 1 ELSE r.attempt END,
-    losses = r.losses + s.lost,
-    finished_at = CASE WHEN s.state <> 'backing_off' THEN now() END,
-    sweep_at = CASE WHEN s.state = 'backing_off' THEN now() + s.delay_s * interval '1 second'
-                    WHEN r.has_downstream THEN now() + interval '3 seconds' END,
-    lease_until = NULL, lease_token = NULL
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::float8[])
-     AS s (id, state, outcome, reason, result, lost, delay_s)
-WHERE r.id = s.id AND CASE r.state WHEN 'running' THEN true ELSE false END;
-
--- name: insert_attempts
+-- name: settle_attempts
+-- Move runs whose attempt ended, and write the attempts. The rows are locked and fenced by the caller.
+WITH ended AS (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::int[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[],
+        $10::int[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::timestamptz[], $16::timestamptz[],
+        $17::float8[], $18::text[], $19::text[], $20::text[], $21::int[], $22::float8[])
+    AS e (run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, signal, http_status, exception,
+          output_head, output_tail, output_bytes, started_at, finished_at, elapsed_s,
+          state, run_reason, result, lost, delay_s)
+), moved AS (
+    UPDATE runs AS r
+    SET state = e.state, outcome = e.outcome, reason = e.run_reason, result = coalesce(e.result::jsonb, r.result),
+        attempt = CASE WHEN e.state = 'backing_off' THEN r.attempt + 1 ELSE r.attempt END,
+        losses = r.losses + e.lost,
+        finished_at = CASE WHEN e.state <> 'backing_off' THEN now() END,
+        sweep_at = CASE WHEN e.state = 'backing_off' THEN now() + e.delay_s * interval '1 second'
+                        WHEN r.has_downstream THEN now() + interval '3 seconds' END,
+        lease_until = NULL, lease_token = NULL
+    FROM ended AS e
+    WHERE r.id = e.run_id AND CASE r.state WHEN 'running' THEN true ELSE false END
+)
 INSERT INTO attempts (run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, signal, http_status,
                       exception, output_head, output_tail, output_bytes, started_at, finished_at, elapsed_s)
 SELECT run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, signal, http_status,
        exception, output_head, output_tail, output_bytes, started_at, coalesce(finished_at, now()), elapsed_s
-FROM unnest($1::uuid[], $2::int[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[],
-            $10::int[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::timestamptz[], $16::timestamptz[],
-            $17::float8[])
-     AS a (run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, signal, http_status,
-           exception, output_head, output_tail, output_bytes, started_at, finished_at, elapsed_s)
+FROM ended
 ON CONFLICT (run_id, attempt) DO NOTHING;
 
 -- name: keep_late_ends

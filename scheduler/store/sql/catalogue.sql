@@ -1,8 +1,5 @@
--- name: revisions
-SELECT name, revision FROM tenants WHERE name = ANY ($1::text[]);
-
--- name: list_tenants
-SELECT name FROM tenants;
+-- name: list_revisions
+SELECT name, revision FROM tenants;
 
 -- name: list_jobs
 SELECT j.id, j.name, j.version, j.enabled, j.paused_at IS NOT NULL OR t.paused_at IS NOT NULL AS paused,

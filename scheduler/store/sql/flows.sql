@@ -1,14 +1,16 @@
 -- name: lock_undecided
 -- Firings that wait for their verdict. A row another Dispatcher holds is being decided there.
-SELECT id, tenant, kind, job_id, job_version, fires_at, params, retry_of
-FROM firings WHERE id = ANY ($1::uuid[]) AND verdict IS NULL
-ORDER BY id FOR UPDATE SKIP LOCKED;
+SELECT f.id, f.tenant, f.kind, f.job_id, f.job_version, f.fires_at, f.params, f.retry_of, t.revision
+FROM firings AS f JOIN tenants AS t ON t.name = f.tenant
+WHERE f.id = ANY ($1::uuid[]) AND CASE WHEN f.verdict IS NULL THEN true ELSE false END
+ORDER BY f.id FOR UPDATE OF f SKIP LOCKED;
 
 -- name: lock_forgotten
 -- Firings whose message may be lost.
-SELECT id, tenant, kind, job_id, job_version, fires_at, params, retry_of
-FROM firings WHERE verdict IS NULL AND sweep_at <= now()
-ORDER BY sweep_at LIMIT $1 FOR UPDATE SKIP LOCKED;
+SELECT f.id, f.tenant, f.kind, f.job_id, f.job_version, f.fires_at, f.params, f.retry_of, t.revision
+FROM firings AS f JOIN tenants AS t ON t.name = f.tenant
+WHERE f.verdict IS NULL AND f.sweep_at <= now()
+ORDER BY f.sweep_at LIMIT $1 FOR UPDATE OF f SKIP LOCKED;
 
 -- name: lock_jobs
 -- Whoever counts runs of a job, or looks for one to join, holds the job: no second count beside it.
@@ -28,13 +30,21 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[])
      AS d (id, verdict, reason, run_id, blocking_run_id)
 WHERE f.id = d.id AND CASE WHEN f.verdict IS NULL THEN true ELSE false END;
 
--- name: insert_flows
-INSERT INTO flows (id, tenant, job_id, firing_id)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[]);
-
--- name: insert_runs
+-- name: start_flows
+-- One statement for what most firings come to: the verdict, a flow, its runs.
 -- queue_s: seconds a run may wait in ready and queued together (timeout.queue); null: no limit.
--- $21: seconds after which an offer is looked at again.
+-- $30: seconds after which an offer is looked at again.
+WITH verdicts AS (
+    UPDATE firings AS f
+    SET verdict = d.verdict, reason = d.reason, run_id = d.run_id, blocking_run_id = d.blocking_run_id,
+        decided_at = now(), sweep_at = NULL
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[])
+         AS d (id, verdict, reason, run_id, blocking_run_id)
+    WHERE f.id = d.id AND CASE WHEN f.verdict IS NULL THEN true ELSE false END
+), started AS (
+    INSERT INTO flows (id, tenant, job_id, firing_id)
+    SELECT * FROM unnest($6::uuid[], $7::text[], $8::uuid[], $9::uuid[])
+)
 INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority,
                   params, retry_of, needs_open, needs_unbound, needs_any, has_downstream, ready_at, queue_until,
                   sweep_at, finished_at, reason, lease_token, queued_at, intent)
@@ -43,13 +53,13 @@ SELECT id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, 
        CASE WHEN state IN ('ready', 'queued') THEN now() END,
        now() + queue_s * interval '1 second',
        CASE WHEN state = 'ready' THEN now() + queue_s * interval '1 second'
-            WHEN state = 'queued' THEN now() + $21::float8 * interval '1 second'
+            WHEN state = 'queued' THEN now() + $30::float8 * interval '1 second'
             WHEN state IN ('skipped', 'failed') AND has_downstream THEN now() END,
        CASE WHEN state IN ('skipped', 'failed') THEN now() END, reason, lease_token,
        CASE WHEN state = 'queued' THEN now() END, CASE WHEN state = 'queued' THEN 1 ELSE 0 END
-FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::int[], $5::text[], $6::uuid[], $7::uuid[], $8::timestamptz[],
-            $9::text[], $10::text[], $11::int[], $12::text[], $13::uuid[], $14::int[], $15::int[], $16::bool[],
-            $17::bool[], $18::float8[], $19::text[], $20::uuid[])
+FROM unnest($10::uuid[], $11::text[], $12::uuid[], $13::int[], $14::text[], $15::uuid[], $16::uuid[], $17::timestamptz[],
+            $18::text[], $19::text[], $20::int[], $21::text[], $22::uuid[], $23::int[], $24::int[], $25::bool[],
+            $26::bool[], $27::float8[], $28::text[], $29::uuid[])
      AS r (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority, params,
            retry_of, needs_open, needs_unbound, needs_any, has_downstream, queue_s, reason, lease_token);
 

@@ -5,17 +5,17 @@ SELECT queue_limit FROM pools WHERE name = $1 FOR NO KEY UPDATE;
 SELECT DISTINCT pool FROM runs WHERE state = 'ready';
 
 -- name: pool_strength
--- What stands ready in a pool: slots of live executors, handlers all of them have, offers in the queue.
+-- What stands ready in a pool: slots of live executors, offers in the queue, and which of the
+-- handlers $3 some live executor lacks, so that an offer might land where it cannot run.
+WITH alive AS MATERIALIZED (
+    SELECT slots, handlers FROM executors
+    WHERE pool = $1 AND stopped_at IS NULL AND NOT draining AND seen_at > now() - $2::float8 * interval '1 second')
 SELECT coalesce(sum(slots), 0)::int AS slots, count(*)::int AS executors,
        (SELECT count(*)::int FROM runs WHERE pool = $1 AND state = 'queued') AS queued,
-       EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready') AS backlog
-FROM executors WHERE pool = $1 AND stopped_at IS NULL AND NOT draining AND seen_at > now() - $2::float8 * interval '1 second';
-
--- name: list_handler_gaps
--- Handlers that some live executor of the pool lacks.
-SELECT name FROM unnest($2::text[]) AS wanted (name)
-WHERE EXISTS (SELECT FROM executors WHERE pool = $1 AND stopped_at IS NULL AND NOT draining
-              AND seen_at > now() - $3::float8 * interval '1 second' AND NOT wanted.name = ANY (handlers));
+       EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready') AS backlog,
+       ARRAY (SELECT name FROM unnest($3::text[]) AS wanted (name)
+              WHERE EXISTS (SELECT FROM alive WHERE NOT wanted.name = ANY (handlers))) AS gaps
+FROM alive;
 
 -- name: offer_runs
 -- Take the head of a pool's backlog: most urgent first, then oldest. The caller holds the pool's row.
