@@ -30,6 +30,8 @@ BatchHandler = Callable[[Sequence[Any]], Awaitable[None]]
 DEAD_LETTERS: Final = "scheduler.dead-letters"
 BATCH_DELIVERIES: Final = 100
 """Deliveries taken at once; a delivery may hold many elements."""
+BATCH_ELEMENTS: Final = 500
+"""Elements handled in one transaction: more would not be cheaper each, and keep the first ones waiting."""
 CREDIT: Final = 300
 """Unsettled deliveries a consumer may hold: what runs, and enough in hand to never wait for the broker."""
 LIST_ELEMENTS: Final = 200
@@ -130,7 +132,8 @@ class Actor(Service):
         try:
             items, buried = await self._read(consumer, batch)
             for kind, group in _by_type(items):
-                await self._handle(kind, group)
+                for at in range(0, len(group), BATCH_ELEMENTS):
+                    await self._handle(kind, group[at : at + BATCH_ELEMENTS])
         except TransientError as error:
             log.warning("batch.retried", actor=self.name, size=len(batch), error=str(error))
             await self.clock.sleep(_RETRY_PAUSE_S)

@@ -1,6 +1,7 @@
 """Words shared by wire, database and code. Each means one thing; see docs/glossary.md."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class RunState(StrEnum):
@@ -115,7 +116,10 @@ class Priority(StrEnum):
     @property
     def rank(self) -> int:
         """0 is the most urgent; what the database sorts by."""
-        return list(Priority).index(self)
+        return _RANKS[self]
+
+
+_RANKS: Final = {priority: rank for rank, priority in enumerate(Priority)}
 
 
 class ReturnReason(StrEnum):

@@ -75,6 +75,8 @@ def plan_flow(
     that wait (their jobs are locked); ``ids_by_name`` finds jobs by name.
     """
     plan = FlowPlan([PlannedRun(new_id(), root, RunState.READY)])
+    if not downstream:
+        return plan
     brought: dict[UUID, UUID] = {root.id: plan.runs[0].id}
     joined: set[UUID] = set()
     for job in downstream:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 Q: Final = queries("catalogue")
 
-_VERSIONS_KEPT: Final = 20_000
-"""Definitions of old versions held for runs of flows that began with them; then the cache starts anew."""
+_OLDER_KEPT: Final = 20_000
+"""Definitions of old versions held for runs of flows that began with them; then that cache starts anew."""
+_BATCH: Final = 200
 
 
 class TenantJobs:
@@ -47,12 +48,17 @@ class TenantJobs:
 
 
 class Catalogue:
-    """Definitions of one store, by tenant, and old versions by job."""
+    """Definitions of one store: the newest of each tenant, and old versions that flows still run by."""
 
     def __init__(self) -> None:
         self._tenants: dict[str, TenantJobs] = {}
-        self._versions: dict[tuple[UUID, int], JobSpec] = {}
-        self._texts: dict[str, JobSpec] = {}
+        self._newest: dict[tuple[UUID, int], JobSpec] = {}
+        self._older: dict[tuple[UUID, int], JobSpec] = {}
+
+    @property
+    def loaded(self) -> Mapping[str, TenantJobs]:
+        """What is in memory, as of the last look."""
+        return self._tenants
 
     async def preload(self, db: "Connection") -> None:
         """Read what has changed before a firing has to wait for it."""
@@ -64,43 +70,58 @@ class Catalogue:
         for name, revision in revisions.items():
             known = self._tenants.get(name)
             if known is None or known.revision != revision:
-                known = self._tenants[name] = await self._load(db, name, revision)
+                known = await self._load(db, name, revision)
             found[name] = known
         return found
-
-    @property
-    def loaded(self) -> Mapping[str, TenantJobs]:
-        """What is in memory, as of the last look."""
-        return self._tenants
 
     async def versions(
         self, db: "Connection", wanted: Iterable[tuple[UUID, int]]
     ) -> Mapping[tuple[UUID, int], JobSpec]:
         """Return the definitions (job, version); all of them exist, versions are never deleted."""
-        if len(self._versions) > _VERSIONS_KEPT:
-            self._versions.clear()
-            self._texts.clear()
-        keys = set(wanted)
-        missing = [key for key in keys if key not in self._versions]
+        found: dict[tuple[UUID, int], JobSpec] = {}
+        missing: list[tuple[UUID, int]] = []
+        for key in set(wanted):
+            spec = self._newest.get(key) or self._older.get(key)
+            if spec is None:
+                missing.append(key)
+            else:
+                found[key] = spec
         if missing:
-            rows = await db.fetch(Q["get_versions"], [job for job, _ in missing], [version for _, version in missing])
-            for job, version, spec in rows:
-                self._versions[job, version] = self._parse(spec)
-        return {key: self._versions[key] for key in keys}
+            read = await _read(db, missing)
+            if len(self._older) + len(read) > _OLDER_KEPT:
+                self._older.clear()
+            self._older.update(read)
+            found.update(read)
+        return found
 
     async def _load(self, db: "Connection", tenant: str, revision: int) -> TenantJobs:
-        entries: list[JobEntry] = []
-        for row in await db.fetch(Q["list_jobs"], tenant):
-            key = (row["id"], row["version"])
-            spec = self._versions.get(key)
-            if spec is None:
-                spec = self._versions[key] = self._parse(row["spec"])
-            entries.append(JobEntry(row["id"], row["name"], row["version"], row["enabled"], row["paused"], spec))
-        return TenantJobs(revision, entries)
+        """Read the jobs of ``tenant``, and the definitions of those that changed."""
+        rows = await db.fetch(Q["list_jobs"], tenant)
+        keys = [(row["id"], row["version"]) for row in rows]
+        changed = await _read(db, [key for key in keys if key not in self._newest])
+        specs = {key: changed.get(key) or self._newest[key] for key in keys}
+        if before := self._tenants.get(tenant):
+            for entry in before.by_id.values():
+                self._newest.pop((entry.id, entry.version), None)
+        self._newest.update(specs)
+        entries = [
+            JobEntry(row["id"], row["name"], row["version"], row["enabled"], row["paused"], specs[key])
+            for row, key in zip(rows, keys, strict=True)
+        ]
+        jobs = self._tenants[tenant] = TenantJobs(revision, entries)
+        return jobs
 
-    def _parse(self, text: str) -> JobSpec:
-        """Read a definition; jobs made from one template share theirs."""
-        spec = self._texts.get(text)
-        if spec is None:
-            spec = self._texts[text] = JobSpec.model_validate_json(text)
-        return spec
+
+async def _read(db: "Connection", keys: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], JobSpec]:
+    """Read definitions, a batch at a time, so that nothing else waits long; equal texts are parsed once."""
+    texts: dict[str, JobSpec] = {}
+    found: dict[tuple[UUID, int], JobSpec] = {}
+    for at in range(0, len(keys), _BATCH):
+        batch = keys[at : at + _BATCH]
+        rows = await db.fetch(Q["get_versions"], [job for job, _ in batch], [version for _, version in batch])
+        for job, version, text in rows:
+            spec = texts.get(text)
+            if spec is None:
+                spec = texts[text] = JobSpec.model_validate_json(text)
+            found[job, version] = spec
+    return found

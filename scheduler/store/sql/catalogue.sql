@@ -2,11 +2,9 @@
 SELECT name, revision FROM tenants;
 
 -- name: list_jobs
-SELECT j.id, j.name, j.version, j.enabled, j.paused_at IS NOT NULL OR t.paused_at IS NOT NULL AS paused,
-       v.spec::text AS spec
+SELECT j.id, j.name, j.version, j.enabled, j.paused_at IS NOT NULL OR t.paused_at IS NOT NULL AS paused
 FROM jobs AS j
 JOIN tenants AS t ON t.name = j.tenant
-JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
 WHERE j.tenant = $1 AND j.deleted_at IS NULL;
 
 -- name: get_versions
