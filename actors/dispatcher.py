@@ -117,8 +117,8 @@ class Dispatcher(Actor):
         while todo:
             async with store.transaction() as db:
                 step = await advance(db, todo[:_SWEEP_BATCH])
-                crash_point("dispatcher.before_step_commit")
                 filled = await desk.fill_in(db, step.pools.union(pools))
+                crash_point("dispatcher.before_step_commit")
             crash_point("dispatcher.after_step_commit")
             for pool, offers in filled.items():
                 await desk.publish(pool, offers)

@@ -70,7 +70,6 @@ class OfferDesk:
                 self._waiting.discard(pool)
                 async with self._store.transaction() as db:
                     filled = await self._offering.fill(db, pool, self.pace(pool))
-                crash_point("dispatcher.before_offer")
                 await self.publish(pool, filled)
 
     async def repeat_unclaimed(self) -> None:
@@ -95,6 +94,7 @@ class OfferDesk:
         """Publish offers that are committed, and take back those the broker did not take."""
         if not filled.offers:
             return
+        crash_point("dispatcher.before_offer")
         size = self._list_size(pool, filled)
         bodies = [filled.offers[at : at + size] for at in range(0, len(filled.offers), size)]
         outcomes = await self._actor.say("scheduler.offers", pool, filled.offers, size=size)

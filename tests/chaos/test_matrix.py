@@ -39,7 +39,10 @@ ROWS = {
     "Executor before the claim": ("executor.before_claim_sent",),
     "Executor after the claim, before its answer": ("publisher.after_write@attempt.claim",),
     "Executor granted, not started": ("executor.after_grant",),
-    "Executor started, before its ack": ("executor.after_start",),
+    "Executor started, before its ack": (
+        "executor.after_start",
+        "test_duplicates::test_offers_that_come_again_while_they_run_start_nothing",
+    ),
     "Executor finished, the end not confirmed": (
         "executor.before_finished_sent",
         "publisher.after_write@attempt.finished",
@@ -71,6 +74,10 @@ ROWS = {
     ),
     "PostgreSQL restored from a backup": (
         "test_database_faults::test_end_of_a_run_that_a_restored_database_does_not_know_is_kept",
+    ),
+    "Messages come again": (
+        "test_duplicates::test_messages_that_come_again_and_again_change_nothing",
+        "test_duplicates::test_offers_that_come_again_while_they_run_start_nothing",
     ),
     "The broker is emptied": ("test_broker_faults::test_broker_that_is_emptied_under_load",),
     "The broker takes nothing": ("test_broker_faults::test_broker_that_takes_nothing_for_longer_than_a_lease",),
