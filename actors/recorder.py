@@ -108,11 +108,18 @@ class Recorder(Actor):
     async def on_finished(self, facts: Sequence[AttemptFinished]) -> None:
         """Settle each attempt once; second and fenced-off reports change nothing but are confirmed too."""
         for store, batch in self._stores.sort(facts):
-            async with store.transaction() as db:
-                settled = await self._settling[store.name].settle(db, batch)
-                crash_point("recorder.before_commit")
+            settling = self._settling[store.name]
+            crash_point("recorder.before_commit")
+            async with store.connection() as db:
+                settled, left = await settling.settle_succeeded(db, batch)
             crash_point("recorder.after_commit")
             self._tell(settled)
+            if left:
+                async with store.transaction() as db:
+                    settled = await settling.settle(db, left)
+                    crash_point("recorder.before_commit")
+                crash_point("recorder.after_commit")
+                self._tell(settled)
             for (executor, boot_id), ends in _group(batch, lambda fact: (fact.executor, fact.boot_id)):
                 answer = HeartbeatRecorded(tenant=ends[0].tenant, boot_id=boot_id, ends=tuple(e.end_seq for e in ends))
                 self.post("scheduler.control", executor, [answer], persistent=False)

@@ -40,7 +40,7 @@ class Step:
 
 async def advance(db: "Connection", ended: Sequence[UUID]) -> Step:
     """Do the DAG step of those of ``ended`` that still owe it. Twice is once: each need is decided once."""
-    owed = await db.fetch(Q["lock_owed"], ended)
+    owed = await db.fetch(Q["take_owed"], ended)
     step = Step()
     if not owed:
         return step
@@ -56,7 +56,6 @@ async def advance(db: "Connection", ended: Sequence[UUID]) -> Step:
             tally.obstacle = f"upstream {edge['what_happened']}"
     if tallies:
         await _count(db, tallies, step)
-    await db.execute(Q["mark_advanced"], [row["id"] for row in owed])
     return step
 
 

@@ -53,6 +53,28 @@ class Settling:
         self._catalogue = catalogue
         self._rng = rng
 
+    async def settle_succeeded(
+        self, db: "Connection", facts: Sequence[AttemptFinished]
+    ) -> tuple[list[RunSettled], list[AttemptFinished]]:
+        """Write the successes among ``facts`` in one statement; return what moved, and the facts left to ``settle``."""
+        successes = {fact.run_id: fact for fact in facts if fact.outcome is Outcome.SUCCEEDED}
+        if not successes:
+            return [], list(facts)
+        rows = await db.fetch(Q["settle_succeeded"], *_columns([_success_row(fact) for fact in successes.values()]))
+        settled = [
+            RunSettled(
+                tenant=row["tenant"],
+                run_id=row["id"],
+                state=RunState.SUCCEEDED,
+                pool=row["pool"],
+                elapsed_s=successes[row["id"]].elapsed_s,
+                has_downstream=row["has_downstream"],
+            )
+            for row in rows
+        ]
+        moved = {fact.run_id for fact in settled}
+        return settled, [fact for fact in facts if fact.run_id not in moved or fact is not successes[fact.run_id]]
+
     async def settle(self, db: "Connection", facts: Sequence[AttemptFinished]) -> list[RunSettled]:
         """Write the ends of a batch; late and repeated ones settle nothing. Returns what moved."""
         latest = {(fact.run_id, fact.attempt, fact.lease_token): fact for fact in facts}
@@ -128,6 +150,27 @@ def _succeeded(fact: AttemptFinished | None) -> bool:
 
 def _facts(fact: AttemptFinished) -> EndFacts:
     return EndFacts(fact.outcome, fact.exit_code, fact.http_status, fact.exception, fact.retry_after_s)
+
+
+def _success_row(fact: AttemptFinished) -> tuple[Any, ...]:
+    output = fact.output
+    return (
+        fact.run_id,
+        fact.attempt,
+        fact.lease_token,
+        fact.claim_id,
+        fact.executor,
+        fact.reason,
+        fact.exit_code,
+        fact.http_status,
+        output.head if output else None,
+        output.tail if output else None,
+        output.total_bytes if output else 0,
+        fact.started_at,
+        fact.finished_at,
+        fact.elapsed_s,
+        json_text(fact.result),
+    )
 
 
 def _run_row(settlement: Settlement) -> tuple[Any, ...]:

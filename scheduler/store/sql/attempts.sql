@@ -26,6 +26,34 @@ SELECT id, tenant, job_id, job_version, state, attempt, losses, lease_token, own
        cancel_at IS NOT NULL AS cancelled, cancel_reason, executor, claimed_at
 FROM runs WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE;
 
+-- name: settle_succeeded
+-- What most ends are: the attempt in hand succeeded. Fence and write in one statement; an end that
+-- does not come back is a repeated, late or unknown one and is looked at by itself.
+WITH ended AS (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::int[], $8::int[], $9::text[],
+        $10::text[], $11::bigint[], $12::timestamptz[], $13::timestamptz[], $14::float8[], $15::text[])
+    AS e (run_id, attempt, lease_token, claim_id, executor, reason, exit_code, http_status, output_head, output_tail,
+          output_bytes, started_at, finished_at, elapsed_s, result)
+), moved AS (
+    UPDATE runs AS r
+    SET state = 'succeeded', outcome = 'succeeded', reason = e.reason, result = e.result::jsonb, finished_at = now(),
+        sweep_at = CASE WHEN r.has_downstream THEN now() + interval '3 seconds' END,
+        lease_until = NULL, lease_token = NULL
+    FROM ended AS e
+    WHERE r.id = e.run_id AND r.attempt = e.attempt AND r.lease_token = e.lease_token
+      AND CASE r.state WHEN 'running' THEN r.owner = e.claim_id ELSE false END
+    RETURNING r.id, r.attempt, r.tenant, r.pool, r.has_downstream
+), kept AS (
+    INSERT INTO attempts (run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, http_status,
+                          output_head, output_tail, output_bytes, started_at, finished_at, elapsed_s)
+    SELECT e.run_id, e.attempt, m.tenant, e.claim_id, e.executor, 'succeeded', e.reason, e.exit_code, e.http_status,
+           e.output_head, e.output_tail, e.output_bytes, e.started_at, e.finished_at, e.elapsed_s
+    FROM moved AS m JOIN ended AS e ON e.run_id = m.id AND e.attempt = m.attempt
+    ON CONFLICT (run_id, attempt) DO NOTHING
+)
+SELECT id, tenant, pool, has_downstream FROM moved;
+
 -- name: settle_attempts
 -- Move runs whose attempt ended, and write the attempts. The rows are locked and fenced by the caller.
 WITH ended AS (

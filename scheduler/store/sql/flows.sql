@@ -93,11 +93,13 @@ FROM unnest($1::uuid[], $2::int[]) AS b (id, bound) WHERE r.id = b.id;
 INSERT INTO flow_joins (flow_id, run_id, tenant)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[]) ON CONFLICT DO NOTHING;
 
--- name: lock_owed
--- Ended runs whose DAG step is not done.
-SELECT id, tenant, job_name, state FROM runs
-WHERE id = ANY ($1::uuid[]) AND CASE WHEN finished_at IS NOT NULL THEN sweep_at IS NOT NULL ELSE false END
-ORDER BY id FOR UPDATE SKIP LOCKED;
+-- name: take_owed
+-- Ended runs whose DAG step is not done; the caller does it in this transaction.
+UPDATE runs SET sweep_at = NULL
+WHERE id IN (SELECT id FROM runs
+             WHERE id = ANY ($1::uuid[]) AND CASE WHEN finished_at IS NOT NULL THEN sweep_at IS NOT NULL ELSE false END
+             ORDER BY id FOR UPDATE SKIP LOCKED)
+RETURNING id, tenant, job_name, state;
 
 -- name: find_owed
 SELECT id FROM runs WHERE finished_at IS NOT NULL AND sweep_at <= now() ORDER BY sweep_at LIMIT $1;
@@ -134,6 +136,3 @@ FROM unnest($1::uuid[], $2::int[], $3::int[], $4::float8[], $5::text[], $6::bool
      AS n (id, needs_open, needs_met, release_s, state, released, reason)
 WHERE r.id = n.id
 RETURNING r.id, r.state, r.pool, r.sweep_at;
-
--- name: mark_advanced
-UPDATE runs SET sweep_at = NULL WHERE id = ANY ($1::uuid[]) AND finished_at IS NOT NULL;
