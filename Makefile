@@ -22,7 +22,7 @@ check: venv ## format, lint, types, imports, unit and property tests: under a mi
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-cache
-	@$(PYTHON) -m pytest -q tests/unit tests/property
+	@$(PYTHON) -m pytest -q -m "not slow" tests/unit tests/property tests/model tests/contract/test_messages.py
 
 bench: venv ## measure with real servers and one process per actor; make bench N=0.1 does a tenth
 	@$(PYTHON) -m benchmarks.run $(N)
