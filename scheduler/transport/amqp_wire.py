@@ -42,23 +42,27 @@ async def guarded(work: Awaitable[T], timeout_s: float = RPC_TIMEOUT_S) -> T:
     """Return what ``work`` returns, with every way a session can end told as one error.
 
     aiormq cancels those who wait on a connection it finds stuck; a cancellation that nobody
-    asked this task for is a lost session, not a wish to stop.
+    asked this task for is a lost session, not a wish to stop. A wish to stop is never lost either:
+    aiormq answers it with the error of a channel that closes at that moment, and ``wait_for`` of
+    Python 3.11 with the result that has just come.
 
     Raises:
         SessionLostError: with the broker's or the network's reason in one line.
     """
+    task = asyncio.current_task()
+    wishes = task.cancelling() if task is not None else 0
     try:
         async with asyncio.timeout(timeout_s):
             return await work
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
         raise SessionLostError("the connection was stuck") from None
     except TimeoutError:
         raise SessionLostError(f"no answer from the broker in {timeout_s:g} s") from None
     except (aiormq.AMQPError, OSError, RuntimeError) as error:
         raise SessionLostError(reason_of(error)) from error
+    finally:
+        if task is not None and task.cancelling() > wishes:
+            raise asyncio.CancelledError
 
 
 def reason_of(error: BaseException | None) -> str:
