@@ -43,7 +43,7 @@ def make_work(
     return Work(Definitions(tenant, None, specs, {}, ()), Expected(instants or {}, flows or {}))
 
 
-def soon(seconds: float = 1.0) -> datetime:
+def soon(seconds: float = 0.7) -> datetime:
     """Return an instant that a trigger can be anchored at: whole milliseconds, in the future."""
     at = datetime.now(UTC) + timedelta(seconds=seconds)
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
