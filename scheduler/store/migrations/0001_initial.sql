@@ -182,7 +182,7 @@ CREATE TABLE run_edges (
     state            text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'met', 'unmet')),
     PRIMARY KEY (run_id, upstream_job_id)
 );
-CREATE INDEX run_edges_of_upstream ON run_edges (upstream_run_id) WHERE state = 'open';
+CREATE INDEX run_edges_of_upstream ON run_edges (upstream_run_id);
 
 -- Flows that found a waiting run of one of their jobs and joined it instead of making their own.
 CREATE TABLE flow_joins (

@@ -87,8 +87,9 @@ ON CONFLICT (run_id, attempt) DO NOTHING;
 -- What an executor says of an attempt that was given up is kept, and changes nothing.
 UPDATE attempts AS a SET late_end = l.body::jsonb
 FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[]) AS l (run_id, attempt, claim_id, body)
-WHERE a.run_id = l.run_id AND a.attempt = l.attempt AND a.late_end IS NULL AND a.outcome IN ('lost', 'cancelled')
-  AND a.claim_id IS NOT DISTINCT FROM l.claim_id;
+WHERE a.run_id = l.run_id AND a.attempt = l.attempt
+  AND CASE WHEN a.late_end IS NULL AND a.outcome IN ('lost', 'cancelled')
+           THEN a.claim_id IS NOT DISTINCT FROM l.claim_id ELSE false END;
 
 -- name: keep_orphan_ends
 INSERT INTO orphan_ends (run_id, attempt, tenant, body)

@@ -109,7 +109,7 @@ SELECT id FROM runs WHERE finished_at IS NOT NULL AND sweep_at <= now() ORDER BY
 UPDATE run_edges AS e
 SET state = CASE WHEN e.condition IN (u.state, 'finished') THEN 'met' ELSE 'unmet' END
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u (id, state, job_name)
-WHERE e.upstream_run_id = u.id AND e.state = 'open'
+WHERE e.upstream_run_id = u.id AND CASE e.state WHEN 'open' THEN true ELSE false END
 RETURNING e.run_id, e.state, e.delay, u.job_name || ' ' || u.state AS what_happened;
 
 -- name: lock_waiting

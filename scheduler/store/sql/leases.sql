@@ -38,7 +38,7 @@ ORDER BY sweep_at LIMIT $1;
 SELECT id, tenant, job_id, job_version, state, attempt, losses, lease_token, owner, pool, has_downstream,
        cancel_at IS NOT NULL AS cancelled, cancel_reason, executor, claimed_at
 FROM runs
-WHERE id = ANY ($1::uuid[]) AND state = 'running' AND lease_until < now()
+WHERE id = ANY ($1::uuid[]) AND CASE state WHEN 'running' THEN lease_until < now() ELSE false END
 ORDER BY id FOR UPDATE SKIP LOCKED;
 
 -- name: database_now

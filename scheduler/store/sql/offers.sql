@@ -28,7 +28,7 @@ RETURNING id, tenant, job_id, job_version, job_name, flow_id, fired_at, attempt,
 
 -- name: list_results
 SELECT e.run_id, u.job_name, u.result FROM run_edges AS e JOIN runs AS u ON u.id = e.upstream_run_id
-WHERE e.run_id = ANY ($1::uuid[]) AND u.result IS NOT NULL;
+WHERE e.run_id = ANY ($1::uuid[]) AND CASE WHEN u.result IS NULL THEN false ELSE true END;
 
 -- name: withdraw_offers
 -- The broker refused them, or nobody knows: back to the backlog. The old token is void, so a
