@@ -137,7 +137,9 @@ async def test_a_job_is_a_session_and_group_of_its_own_with_default_signals(plac
 
     first, ignored, blocked, core = ended.output.head.splitlines()
     assert len(set(first.split())) == 1
-    assert {int(line.split()[1], 16) for line in (ignored, blocked)} == {0}
+    # Signals 32 and 33 belong to the C library, which lets nobody change what was inherited of them.
+    reserved = 0b11 << 31
+    assert {int(line.split()[1], 16) & ~reserved for line in (ignored, blocked)} == {0}
     assert core == "0"
 
 

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 
-from scheduler.clock import SystemClock
+from scheduler.clock import SystemClock, VirtualClock
 from scheduler.store.definitions import apply
 from scheduler.store.stores import Stores
 from tests.support.chaos_work import Work, mixed, soon
@@ -159,9 +160,12 @@ class Stage:
             await db.close()
 
     async def apply(self, work: Work) -> None:
+        # As if applied before the first instant, however long it takes: an instant of the past is not planned.
+        first = min((at for instants in work.expected.instants.values() for at in instants), default=None)
+        clock = SystemClock() if first is None else VirtualClock(first - timedelta(milliseconds=1))
         stores = await Stores.open(self.dsn, name="test", size=1)
         try:
-            await apply(stores.main, work.definitions, prune=False, clock=SystemClock())
+            await apply(stores.main, work.definitions, prune=False, clock=clock)
         finally:
             await stores.close()
 
