@@ -122,11 +122,19 @@ class Actor(Service):
                 continue  # what was in hand comes again
             if not batch:
                 return
+            if await self._turned_away(consumer, batch):
+                return
             idle.clear()
             try:
                 await self._settle(consumer, batch)
             finally:
                 idle.set()
+
+    async def _turned_away(self, consumer: Consumer, batch: Sequence[Delivery]) -> bool:
+        """Give a batch back that came after the drain began: it would be cut in the middle."""
+        if self.draining:
+            await consumer.release(batch)
+        return self.draining
 
     async def _settle(self, consumer: Consumer, batch: Sequence[Delivery]) -> None:
         try:

@@ -8,7 +8,7 @@ Messages are hints: the same work is found in the rows by the sweep, every secon
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -19,6 +19,7 @@ from actors.base import Actor, BatchHandler
 from actors.offers import OfferDesk
 from scheduler.clock import Clock
 from scheduler.crash import crash_point
+from scheduler.errors import TransientError
 from scheduler.ids import uuid7
 from scheduler.ports import Transport
 from scheduler.store.advancing import advance
@@ -139,15 +140,32 @@ class Dispatcher(Actor):
     async def sweep(self, store: Store) -> None:
         """Find in the rows what is owed, whatever became of the messages about it."""
         owed = await find_owed(store)
+        desk = self._desks[store.name]
+        parts: list[Callable[[], Awaitable[None]]] = []
         if owed & Owed.FIRINGS:
-            while await self._decide(store, None) == _SWEEP_BATCH:
-                pass
+            parts.append(partial(self._decide_forgotten, store))
         if owed & Owed.RUNS:
-            await self._advance(store, await expire_waiting(store, _SWEEP_BATCH))
-            await self._advance(store, await find_owed_steps(store, _SWEEP_BATCH))
-            await self._desks[store.name].repeat_unclaimed()
+            parts += [partial(self._advance_owed, store), desk.repeat_unclaimed]
         if owed & Owed.BACKLOG:
-            await self._desks[store.name].fill_backlogs()
+            parts.append(desk.fill_backlogs)
+        failed: list[Exception] = []
+        for part in parts:  # one part that fails must not keep the others from being done
+            try:
+                await part()
+            except TransientError:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised below, when all have had their turn
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    async def _decide_forgotten(self, store: Store) -> None:
+        while await self._decide(store, None) == _SWEEP_BATCH:
+            pass
+
+    async def _advance_owed(self, store: Store) -> None:
+        await self._advance(store, await expire_waiting(store, _SWEEP_BATCH))
+        await self._advance(store, await find_owed_steps(store, _SWEEP_BATCH))
 
     async def _cancel(self, store: Store, payloads: Sequence[str]) -> None:
         """Tell executors at once of attempts somebody wants stopped; heartbeats repeat it."""

@@ -73,13 +73,13 @@ class OfferDesk:
                 await self.publish(pool, filled)
 
     async def repeat_unclaimed(self) -> None:
-        """Say offers again that nobody claimed, unless their queue shows that they are still there."""
+        """Say offers again that nobody claimed, unless their queue shows that they are all still there."""
         async with self._store.connection() as db:
-            pools = [(row["pool"], row["old"]) for row in await db.fetch(Q["find_unclaimed"])]
-        for pool, old in pools:
+            pools = [(row["pool"], row["queued"]) for row in await db.fetch(Q["find_unclaimed"])]
+        for pool, queued in pools:
             ready, _ = await self._actor.transport.depth(f"scheduler.executor.{pool}")
             async with self._store.transaction() as db:
-                if ready > 0 and not old:
+                if ready >= queued:
                     await db.execute(Q["postpone_unclaimed"], pool, self._resend_s)
                     continue
                 filled = await self._offering.repeat(db, pool, self.pace(pool))

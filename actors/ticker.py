@@ -25,6 +25,9 @@ from scheduler.store.waking import find_next_tick, wake_runs
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
+_HELD_PAUSE_S = 0.02
+
+
 @dataclass(frozen=True, slots=True)
 class TickSettings:
     interval_s: float = 5.0
@@ -74,7 +77,9 @@ class Ticker(Actor):
         next_at, wake_s = await find_next_tick(store)
         waits = [self._settings.interval_s]
         if next_at is not None:
-            waits.append((next_at - self.clock.now()) / timedelta(seconds=1))
+            wait_s = (next_at - self.clock.now()) / timedelta(seconds=1)
+            # Due and yet not planned: another Ticker holds it. It is looked at again, but not without pause.
+            waits.append(wait_s if wait_s > 0 else _HELD_PAUSE_S)
         if wake_s is not None:
             waits.append(wake_s)
         return max(0.0, min(waits))

@@ -13,6 +13,7 @@ from typing import Final, Self
 import structlog
 
 from actors.executor import Executor
+from actors.recorder import Recorder
 from scheduler.embedded.postgres import PrivatePostgres
 from scheduler.errors import TransientError
 from scheduler.hosting import Check, Work
@@ -134,6 +135,9 @@ class EmbeddedScheduler:
                 await operator.declare(parts)
 
 
+_HEAR_OUT_S: Final = 5.0
+
+
 class Actors:
     """The four as one. Ends are said before those who hear them go."""
 
@@ -147,8 +151,19 @@ class Actors:
 
     async def drain(self) -> None:
         recorder, dispatcher, ticker = self._others
-        for actor in (ticker, self._executor, recorder, dispatcher):
+        for actor in (ticker, self._executor):
             await actor.drain()
+        await self._heard_out()
+        for actor in (recorder, dispatcher):
+            await actor.drain()
+
+    async def _heard_out(self) -> None:
+        """Wait until the Recorder has heard what the executor said last: the broker in memory goes with us."""
+        transport, clock = self._executor.transport, self._executor.clock
+        deadline = clock.monotonic() + _HEAR_OUT_S
+        for queue in Recorder.queues:
+            while (await transport.depth(queue))[0] and clock.monotonic() < deadline:
+                await clock.sleep(0.02)
 
     async def stop(self) -> None:
         await asyncio.gather(*(actor.stop() for actor in (self._executor, *self._others)))

@@ -98,8 +98,8 @@ class Catalogue:
         """Read the jobs of ``tenant``, and the definitions of those that changed."""
         rows = await db.fetch(Q["list_jobs"], tenant)
         keys = [(row["id"], row["version"]) for row in rows]
-        changed = await _read(db, [key for key in keys if key not in self._newest])
-        specs = {key: changed.get(key) or self._newest[key] for key in keys}
+        specs = {key: self._newest[key] for key in keys if key in self._newest}
+        specs |= await _read(db, [key for key in keys if key not in specs])
         if before := self._tenants.get(tenant):
             for entry in before.by_id.values():
                 self._newest.pop((entry.id, entry.version), None)
@@ -122,6 +122,6 @@ async def _read(db: "Connection", keys: Sequence[tuple[UUID, int]]) -> dict[tupl
         for job, version, text in rows:
             spec = texts.get(text)
             if spec is None:
-                spec = texts[text] = JobSpec.model_validate_json(text)
+                spec = texts[text] = JobSpec.model_validate_json(text, extra="ignore")
             found[job, version] = spec
     return found

@@ -19,6 +19,7 @@ async def claim(store: Store, claims: Sequence[ClaimAttempt], lease_s: float) ->
     Two claims of one attempt in a batch: one of them is granted. A claim asked again is answered
     as before, as long as its attempt runs.
     """
+    claims = sorted(claims, key=lambda claim: claim.run_id)
     async with store.connection() as db:
         rows = await db.fetch(
             Q["claim_attempts"],
@@ -35,6 +36,7 @@ async def claim(store: Store, claims: Sequence[ClaimAttempt], lease_s: float) ->
 
 async def take_back(store: Store, returned: Sequence[AttemptReturned]) -> int:
     """Put attempts that were handed back unstarted into the backlog; return how many moved."""
+    returned = sorted(returned, key=lambda back: back.run_id)
     async with store.transaction() as db:
         rows = await db.fetch(
             Q["return_attempts"],

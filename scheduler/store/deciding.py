@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from scheduler.domain.flow import FlowPlan, PlannedRun, WaitingRun, plan_flow
-from scheduler.domain.gates import Activity, Decision, decide
+from scheduler.domain.gates import Activity, Decision, JobEntry, decide
 from scheduler.store.catalogue import Catalogue, TenantJobs
 from scheduler.store.flow_rows import fill_params, write_flows
 from scheduler.store.offering import Filled, Offering, PaceOf
@@ -53,12 +53,12 @@ class Deciding:
         if not firings:
             return Decided()
         tenants = await self._catalogue.current(db, {firing["tenant"]: firing["revision"] for firing in firings})
-        activity = await self._lock_and_count(db, firings, tenants)
+        activity, held = await self._lock_and_count(db, firings, tenants)
         waiting = await self._find_waiting(db, firings, tenants)
         decisions: list[tuple[asyncpg.Record, Decision, FlowPlan | None]] = []
         for firing in firings:
             jobs = tenants.get(firing["tenant"])
-            job = jobs.by_id.get(firing["job_id"]) if jobs else None
+            job = _as_held(jobs.by_id.get(firing["job_id"]) if jobs else None, held)
             decision = decide(FiringKind(firing["kind"]), job, activity.get(firing["job_id"], Activity()))
             plan = None
             if jobs and job and decision.verdict is Verdict.STARTED:
@@ -74,8 +74,8 @@ class Deciding:
 
     async def _lock_and_count(
         self, db: "Connection", firings: Iterable["asyncpg.Record"], tenants: Mapping[str, TenantJobs]
-    ) -> dict[UUID, Activity]:
-        """Lock the jobs whose runs are to be counted or joined, and count the active ones."""
+    ) -> tuple[dict[UUID, Activity], dict[UUID, "asyncpg.Record"]]:
+        """Lock the jobs whose runs are to be counted or joined; return their active runs and the jobs as locked."""
         limited: set[UUID] = set()
         shared: set[UUID] = set()
         for firing in firings:
@@ -86,12 +86,13 @@ class Deciding:
             if job.spec.overlap is not OverlapPolicy.ALLOW:
                 limited.add(job.id)
             shared.update(follower.id for follower in jobs.downstream(job))
+        held: dict[UUID, asyncpg.Record] = {}
         if limited or shared:
-            await db.fetch(Q["lock_jobs"], sorted(limited | shared))
+            held = {row["id"]: row for row in await db.fetch(Q["lock_jobs"], sorted(limited | shared))}
         if not limited:
-            return {}
+            return {}, held
         rows = await db.fetch(Q["count_active"], list(limited))
-        return {row["job_id"]: Activity(row["active"], row["oldest"]) for row in rows}
+        return {row["job_id"]: Activity(row["active"], row["oldest"]) for row in rows}, held
 
     async def _find_waiting(
         self, db: "Connection", firings: Iterable["asyncpg.Record"], tenants: Mapping[str, TenantJobs]
@@ -117,6 +118,15 @@ class Deciding:
         for run_id, (job_id, upstream) in found.items():
             waiting.setdefault(job_id, []).append(WaitingRun(run_id, job_id, upstream))
         return waiting
+
+
+def _as_held(job: JobEntry | None, held: Mapping[UUID, "asyncpg.Record"]) -> JobEntry | None:
+    """Return ``job`` as its lock shows it: it may have been disabled while the lock was waited for."""
+    if job is None or (row := held.get(job.id)) is None:
+        return job
+    if row["deleted"]:
+        return None
+    return replace(job, enabled=row["enabled"], paused=job.paused or row["paused"])
 
 
 def _count_in(plan: FlowPlan, activity: dict[UUID, Activity], waiting: dict[UUID, list[WaitingRun]]) -> None:

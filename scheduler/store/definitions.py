@@ -14,7 +14,7 @@ from scheduler.clock import Clock
 from scheduler.domain.dag import Graph
 from scheduler.errors import ConflictError
 from scheduler.ids import uuid7
-from scheduler.store.doorbell import DEFINITIONS
+from scheduler.store.doorbell import DEFINITIONS, WORK
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from scheduler.store.trigger_rows import Planner, TriggerRow
@@ -93,6 +93,7 @@ async def apply(store: Store, wanted: Wanted, *, prune: bool, clock: Clock) -> A
             await _write_jobs(db, wanted, moved, specs)
             await _write_triggers(db, wanted.tenant, moved, known, clock)
             await _delete(db, wanted.tenant, gone, clock)
+            await _end_unneeded(db, wanted.tenant)
             await db.execute(Q["count_revision"], wanted.tenant)
             await db.execute(Q["ring"], DEFINITIONS, wanted.tenant)
     return ApplyResult(
@@ -116,6 +117,7 @@ async def delete_job(store: Store, tenant: str, name: str, *, clock: Clock) -> N
         gone = [row for row in held if row["name"] == name and not row["deleted"]]
         _check_graph({}, held, {name})
         await _delete(db, tenant, gone, clock)
+        await _end_unneeded(db, tenant)
         await db.execute(Q["count_revision"], tenant)
         await db.execute(Q["ring"], DEFINITIONS, tenant)
 
@@ -232,6 +234,12 @@ async def _write_triggers(
     await db.execute(Q["remove_triggers"], planner.removed, planner.now)
     await db.execute(Q["record_superseded"], tenant, *planner.superseded())
     await db.execute(Q["activate_triggers"], tenant, ids, planner.now)
+
+
+async def _end_unneeded(db: "Connection", tenant: str) -> None:
+    """Skip waiting runs that the new definitions leave without an end, and have their DAG steps done."""
+    if await db.fetch(Q["skip_unneeded"], tenant):
+        await db.execute(Q["ring"], WORK, "")
 
 
 async def _delete(db: "Connection", tenant: str, gone: Sequence["asyncpg.Record"], clock: Clock) -> None:

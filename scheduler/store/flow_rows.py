@@ -52,6 +52,10 @@ async def _write_edges(db: "Connection", started: Sequence[tuple["asyncpg.Record
         await db.execute(Q["bind_edges"], *_columns(binds))
         bound = Counter(run_id for run_id, _, _ in binds)
         await db.execute(Q["count_bound"], list(bound), list(bound.values()))
+    joined = {run_id for _, plan in started for run_id in plan.joins}
+    used = {edge[3] for edge in edges} | {bind[2] for bind in binds}
+    if joined & used:
+        await db.execute(Q["owe_step"], list(joined & used))
     joins = [(plan.runs[0].id, run_id, firing["tenant"]) for firing, plan in started for run_id in plan.joins]
     if joins:
         await db.execute(Q["insert_joins"], *_columns(joins))

@@ -37,9 +37,11 @@ async def record_heartbeats(store: Store, beats: Sequence[ExecutorHeartbeat], le
     one tells how the executor is.
     """
     newest = {beat.boot_id: beat for beat in beats}
-    keys = {key for beat in beats for key in beat.attempts}
+    keys = sorted({key for beat in beats for key in beat.attempts}, key=lambda key: key.run_id)
     async with store.transaction() as db:
-        arrived = await db.fetch(Q["record_executors"], *_executor_columns(list(newest.values())))
+        arrived = await db.fetch(
+            Q["record_executors"], *_executor_columns(sorted(newest.values(), key=lambda beat: beat.boot_id))
+        )
         rows = []
         if keys:
             columns = ([key.run_id for key in keys], [key.attempt for key in keys], [key.lease_token for key in keys])

@@ -234,4 +234,5 @@ def _wanted(slots: int, elapsed_s: float | None) -> int:
 
 async def withdraw(db: "Connection", offers: Sequence[StartAttempt]) -> None:
     """Take back offers that the broker refused or may not have."""
+    offers = sorted(offers, key=lambda offer: offer.run_id)
     await db.execute(Q["withdraw_offers"], [offer.run_id for offer in offers], [offer.lease_token for offer in offers])

@@ -154,8 +154,9 @@ def _key(row: "asyncpg.Record") -> tuple[UUID, int]:
 
 
 def _parse(spec: str, timezone: str, catch_up: str, anchor: datetime, hash_key: str) -> Rule:
-    trigger = _TRIGGER.validate_json(spec)
-    limits = trigger.catch_up or CatchUpSpec.model_validate_json(catch_up)
+    # As in messages, a key that a newer program has stored must not stop this one.
+    trigger = _TRIGGER.validate_json(spec, extra="ignore")
+    limits = trigger.catch_up or CatchUpSpec.model_validate_json(catch_up, extra="ignore")
     schedule = build_schedule(trigger, timezone=trigger.timezone or timezone, hash_key=hash_key, anchor=anchor)
     rules = CatchUpRules(policy=limits.policy, window=limits.window, max_runs=limits.max)
     return Rule(schedule, rules, trigger.max_fires, json_text(trigger.params or None))

@@ -39,6 +39,17 @@ UNAVAILABLE: Final = (
 """What passes by itself: no connection, a server that restarts, a full disk, a lost lock."""
 
 
+_OF_THE_DATA: Final = ("21", "22", "23", "54")
+"""SQLSTATE classes of errors that come from what was written, and would come again: cardinality, data,
+constraints, limits. Every other error is the database's own trouble: nothing is thrown away for it."""
+
+
+def unwell(error: BaseException) -> bool:
+    """Return whether ``error`` is trouble of the database, not of the data: to be tried again."""
+    sqlstate = getattr(error, "sqlstate", None) if isinstance(error, asyncpg.PostgresError) else None
+    return sqlstate is None or not sqlstate.startswith(_OF_THE_DATA)
+
+
 @contextlib.asynccontextmanager
 async def reachable(dsn: str) -> AsyncIterator[None]:
     """Turn errors of an unwell database into DatabaseUnavailableError, naming the server, not the password."""

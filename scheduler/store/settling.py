@@ -57,7 +57,9 @@ class Settling:
         self, db: "Connection", facts: Sequence[AttemptFinished]
     ) -> tuple[list[RunSettled], list[AttemptFinished]]:
         """Write the successes among ``facts`` in one statement; return what moved, and the facts left to ``settle``."""
-        successes = {fact.run_id: fact for fact in facts if fact.outcome is Outcome.SUCCEEDED}
+        # In the order of ids, as every statement locks runs: two batches cannot wait for each other.
+        ordered = sorted(facts, key=lambda fact: fact.run_id)
+        successes = {fact.run_id: fact for fact in ordered if fact.outcome is Outcome.SUCCEEDED}
         if not successes:
             return [], list(facts)
         rows = await db.fetch(Q["settle_succeeded"], *_columns([_success_row(fact) for fact in successes.values()]))
@@ -116,7 +118,7 @@ class Settling:
                 decision = judge(
                     _LOST if fact is None else _facts(fact),
                     attempt=run["attempt"],
-                    losses=run["losses"] + (fact is None),  # the one being judged counts
+                    losses=run["losses"] + _lost(fact),  # the one being judged counts
                     spec=spec.retry,
                     on_lost=spec.on_lost,
                     rng=self._rng,
@@ -146,6 +148,10 @@ class Settling:
 
 def _succeeded(fact: AttemptFinished | None) -> bool:
     return fact is not None and fact.outcome is Outcome.SUCCEEDED
+
+
+def _lost(fact: AttemptFinished | None) -> bool:
+    return fact is None or fact.outcome is Outcome.LOST
 
 
 def _facts(fact: AttemptFinished) -> EndFacts:

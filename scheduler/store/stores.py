@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 import asyncpg
 
 from scheduler.errors import DatabaseUnavailableError
-from scheduler.store.pool import UNAVAILABLE, open_pool, where
+from scheduler.store.pool import UNAVAILABLE, open_pool, unwell, where
 
 if TYPE_CHECKING:
     from scheduler.store.pool import Connection
@@ -53,7 +53,9 @@ class Store:
         try:
             async with self._pool.acquire() as connection:
                 yield connection
-        except UNAVAILABLE as error:
+        except (*UNAVAILABLE, asyncpg.PostgresError) as error:
+            if not unwell(error):
+                raise
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DatabaseUnavailableError(f"database at {where(self.dsn)} unavailable: {text}") from error
 

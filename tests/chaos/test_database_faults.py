@@ -1,6 +1,5 @@
 """PostgreSQL dies, loses the answer to a commit, and comes back as it was before."""
 
-import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
@@ -42,7 +41,6 @@ async def test_database_that_is_killed_under_load(stage: Stage, server: Postgres
     await stage.told(lambda entries: len(entries) > 8, work)
 
     server.stop("immediate")
-    await asyncio.sleep(0.7)
     server.start()
     SESSION_PIDS.update(server.pids)
 

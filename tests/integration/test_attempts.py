@@ -240,3 +240,32 @@ async def test_attempts_spread_over_several_heartbeats_all_keep_their_leases(dat
         assert 2 == await stage.db.fetchval("SELECT count(*) FROM runs WHERE lease_until > $1", before)
         await stage.heard(lambda: {beat.seq for beat in beats} <= {answer.seq for answer in stage.executor.answers})
         assert [()] * 2 == [answer.lost for answer in stage.executor.answers if answer.seq in {b.seq for b in beats}]
+
+
+async def test_run_cancelled_before_its_grant_was_handed_back_does_not_start_again(database_url: str) -> None:
+    async with engine(database_url) as stage:
+        stage.executor.script["job"] = [None]
+        await stage.apply(job={"run": TRUE}, after={"run": TRUE, "needs": ["job"]})
+        await stage.fire("job")
+        await stage.until("SELECT count(*) FROM runs WHERE state = 'running'")
+        offer, claim_id = await stage.grant(0)
+        await stage.db.execute("UPDATE runs SET cancel_at = now(), cancel_reason = 'no' WHERE state = 'running'")
+
+        await stage.executor.give_back(offer, claim_id)
+
+        assert {"job": ["cancelled"], "after": ["skipped"]} == await stage.settled(2)
+        assert 1 == len(stage.executor.granted)
+
+
+async def test_offers_that_are_still_in_the_queue_are_not_said_again(database_url: str) -> None:
+    """Slots busy for long: the offers wait in the queue, and copies of them would only fill it."""
+    async with engine(database_url, resend_s=0.1, alive=False) as stage:
+        await stage.executor.beat()
+        await stage.apply(job={"run": TRUE})
+        await stage.fire("job")
+        await stage.until("SELECT count(*) FROM runs WHERE state = 'queued'")
+        await stage.db.execute("UPDATE runs SET queued_at = now() - interval '1 hour', sweep_at = now()")
+
+        await stage.until("SELECT sweep_at > now() FROM runs")
+
+        assert 1 == await stage.db.fetchval("SELECT intent FROM runs")

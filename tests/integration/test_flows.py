@@ -195,3 +195,47 @@ async def test_params_of_a_trigger_are_filled_when_it_fires(database_url: str) -
 
         assert {"good": ["succeeded"], "bad": ["failed"]} == states
         assert {"job": "good"} == stage.executor.offers[0].order.params
+
+
+async def test_job_added_below_a_waiting_run_is_released_by_its_end(database_url: str) -> None:
+    """The waiting run had no follower when it was made; the flow that joins it brings one."""
+    async with engine(database_url) as stage:
+        await stage.apply(a=job(), b=job(), c=job("a", "b"))
+        await stage.fire("a")
+        await stage.until("SELECT count(*) FROM runs WHERE job_name = 'a' AND state = 'succeeded'")
+        await stage.apply(d=job("c"))
+
+        await stage.fire("b")
+
+        assert {"a": ["succeeded"], "b": ["succeeded"], "c": ["succeeded"], "d": ["succeeded"]} == await stage.settled(
+            4
+        )
+
+
+async def test_run_that_waits_for_a_need_edited_away_ends_and_the_job_runs_again(database_url: str) -> None:
+    async with engine(database_url) as stage:
+        await stage.apply(a=job(), b=job(), e=job(), c=job("a", "b"), d=job("c"))
+        await stage.fire("a")
+        await stage.until("SELECT count(*) FROM runs WHERE job_name = 'c' AND state = 'waiting'")
+
+        await stage.apply(c=job("a", "e"))
+        await stage.settled(3)
+        await stage.fire("a")
+        await stage.fire("e")
+
+        states = await stage.settled(7)
+        assert ["skipped", "succeeded"] == states["c"]
+        assert ["skipped", "succeeded"] == states["d"]
+
+
+async def test_job_stored_by_a_newer_program_stops_nobody(database_url: str) -> None:
+    """A rolling upgrade: a definition holds a key that this program does not know."""
+    async with engine(database_url) as stage:
+        await stage.apply(old=job(), new=job(triggers=[{"every": "100ms", "max_fires": 1}]))
+        await stage.db.execute("UPDATE job_versions SET spec = spec || '{\"from_the_future\": 1}'")
+        await stage.db.execute("UPDATE triggers SET spec = spec || '{\"from_the_future\": 1}'")
+        await stage.db.execute("UPDATE tenants SET revision = revision + 1")
+
+        await stage.fire("old")
+
+        assert {"old": ["succeeded"], "new": ["succeeded"]} == await stage.settled(2)

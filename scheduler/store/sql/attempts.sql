@@ -4,8 +4,7 @@
 UPDATE runs
 SET state = 'running', owner = claim.claim_id, executor = claim.executor, boot_id = claim.boot_id,
     claimed_at = CASE WHEN runs.state = 'queued' THEN now() ELSE runs.claimed_at END,
-    lease_until = now() + $7::float8 * interval '1 second', sweep_at = now() + $7::float8 * interval '1 second',
-    queue_until = NULL
+    lease_until = now() + $7::float8 * interval '1 second', sweep_at = now() + $7::float8 * interval '1 second'
 FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[])
      AS claim (run_id, attempt, lease_token, claim_id, executor, boot_id)
 WHERE runs.id = claim.run_id AND runs.attempt = claim.attempt AND runs.lease_token = claim.lease_token
@@ -13,9 +12,13 @@ WHERE runs.id = claim.run_id AND runs.attempt = claim.attempt AND runs.lease_tok
 RETURNING runs.id, runs.owner;
 
 -- name: return_attempts
--- An offer or a grant handed back unstarted: to the backlog. A grant only by the claim that holds it.
-UPDATE runs SET state = 'ready', ready_at = now(), lease_token = NULL, owner = NULL, executor = NULL, boot_id = NULL,
-                lease_until = NULL, sweep_at = queue_until
+-- An offer or a grant handed back unstarted: to the backlog, unless somebody has cancelled it
+-- meanwhile. A grant only by the claim that holds it.
+UPDATE runs SET state = CASE WHEN cancel_at IS NULL THEN 'ready' ELSE 'cancelled' END, ready_at = now(),
+                lease_token = NULL, owner = NULL, executor = NULL, boot_id = NULL, lease_until = NULL,
+                finished_at = CASE WHEN cancel_at IS NOT NULL THEN now() END,
+                reason = CASE WHEN cancel_at IS NULL THEN reason ELSE cancel_reason END,
+                sweep_at = CASE WHEN cancel_at IS NULL THEN queue_until WHEN has_downstream THEN now() END
 FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[]) AS back (run_id, attempt, lease_token, claim_id)
 WHERE runs.id = back.run_id AND runs.attempt = back.attempt AND runs.lease_token = back.lease_token
   AND CASE runs.state WHEN 'queued' THEN true WHEN 'running' THEN runs.owner = back.claim_id ELSE false END

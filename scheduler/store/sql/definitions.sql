@@ -90,3 +90,19 @@ WHERE j.tenant = $1 AND j.deleted_at IS NULL ORDER BY j.name;
 
 -- name: list_pools
 SELECT name, queue_limit FROM pools ORDER BY name;
+
+-- name: skip_unneeded
+-- Runs that wait for an upstream run which no later flow will bring: their job was changed and does
+-- not need that job any more, or one of the two was deleted. Nothing else would ever end them.
+UPDATE runs AS r
+SET state = 'skipped', reason = 'its job no longer needs what it waited for', finished_at = now(),
+    sweep_at = CASE WHEN r.has_downstream THEN now() END
+WHERE r.tenant = $1 AND r.state = 'waiting' AND r.needs_unbound > 0 AND EXISTS (
+    SELECT FROM run_edges AS e
+    WHERE e.run_id = r.id AND e.upstream_run_id IS NULL AND e.state = 'open' AND NOT EXISTS (
+        SELECT FROM jobs AS j
+        JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
+        CROSS JOIN jsonb_array_elements(v.spec -> 'needs') AS need
+        JOIN jobs AS u ON u.tenant = j.tenant AND u.name = need ->> 'job' AND u.deleted_at IS NULL
+        WHERE j.id = r.job_id AND j.deleted_at IS NULL AND u.id = e.upstream_job_id))
+RETURNING r.id;

@@ -89,6 +89,10 @@ WHERE e.run_id = b.run_id AND e.upstream_job_id = b.upstream_job_id AND e.upstre
 UPDATE runs AS r SET needs_unbound = r.needs_unbound - b.bound
 FROM unnest($1::uuid[], $2::int[]) AS b (id, bound) WHERE r.id = b.id;
 
+-- name: owe_step
+-- Runs of earlier flows that a new flow hangs its own runs on: their ends owe a DAG step from now on.
+UPDATE runs SET has_downstream = true WHERE id = ANY ($1::uuid[]) AND NOT has_downstream;
+
 -- name: insert_joins
 INSERT INTO flow_joins (flow_id, run_id, tenant)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[]) ON CONFLICT DO NOTHING;

@@ -55,11 +55,11 @@ RETURNING id, has_downstream;
 
 -- name: find_unclaimed
 -- Pools with offers that nobody has claimed for a while.
-SELECT pool, min(queued_at) < now() - interval '10 minutes' AS old
-FROM runs WHERE state = 'queued' AND sweep_at <= now() GROUP BY pool;
+SELECT pool, (SELECT count(*)::int FROM runs AS q WHERE q.pool = r.pool AND q.state = 'queued') AS queued
+FROM runs AS r WHERE state = 'queued' AND sweep_at <= now() GROUP BY pool;
 
 -- name: postpone_unclaimed
--- The queue still holds messages: the offers are there, the slots are not.
+-- The queue holds as many messages as there are offers: they are there, the slots are not.
 UPDATE runs SET sweep_at = least(now() + $2::float8 * interval '1 second', queue_until)
 WHERE pool = $1 AND state = 'queued' AND sweep_at <= now();
 
