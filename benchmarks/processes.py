@@ -26,6 +26,12 @@ def machine_busy_s() -> float:
     return sum(map(int, (user, nice, system, *interrupts))) * _TICK_S
 
 
+def rss_mb(pid: int) -> float:
+    """Return the resident memory of one process, shared pages counted in full."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+
 def pss_mb(pid: int) -> float:
     """Return the memory of one process, shared pages by share.
 

@@ -22,7 +22,8 @@ _LABELS: Final = {
     "firing_lag_ms": "firing lag, ms (due → handler entered)",
     "dag_edge_ms": "DAG edge, ms (parent ended → child entered)",
     "herd": "herd due at one instant (seconds: verdicts and runs committed)",
-    "rss_mb": "memory of each actor, MB (PSS)",
+    "rss_mb": "memory of each actor, MB (RSS)",
+    "pss_mb": "… shared pages by share (PSS)",
     "idle_up": "idle `scheduler up` with 100 jobs, with its PostgreSQL",
 }
 

@@ -81,7 +81,7 @@ async def _measure(running: System, parts: list[str], scale: float) -> Figures:
         for part in parts:
             print(f"measuring {part} …", flush=True)
             figures |= await PARTS[part](hand, scale)
-    return figures | {"rss_mb": running.memory()}
+    return figures | running.memory()
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from typing import Final
 from urllib.error import URLError
 
 from benchmarks.handlers import ENTRIES
-from benchmarks.processes import cpu_s, pss_mb, tree_cpu_s
+from benchmarks.processes import cpu_s, pss_mb, rss_mb, tree_cpu_s
 from tests.support.services import Estate, Server, free_port, until
 from tests.support.services_postgres import PostgresServer
 from tests.support.services_rabbit import RabbitNode
@@ -53,9 +53,13 @@ class System:
         used = {name: cpu_s(server.pid) for name, server in self.actors.items()}
         return used | {"broker": tree_cpu_s(self.broker_pid), "postgres": tree_cpu_s(self.postgres_pid)}
 
-    def memory(self) -> dict[str, float]:
-        """Return the memory of each actor in MB."""
-        return {name: round(pss_mb(server.pid), 1) for name, server in self.actors.items()}
+    def memory(self) -> dict[str, dict[str, float]]:
+        """Return the memory of each actor in MB: resident, and with shared pages by share."""
+        pids = {name: server.pid for name, server in self.actors.items()}
+        return {
+            "rss_mb": {name: round(rss_mb(pid), 1) for name, pid in pids.items()},
+            "pss_mb": {name: round(pss_mb(pid), 1) for name, pid in pids.items()},
+        }
 
 
 @contextmanager

@@ -176,10 +176,6 @@ class JobSpec(SpecModel):
         """Return the time zone that ``trigger`` of this job is read in."""
         return trigger.timezone or self.timezone
 
-    def catch_up_of(self, trigger: TriggerSpec) -> CatchUpSpec:
-        """Return the catch-up rule for firings of ``trigger`` of this job."""
-        return trigger.catch_up or self.catch_up
-
 
 __all__ = [
     "AtTrigger",

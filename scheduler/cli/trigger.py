@@ -113,7 +113,7 @@ def _shown(row: "Row") -> dict[str, Any]:
 
 def _sentence(shown: dict[str, Any]) -> str:
     if shown["verdict"] is None:
-        return f"{shown['job']}: fired, {shown['firing']}"
+        return f"{shown['job']}: asked for, firing {shown['firing']}; its run: scheduler runs --job {shown['job']}"
     what = f"run {shown['run']} {shown['state']}" if shown["verdict"] == _STARTED else shown["verdict"]
     return f"{shown['job']}: {what}" + (f" ({shown['reason']})" if shown["reason"] else "")
 

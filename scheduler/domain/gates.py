@@ -53,6 +53,6 @@ def decide(kind: FiringKind, job: JobEntry | None, activity: Activity) -> Decisi
         return Decision(Verdict.PAUSED, "the job is paused")
     most = job.spec.max_running
     if job.spec.overlap is OverlapPolicy.SKIP and most is not None and activity.active >= most:
-        running = "another run is active" if most == 1 else f"{activity.active} runs are active, at most {most} may be"
-        return Decision(Verdict.SKIPPED_OVERLAP, running, activity.oldest)
+        more = f"; {activity.active} are, at most {most} may be" if most > 1 else ""
+        return Decision(Verdict.SKIPPED_OVERLAP, f"run {activity.oldest} is active{more}", activity.oldest)
     return STARTED

@@ -165,7 +165,9 @@ async def test_overlap_is_decided_with_the_run_in_the_way_named(database_url: st
         verdict = await stage.until("SELECT verdict FROM firings WHERE id = $1", firing)
 
         row = await stage.db.fetchrow("SELECT reason, blocking_run_id FROM firings WHERE id = $1", firing)
-        expected = ("skipped_overlap", "another run is active", first) if overlap == "skip" else ("started", None, None)
+        expected = (
+            ("skipped_overlap", f"run {first} is active", first) if overlap == "skip" else ("started", None, None)
+        )
         assert expected == (verdict, *row)
 
 

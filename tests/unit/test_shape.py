@@ -16,7 +16,7 @@ FORBIDDEN = {
     r"(org|python)|files\.python"
     r"hosted|--(extra-)?index"
     r"-url[ =]\S",
-    "a path of one machine": r"(?<![\w.])/(work|root/\.pyenv|opt/pypi)" r"[\w.-]*/[\w.]+",
+    "a path of one machine": r"(?<![\w.])/(home|root|Users)/[\w.-]+/[\w.]+",
 }
 BINARY = {".png", ".gif", ".ico", ".woff2", ".gz"}
 

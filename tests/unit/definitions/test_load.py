@@ -82,8 +82,8 @@ def test_the_page_loads_resolved(write):
     )  # fmt: skip
     assert jobs["import-csv"].needs == (NeedSpec(job="verify"),)
     month, at = jobs["import-csv"].triggers
-    assert jobs["import-csv"].catch_up_of(month).policy is CatchUpPolicy.LATEST
-    assert jobs["import-csv"].catch_up_of(at).policy is CatchUpPolicy.NONE
+    assert (month.catch_up or jobs["import-csv"].catch_up).policy is CatchUpPolicy.LATEST
+    assert (at.catch_up or jobs["import-csv"].catch_up).policy is CatchUpPolicy.NONE
     assert definitions.roots["import-csv"] == ("dump-db", "import-csv")
     assert definitions.roots["report"] == ("dump-db",)
 
@@ -128,10 +128,10 @@ def test_defaults_merge_deep_over_settings_and_lists_are_replaced(tmp_path):
 def test_a_trigger_lays_its_catch_up_upon_the_jobs(tmp_path):
     triggers = [{"every": "5s", "catch_up": {"policy": "all"}}, {"every": "6s"}]
     spec = load_one(tmp_path, minimal(catch_up={"window": "2d"}, triggers=triggers)).jobs["a"]
-    assert (spec.catch_up_of(spec.triggers[0]).policy, spec.catch_up_of(spec.triggers[0]).window) == (
+    assert ((spec.triggers[0].catch_up or spec.catch_up).policy, (spec.triggers[0].catch_up or spec.catch_up).window) == (
         CatchUpPolicy.ALL, timedelta(days=2),
     )  # fmt: skip
-    assert spec.catch_up_of(spec.triggers[1]).policy is CatchUpPolicy.LATEST
+    assert (spec.triggers[1].catch_up or spec.catch_up).policy is CatchUpPolicy.LATEST
 
 
 def test_a_folder_is_its_files_sorted_and_files_share_one_namespace(write):
