@@ -7,7 +7,7 @@ Writes  firings, triggers, runs (wakes delays and back-offs)
 
 import random
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -46,6 +46,7 @@ class Ticker(Actor):
         self._stores = stores
         self._settings = settings
         self._planning = Planning(partial(uuid7, clock))
+        self._looked_at: datetime | None = None
 
     async def start(self) -> None:
         await super().start()
@@ -63,7 +64,8 @@ class Ticker(Actor):
         """Plan everything that is due now, batch by batch, and wake the runs whose wait is over."""
         more = True
         while more and not self.draining:
-            planned = await self._planning.plan_due(store, now=self.clock.now(), limit=self._settings.batch_size)
+            self._looked_at = self.clock.now()
+            planned = await self._planning.plan_due(store, now=self._looked_at, limit=self._settings.batch_size)
             more = planned.more
             if planned.triggers:
                 crash_point("ticker.after_commit")
@@ -77,9 +79,10 @@ class Ticker(Actor):
         next_at, wake_s = await find_next_tick(store)
         waits = [self._settings.interval_s]
         if next_at is not None:
-            wait_s = (next_at - self.clock.now()) / timedelta(seconds=1)
-            # Due and yet not planned: another Ticker holds it. It is looked at again, but not without pause.
-            waits.append(wait_s if wait_s > 0 else _HELD_PAUSE_S)
+            # Due when last looked and yet not planned: another Ticker holds it. It is looked at again,
+            # but not without pause. What became due since then is planned at once.
+            held = self._looked_at is not None and next_at <= self._looked_at
+            waits.append(_HELD_PAUSE_S if held else (next_at - self.clock.now()) / timedelta(seconds=1))
         if wake_s is not None:
             waits.append(wake_s)
         return max(0.0, min(waits))
