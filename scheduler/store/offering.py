@@ -52,10 +52,9 @@ PaceOf = Callable[[str], Pace]
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """Offers to publish, and runs that failed because no work order can be made of them."""
+    """Offers to publish, and how many executors will share them."""
 
     offers: Sequence[StartAttempt] = ()
-    given_up: Sequence[UUID] = ()
     executors: int = 0
 
 
@@ -81,8 +80,7 @@ class Offering:
         if room.left <= 0 or not room.backlog:
             return Filled()
         rows = await db.fetch(Q["offer_runs"], pool, min(room.left, _FILL_AT_ONCE), list(room.blocked), pace.resend_s)
-        offers, given_up = await self._orders(db, rows)
-        return Filled(offers, given_up, room.executors)
+        return Filled(await self._orders(db, rows), room.executors)
 
     async def offer_new(
         self, db: "Connection", roots: Sequence[tuple["asyncpg.Record", PlannedRun]], pace_of: PaceOf
@@ -103,7 +101,7 @@ class Offering:
                 able = [pair for pair in pools[pool] if pair[1].job.id not in room.blocked]
                 able.sort(key=lambda pair: pair[1].job.spec.priority.rank)
                 offers = [offer for firing, root in able[: room.left] if (offer := _offer_new(firing, root))]
-                filled[pool] = Filled(offers, (), room.executors)
+                filled[pool] = Filled(offers, room.executors)
         return filled
 
     async def _room(self, db: "Connection", pool: str, pace: Pace) -> Room:
@@ -130,14 +128,11 @@ class Offering:
     async def repeat(self, db: "Connection", pool: str, pace: Pace) -> Filled:
         """Make offers again that nobody has claimed for a while: same attempt, same token."""
         rows = await db.fetch(Q["repeat_offers"], pool, pace.resend_s, _FILL_AT_ONCE)
-        offers, given_up = await self._orders(db, rows)
-        return Filled(offers, given_up)
+        return Filled(await self._orders(db, rows))
 
-    async def _orders(
-        self, db: "Connection", rows: Sequence["asyncpg.Record"]
-    ) -> tuple[list[StartAttempt], list[UUID]]:
+    async def _orders(self, db: "Connection", rows: Sequence["asyncpg.Record"]) -> list[StartAttempt]:
         if not rows:
-            return [], []
+            return []
         specs = await self._catalogue.versions(db, {(row["job_id"], row["job_version"]) for row in rows})
         results = await self._results(db, rows)
         offers: list[StartAttempt] = []
@@ -149,13 +144,13 @@ class Offering:
             except (TemplateError, ValueError) as error:
                 hopeless.append((row, f"{_NO_ORDER}: {error}"))
         if hopeless:
-            await db.fetch(
+            await db.execute(
                 Q["give_up_runs"],
                 [row["id"] for row, _ in hopeless],
                 [row["lease_token"] for row, _ in hopeless],
                 [reason for _, reason in hopeless],
             )
-        return offers, [row["id"] for row, _ in hopeless]
+        return offers
 
     @staticmethod
     async def _results(db: "Connection", rows: Sequence["asyncpg.Record"]) -> dict[UUID, dict[str, Any]]:

@@ -42,8 +42,7 @@ WHERE runs.id = o.id AND runs.lease_token = o.lease_token AND CASE runs.state WH
 UPDATE runs SET state = 'failed', outcome = 'failed', reason = o.reason, finished_at = now(),
                 sweep_at = CASE WHEN has_downstream THEN now() END
 FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS o (id, lease_token, reason)
-WHERE runs.id = o.id AND runs.lease_token = o.lease_token AND CASE runs.state WHEN 'queued' THEN true ELSE false END
-RETURNING runs.id, runs.has_downstream;
+WHERE runs.id = o.id AND runs.lease_token = o.lease_token AND CASE runs.state WHEN 'queued' THEN true ELSE false END;
 
 -- name: expire_waiting
 -- timeout.queue: a run nobody took in time fails without an attempt.
