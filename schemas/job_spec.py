@@ -15,7 +15,8 @@ from schemas.json_values import JsonObject
 from schemas.message import Name
 from schemas.run_spec import HttpSpec, RunSpec, ScriptSpec
 from schemas.spec_model import SpecModel, StrictBool, StrictInt, Text, Word
-from schemas.trigger_spec import AtTrigger, CatchUpSpec, CronTrigger, EveryTrigger, TriggerSpec
+from schemas.trigger_model import CatchUpSpec
+from schemas.trigger_spec import AtTrigger, CronTrigger, EveryTrigger, TriggerSpec
 from schemas.vocabulary import Backoff, NeedCondition, NeedsRule, OnLost, OverlapPolicy, Priority
 from schemas.work import SecretRef
 

@@ -1,66 +1,14 @@
 """The ``triggers`` key: when a job runs by itself."""
 
-import hashlib
-import json
 import re
-from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from schemas.durations import Duration, IntervalField
-from schemas.json_values import JsonObject
-from schemas.message import Name
-from schemas.spec_model import Moment, SpecModel, StrictBool, StrictInt, Text
-from schemas.vocabulary import CatchUpPolicy, TriggerKind
-
-
-class CatchUpSpec(SpecModel):
-    """What becomes of firings that were due while nothing was there to start them."""
-
-    policy: CatchUpPolicy = CatchUpPolicy.LATEST
-    """latest: one run stands for all; all: a run each; none: no run."""
-    window: Duration = timedelta(days=7)
-    """How late a firing may be and still run."""
-    max: Annotated[StrictInt, Field(ge=1, le=100_000)] = 100
-    """With policy all: at most this many runs, the latest ones."""
-
-
-class TriggerModel(SpecModel):
-    """The keys that every kind of trigger has."""
-
-    kind: ClassVar[TriggerKind]
-    timing: ClassVar[tuple[str, ...]]
-    """The keys that say when: what the key of a trigger without an id is made from."""
-
-    id: Name | None = None
-    """Name of the trigger within its job; default: its kind and a hash of its times."""
-    timezone: Text | None = None
-    """IANA name; default: the job's."""
-    params: JsonObject = Field(default_factory=dict)
-    """Merged over the job's params for the runs of this trigger."""
-    starts_at: Moment | None = None
-    """No firing before this time."""
-    ends_at: Moment | None = None
-    """No firing after this time."""
-    max_fires: Annotated[StrictInt, Field(ge=1)] | None = None
-    """The trigger is over after this many firings; default: no limit."""
-    enabled: StrictBool = True
-    """false: it does not fire."""
-    catch_up: CatchUpSpec | None = None
-    """Default: the job's."""
-
-    @property
-    def key(self) -> str:
-        """What names this trigger within its job: the id, or kind and hash of its times.
-
-        The key stays when other triggers, params or limits are edited, and so do cursor and ledger.
-        """
-        if self.id is not None:
-            return self.id
-        fields = self.model_dump(mode="json", include={*self.timing, "timezone"}, exclude_none=True)
-        canonical = json.dumps(fields, sort_keys=True, ensure_ascii=False)
-        return f"{self.kind}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+from schemas.durations import IntervalField
+from schemas.spec_model import Moment, StrictBool, Text
+from schemas.trigger_model import TriggerModel
+from schemas.vocabulary import TriggerKind
 
 
 def _one_space(value: object) -> object:

@@ -16,7 +16,8 @@ from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from schemas.facts import FiringDue
-from schemas.trigger_spec import CatchUpSpec, TriggerSpec
+from schemas.trigger_model import CatchUpSpec
+from schemas.trigger_spec import TriggerSpec
 
 if TYPE_CHECKING:
     import asyncpg
