@@ -42,6 +42,10 @@ class Verdict(StrEnum):
 
     STARTED = "started"
     SKIPPED_OVERLAP = "skipped_overlap"
+    SKIPPED_CALENDAR = "skipped_calendar"
+    """Its day is closed in the calendar, and the trigger does not roll to another."""
+    DST_GAP = "dst_gap"
+    """Its wall time does not exist on that day, and the trigger skips such times."""
     MISFIRED = "misfired"
     """Found later than its catch-up window."""
     MERGED = "merged"

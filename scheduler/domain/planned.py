@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, Protocol, TypeGuard, runtime_checkable
 from zoneinfo import ZoneInfo
 
+from schemas.vocabulary import Verdict
+
 MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -17,6 +19,11 @@ class PlannedInstant(NamedTuple):
     (``02:30``) while ``fires_at`` is the instant after the gap."""
     zone: str
     """IANA name of the zone that ``wall_time`` is read in."""
+    skipped: Verdict | None = None
+    """Why the schedule itself leaves it out (``dst_gap``, ``skipped_calendar``): it is a row of the ledger
+    and starts nothing. None: it fires."""
+    times: int = 1
+    """How many skipped wall times the row stands for; 1 where it fires."""
 
 
 class Schedule(Protocol):

@@ -7,7 +7,7 @@ import pytest
 from scheduler.domain import zones
 from scheduler.domain.cron import parse_cron
 from scheduler.domain.cron_schedule import CronSchedule
-from scheduler.domain.schedule import build_schedule, check_trigger, is_counted
+from scheduler.domain.schedule import PlannedInstant, build_schedule, check_trigger, is_counted
 from scheduler.domain.zones import TZDATA_VERSION, change_around, to_instant, zone
 from schemas.trigger_spec import AtTrigger, CronTrigger, EveryTrigger
 
@@ -49,7 +49,7 @@ def test_a_skipped_wall_time_is_kept_as_planned_and_fires_after_the_gap():
 
     at = schedule.next_after(utc("2026-03-08T00:00"))
 
-    assert at == (utc("2026-03-08T07:00"), "2026-03-08T02:30:00", "America/New_York")
+    assert at == PlannedInstant(utc("2026-03-08T07:00"), "2026-03-08T02:30:00", "America/New_York")
 
 
 def test_hours_count_elapsed_time_through_a_change_of_offset():
@@ -57,7 +57,7 @@ def test_hours_count_elapsed_time_through_a_change_of_offset():
 
     at = build(trigger, "America/New_York").next_after(utc("2026-03-08T13:00"))
 
-    assert at == (utc("2026-03-08T14:00"), "2026-03-08T10:00:00", "America/New_York")
+    assert at == PlannedInstant(utc("2026-03-08T14:00"), "2026-03-08T10:00:00", "America/New_York")
 
 
 def test_an_interval_fires_at_its_anchor_and_not_before():
