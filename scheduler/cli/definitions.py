@@ -23,7 +23,8 @@ def validate(context: typer.Context, *, files: Files, json: Json = False) -> Non
 
       scheduler validate definitions/
 
-    Check definitions without applying them; says which jobs lead to which. Exit 65 with every problem.
+    Check definitions without applying them; says which jobs lead to which. Exit 65 with every problem;
+    a warning alone is exit 0.
     """
     from scheduler.cli.output import print_json, print_line
 
@@ -31,8 +32,10 @@ def validate(context: typer.Context, *, files: Files, json: Json = False) -> Non
     roots = definitions.roots
     if json:
         jobs: dict[str, Any] = {name: {"roots": roots[name]} for name in definitions.jobs}
-        print_json({"valid": True, "tenant": definitions.tenant, "source": definitions.source, "jobs": jobs})
+        found = {"tenant": definitions.tenant, "source": definitions.source, "jobs": jobs}
+        print_json({"valid": True} | found | {"warnings": definitions.warnings})
         return
+    say_warnings(definitions)
     for name, spec in definitions.jobs.items():
         if spec.needs:
             print_line(f"{name}: reached from {', '.join(roots[name])}")
@@ -71,8 +74,9 @@ def apply(
     result = ask(context, question)
     named = {"created": result.created, "changed": result.changed, "removed": result.removed}
     if json:
-        print_json(named | {"unchanged": result.unchanged, "pools": result.pools})
+        print_json(named | {"unchanged": result.unchanged, "pools": result.pools, "warnings": definitions.warnings})
         return
+    say_warnings(definitions)
     for word, names in named.items():
         for name in names:
             print_line(f"{word} {name}")
@@ -108,9 +112,18 @@ def export(
 
 
 def _read(context: typer.Context, files: list[Path]) -> "Definitions":
+    from scheduler.clock import SystemClock
     from scheduler.definitions.load import load as load_definitions
 
-    return load_definitions(files, settings=load(context).settings.job_defaults())
+    return load_definitions(files, settings=load(context).settings.job_defaults(), now=SystemClock().now())
+
+
+def say_warnings(definitions: "Definitions") -> None:
+    """Say on standard error what is valid and probably not meant."""
+    from scheduler.cli.output import say_warning
+
+    for warning in definitions.warnings:
+        say_warning(warning)
 
 
 def register(app: typer.Typer) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from scheduler.domain.planned import PlannedInstant, Schedule
     from scheduler.store.reading import Row
     from scheduler.store.stores import Store
+    from schemas.trigger_spec import TriggerSpec
 
 
 def next_fires(
@@ -24,8 +25,9 @@ def next_fires(
     start: Annotated[str | None, typer.Option("--from", help="Fires after this time (default: now).")] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=10_000, help="How many.")] = 5,
     day_match: Annotated[
-        Literal["any", "all"], typer.Option("--day-match", help="When both day fields are restricted.")
-    ] = "any",
+        Literal["any", "all"] | None,
+        typer.Option("--day-match", help="When both day fields are given: either (the default) or both."),
+    ] = None,
     seconds: Annotated[bool, typer.Option("--seconds", help="Six fields, seconds first.")] = False,
     trigger: Annotated[str | None, typer.Option("--trigger", help="A whole trigger as JSON.")] = None,
     job: Annotated[str | None, typer.Option("--job", help="The triggers of this job, from the database.")] = None,
@@ -51,8 +53,11 @@ def next_fires(
     if job is not None:
         schedules = ask(context, _Job(job))
     else:
-        words: dict[str, Any] = {"cron": expression, "seconds": seconds, "day_match": day_match}
-        schedules = [_schedule(words if trigger is None else _parsed(trigger), zone, since)]
+        words: dict[str, Any] = {"cron": expression, "seconds": seconds}
+        words |= {} if day_match is None else {"day_match": day_match}
+        spec = _trigger(words if trigger is None else _parsed(trigger))
+        schedules = [_schedule(spec, zone, since)]
+        _warn(spec, zone, since)
     fires = _merged(schedules, since, count)
     if json:
         print_json({"fires": [rfc3339(at.fires_at) for at in fires]})
@@ -74,7 +79,9 @@ class _Job:
 
         found: Row = await get_job(store, settings.tenant, self._name)
         return [
-            _schedule(row["spec"], found["spec"]["timezone"], row["anchor_at"], f"{settings.tenant}/{self._name}")
+            _schedule(
+                _trigger(row["spec"]), found["spec"]["timezone"], row["anchor_at"], f"{settings.tenant}/{self._name}"
+            )
             for row in found["triggers"]
             if row["enabled"]
         ]
@@ -92,23 +99,40 @@ def _parsed(text: str) -> dict[str, Any]:
     return value
 
 
-def _schedule(words: dict[str, Any], zone: str, anchor: datetime, hash_key: str = "") -> "Schedule":
+def _trigger(words: dict[str, Any]) -> "TriggerSpec":
     from pydantic import TypeAdapter, ValidationError
 
-    from scheduler.domain.schedule import build_schedule
     from schemas.trigger_spec import TriggerSpec
 
     adapter: TypeAdapter[TriggerSpec] = TypeAdapter(TriggerSpec)
     try:
-        trigger = adapter.validate_python(words)
-        return build_schedule(trigger, timezone=trigger.timezone or zone, hash_key=hash_key, anchor=anchor)
+        return adapter.validate_python(words)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         path = ".".join(map(str, first["loc"][1:]))
         message = first["msg"].removeprefix("Value error, ")
         raise typer.BadParameter(f"{path}: {message}" if path else message) from None
+
+
+def _schedule(trigger: "TriggerSpec", zone: str, anchor: datetime, hash_key: str = "") -> "Schedule":
+    from scheduler.domain.schedule import build_schedule
+
+    try:
+        return build_schedule(trigger, timezone=trigger.timezone or zone, hash_key=hash_key, anchor=anchor)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _warn(trigger: "TriggerSpec", zone: str, now: datetime) -> None:
+    """Warn of both day fields; the triggers of a job were warned of when they were applied."""
+    from scheduler.cli.output import say_warning
+    from scheduler.domain.cron_days import warn_of_union
+    from schemas.trigger_spec import CronTrigger
+
+    if isinstance(trigger, CronTrigger):
+        said = warn_of_union(trigger, timezone=trigger.timezone or zone, hash_key="", now=now)
+        if said is not None:
+            say_warning(said)
 
 
 def _instant(text: str, zone: str) -> datetime:

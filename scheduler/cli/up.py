@@ -55,9 +55,15 @@ def up(
 
 
 def _read(files: "list[Path] | None", loaded: "Loaded") -> "Definitions | None":
+    from scheduler.cli.definitions import say_warnings
+    from scheduler.clock import SystemClock
     from scheduler.definitions.load import load as load_definitions
 
-    return load_definitions(files, settings=loaded.settings.job_defaults()) if files else None
+    if not files:
+        return None
+    definitions = load_definitions(files, settings=loaded.settings.job_defaults(), now=SystemClock().now())
+    say_warnings(definitions)
+    return definitions
 
 
 def _serve(loaded: "Loaded", definitions: "Definitions | None", code: "Code", *, until_idle: bool) -> int:

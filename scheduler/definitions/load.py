@@ -1,6 +1,7 @@
 """Definitions files → Definitions, or all that is wrong with them at once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 
 from scheduler.definitions.entries import Entry, read_entry
 from scheduler.definitions.explain import explain
+from scheduler.definitions.load_warnings import Loaded, find_warnings
 from scheduler.definitions.model import Definitions
 from scheduler.definitions.problems import Place, Problem, show_path
 from scheduler.definitions.references import References
@@ -22,11 +24,14 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 MAX_JOBS: Final = 10_000
 
 
-def load(paths: Sequence[Path], *, settings: Mapping[str, Any] | None = None) -> Definitions:
+def load(
+    paths: Sequence[Path], *, settings: Mapping[str, Any] | None = None, now: datetime | None = None
+) -> Definitions:
     """Read ``paths``, files or folders (their files by SUFFIXES, sorted), as one set of definitions.
 
     ``settings`` are job keys from the program's configuration; the defaults of a file go over them.
-    Blocking: reads files; 10,000 jobs take seconds.
+    Blocking: reads files; 10,000 jobs take seconds. Warnings are looked for as of ``now``; None:
+    there are none.
 
     Raises:
         DefinitionsError: with every problem, ordered by file and line.
@@ -37,13 +42,16 @@ def load(paths: Sequence[Path], *, settings: Mapping[str, Any] | None = None) ->
         loading.read(file)
     loading.check()
     if loading.problems:
-        raise DefinitionsError(loading.report(files))
+        raise DefinitionsError(_lines(loading.problems, files))
+    tenant = loading.tenant or "default"
+    warnings = find_warnings(Loaded(tenant, loading.entries, now)) if now is not None else []
     return Definitions(
-        tenant=loading.tenant or "default",
+        tenant=tenant,
         source=loading.source,
         jobs={name: entry.spec for name, entry in loading.entries.items() if entry.spec},
         pools=loading.pools,
         files=tuple(files),
+        warnings=tuple(_lines(warnings, files)),
     )
 
 
@@ -143,14 +151,15 @@ class _Loading:
             if entry.spec is not None:
                 self.problems += [entry.spec_problem(*found) for found in check_templates(entry.spec)]
 
-    def report(self, files: Sequence[Path]) -> list[str]:
-        """Return the problems as lines; of several at one place the first, which is the cause."""
-        order = {str(file): number for number, file in enumerate(files)}
-        at_place: dict[tuple[int, str, Place, str], Problem] = {}
-        for problem in self.problems:
-            place = (order.get(problem.file, -1), problem.file, problem.place, problem.path)
-            at_place.setdefault(place, problem)
-        return list(dict.fromkeys(str(at_place[place]) for place in sorted(at_place)))
+
+def _lines(problems: Iterable[Problem], files: Sequence[Path]) -> list[str]:
+    """Return the problems as lines; of several at one place the first, which is the cause."""
+    order = {str(file): number for number, file in enumerate(files)}
+    at_place: dict[tuple[int, str, Place, str], Problem] = {}
+    for problem in problems:
+        place = (order.get(problem.file, -1), problem.file, problem.place, problem.path)
+        at_place.setdefault(place, problem)
+    return list(dict.fromkeys(str(at_place[place]) for place in sorted(at_place)))
 
 
 def _files_in(path: Path) -> list[Path]:

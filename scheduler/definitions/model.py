@@ -19,6 +19,8 @@ class Definitions:
     jobs: dict[str, JobSpec]
     pools: dict[str, PoolSpec]
     files: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
+    """What is valid and probably not meant, as lines like those of problems."""
 
     @cached_property
     def graph(self) -> Graph:

@@ -22,7 +22,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: ``file:line:col: path: message``."""
+    """One thing that is wrong, or that a warning is about: ``file:line:col: path: message``."""
 
     file: str
     place: Place

@@ -123,6 +123,14 @@ def test_next_with_seconds_and_both_days(cli: Cli) -> None:
     assert json.loads(out) == {"fires": ["2026-02-13T00:00:30Z"]}
 
 
+def test_next_warns_of_two_day_fields_nobody_spoke_of(cli: Cli) -> None:
+    _, out, err = cli("next", "30 3 1-7 * 1", "--from", "2026-11-01T12:00:00Z", "-n", "1", "--json")
+
+    assert json.loads(out) == {"fires": ["2026-11-02T03:30:00Z"]}
+    assert "it fires on Sun 2026-11-01, Mon 2026-11-02, Tue 2026-11-03, Wed 2026-11-04, Thu 2026-11-05;" in err
+    assert cli("next", "30 3 1-7 * 1", "--day-match", "any")[2] == ""
+
+
 def test_config_show_says_where_a_value_came_from_and_masks_secrets(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2hunter2@db/x")
     code, out, _ = cli("config", "show", "--json")
@@ -141,6 +149,22 @@ def test_validate_says_which_jobs_lead_where(cli: Cli, tmp_path: Path) -> None:
     code, out, _ = cli("validate", "jobs.yaml")
 
     assert (code, out) == (0, "b: reached from a\nvalid: 2 jobs of tenant default\n")
+
+
+def test_validate_warns_with_the_place_and_exits_0(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "jobs.yaml").write_text(
+        'version: 1\njobs:\n  a:\n    run: {command: [x]}\n    triggers: [{cron: "0 0 1 * 1"}]\n'
+    )
+
+    code, out, err = cli("validate", "jobs.yaml")
+    assert (code, out) == (0, "valid: 1 jobs of tenant default\n")
+    assert err.startswith("warning: jobs.yaml:5:23: jobs.a.triggers[0].cron: day of month and day of week")
+
+    code, out, err = cli("validate", "jobs.yaml", "--json")
+    assert (code, err) == (0, "")
+    assert [text.split(": day")[0] for text in json.loads(out)["warnings"]] == [
+        "jobs.yaml:5:23: jobs.a.triggers[0].cron"
+    ]
 
 
 def test_output_of_a_job_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
