@@ -3,7 +3,7 @@
 from typing import ClassVar
 from uuid import UUID
 
-from schemas.message import Attempt, AwareDatetime, Command
+from schemas.message import Attempt, Command
 from schemas.vocabulary import ReturnReason
 from schemas.work import WorkOrder
 
@@ -21,8 +21,6 @@ class StartAttempt(Command):
     lease_token: UUID
     pool: str
     order: WorkOrder
-    start_by: AwareDatetime | None = None
-    """After this instant the offer is void (``timeout.queue``); None: no such limit."""
 
 
 class ClaimAttempt(Command):

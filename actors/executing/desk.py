@@ -143,11 +143,8 @@ class Desk:
         await self.ack()
 
     def _is_startable(self, offer: Offer) -> bool:
-        """Tell whether to claim ``offer``; one that is void or not for us is settled here."""
+        """Tell whether to claim ``offer``; one that is not for us is settled here."""
         start = offer.start
-        if start.start_by is not None and start.start_by <= self._clock.now():
-            self._offers.settle(offer)  # the Dispatcher's sweeper ends the run
-            return False
         if not self._can_run(start.order):
             self.returns.offer(offer, ReturnReason.NO_HANDLER)
             return False

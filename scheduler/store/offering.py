@@ -210,7 +210,6 @@ def _offer(row: "asyncpg.Record", order: WorkOrder) -> StartAttempt:
         lease_token=row["lease_token"],
         pool=row["pool"],
         order=_checked(order),
-        start_by=row["queue_until"],
     )
 
 

@@ -132,13 +132,6 @@ async def test_a_claim_answered_twice_starts_once_and_returns_nothing(stage):
     assert [] == stage.recorder.returned
 
 
-async def test_a_void_offer_is_not_claimed(stage):
-    await stage.publish(offer(start_by=noon() - timedelta(days=3000)), offer("hold"))
-    await until(lambda: stage.sandbox.started)
-    assert 1 == len(stage.recorder.claims)
-    assert 0 == stage.in_queue()
-
-
 async def test_an_offer_for_a_handler_that_is_not_here_is_returned_unclaimed(stage):
     await stage.publish(offer("elsewhere"))
     await until(lambda: stage.recorder.returned)

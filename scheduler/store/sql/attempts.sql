@@ -1,6 +1,7 @@
 -- name: claim_attempts
 -- Decide a batch of claims. A row goes to the first claim that fits; the same claim asked again
--- gets the same answer. No row back: somebody else has it, or it is over (never revive an ended run).
+-- gets the same answer. No row back: somebody else has it, it is over (never revive an ended run), or
+-- its timeout.queue has passed by this database's clock: the sweep fails it.
 UPDATE runs
 SET state = 'running', owner = claim.claim_id, executor = claim.executor, boot_id = claim.boot_id,
     claimed_at = CASE WHEN runs.state = 'queued' THEN now() ELSE runs.claimed_at END,
@@ -8,7 +9,8 @@ SET state = 'running', owner = claim.claim_id, executor = claim.executor, boot_i
 FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[])
      AS claim (run_id, attempt, lease_token, claim_id, executor, boot_id)
 WHERE runs.id = claim.run_id AND runs.attempt = claim.attempt AND runs.lease_token = claim.lease_token
-  AND CASE runs.state WHEN 'queued' THEN true WHEN 'running' THEN runs.owner = claim.claim_id ELSE false END
+  AND CASE runs.state WHEN 'queued' THEN runs.queue_until IS NULL OR runs.queue_until > now()
+                      WHEN 'running' THEN runs.owner = claim.claim_id ELSE false END
 RETURNING runs.id, runs.owner;
 
 -- name: return_attempts
