@@ -28,7 +28,17 @@ from scheduler.store.deciding import Deciding
 from scheduler.store.doorbell import CANCEL, DEFINITIONS, WORK, Doorbell
 from scheduler.store.offering import Offering
 from scheduler.store.stores import Store, Stores
-from scheduler.store.sweeping import Owed, expire_waiting, find_cancels, find_owed, find_owed_steps
+from scheduler.store.sweeping import (
+    Owed,
+    expire_waiting,
+    find_cancels,
+    find_forgotten,
+    find_owed,
+    find_owed_steps,
+    postpone_firing,
+    postpone_step,
+    spare,
+)
 from schemas.facts import FiringDue, RunSettled
 from schemas.message import Message
 from schemas.vocabulary import RunState
@@ -160,12 +170,23 @@ class Dispatcher(Actor):
             raise failed[0]
 
     async def _decide_forgotten(self, store: Store) -> None:
-        while await self._decide(store, None) == _SWEEP_BATCH:
-            pass
+        try:
+            while await self._decide(store, None) == _SWEEP_BATCH:
+                pass
+        except TransientError:
+            raise
+        except Exception:  # noqa: BLE001 - one of them is to blame: it is found, logged and postponed
+            while found := await find_forgotten(store, _SWEEP_BATCH):
+                await spare(found, partial(self._decide, store), partial(postpone_firing, store))
+                if len(found) < _SWEEP_BATCH:
+                    return
 
     async def _advance_owed(self, store: Store) -> None:
-        await self._advance(store, await expire_waiting(store, _SWEEP_BATCH))
-        await self._advance(store, await find_owed_steps(store, _SWEEP_BATCH))
+        await expire_waiting(store, _SWEEP_BATCH)
+        before: Sequence[UUID] = ()
+        while (found := await find_owed_steps(store, _SWEEP_BATCH)) and found != before:
+            await spare(found, partial(self._advance, store), partial(postpone_step, store))
+            before = found
 
     async def _cancel(self, store: Store, payloads: Sequence[str]) -> None:
         """Tell executors at once of attempts somebody wants stopped; heartbeats repeat it."""

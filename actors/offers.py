@@ -8,6 +8,7 @@ import structlog
 
 from actors.base import Actor
 from scheduler.crash import crash_point
+from scheduler.errors import NotFoundError
 from scheduler.ports import PublishOutcome
 from scheduler.store.offering import Filled, Offering, Pace, withdraw
 from scheduler.store.queries import queries
@@ -77,14 +78,24 @@ class OfferDesk:
         async with self._store.connection() as db:
             pools = [(row["pool"], row["queued"]) for row in await db.fetch(Q["find_unclaimed"])]
         for pool, queued in pools:
-            ready, _ = await self._actor.transport.depth(f"scheduler.executor.{pool}")
+            ready = await self._count_ready(pool)
             async with self._store.transaction() as db:
-                if ready >= queued:
+                if ready is None or ready >= queued:
                     await db.execute(Q["postpone_unclaimed"], pool, self._resend_s)
                     continue
                 filled = await self._offering.repeat(db, pool, self.pace(pool))
             log.warning("offers.repeated", pool=pool, count=len(filled.offers))
             await self.publish(pool, filled)
+
+    async def _count_ready(self, pool: str) -> int | None:
+        """Return how many offers lie on the pool's queue; None when there is no such queue to offer on."""
+        queue = f"scheduler.executor.{pool}"
+        try:
+            ready, _ = await self._actor.transport.depth(queue)
+        except NotFoundError:
+            log.warning("pool.queue_missing", pool=pool, queue=queue, remedy="scheduler broker declare")
+            return None
+        return ready
 
     async def fill_in(self, db: "Connection", pools: Iterable[str]) -> dict[str, Filled]:
         """Fill ``pools`` within a transaction of the caller, who publishes after it."""

@@ -16,7 +16,7 @@ from actors.recorder import Recorder, RecordSettings
 from actors.ticker import Ticker, TickSettings
 from scheduler.clock import Clock, SystemClock
 from scheduler.definitions.model import Definitions
-from scheduler.ports import Out
+from scheduler.ports import Delivery, Out
 from scheduler.store.definitions import apply
 from scheduler.store.pool import connect
 from scheduler.store.stores import Stores
@@ -95,13 +95,16 @@ class PlayedExecutor:
     async def take_offers(self) -> None:
         consumer = await self.transport.consumer("scheduler.executor.default", credit=1000, name=EXECUTOR)
         while batch := await consumer.take(100):
-            for delivery in batch:
-                for element in split(delivery.body):
-                    offer = parse(element)
-                    assert isinstance(offer, StartAttempt)
-                    self.offers.append(offer)
-                    await self.claim(offer)
+            for offer in self.read(batch):
+                self.offers.append(offer)
+                await self.claim(offer)
             await consumer.ack(batch)
+
+    @staticmethod
+    def read(batch: Sequence[Delivery]) -> list[StartAttempt]:
+        """Return the offers of a batch."""
+        offers = [parse(element) for delivery in batch for element in split(delivery.body)]
+        return [offer for offer in offers if isinstance(offer, StartAttempt)]
 
     async def take_answers(self) -> None:
         consumer = await self.transport.consumer(await self.transport.declare_control(EXECUTOR), credit=1000, name="c")

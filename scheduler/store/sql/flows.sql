@@ -105,9 +105,6 @@ WHERE id IN (SELECT id FROM runs
              ORDER BY id FOR UPDATE SKIP LOCKED)
 RETURNING id, tenant, job_name, state;
 
--- name: find_owed
-SELECT id FROM runs WHERE finished_at IS NOT NULL AND sweep_at <= now() ORDER BY sweep_at LIMIT $1;
-
 -- name: decide_edges
 -- Each need is decided once, by the end of the run it waited for.
 UPDATE run_edges AS e

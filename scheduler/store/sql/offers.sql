@@ -44,14 +44,6 @@ UPDATE runs SET state = 'failed', outcome = 'failed', reason = o.reason, finishe
 FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS o (id, lease_token, reason)
 WHERE runs.id = o.id AND runs.lease_token = o.lease_token AND CASE runs.state WHEN 'queued' THEN true ELSE false END;
 
--- name: expire_waiting
--- timeout.queue: a run nobody took in time fails without an attempt.
-UPDATE runs SET state = 'failed', outcome = 'timed_out', reason = 'not started in time (timeout.queue)',
-                finished_at = now(), lease_token = NULL, sweep_at = CASE WHEN has_downstream THEN now() END
-WHERE id IN (SELECT id FROM runs WHERE state IN ('ready', 'queued') AND sweep_at <= now() AND queue_until <= now()
-             LIMIT $1 FOR UPDATE SKIP LOCKED)
-RETURNING id, has_downstream;
-
 -- name: find_unclaimed
 -- Pools with offers that nobody has claimed for a while.
 SELECT pool, (SELECT count(*)::int FROM runs AS q WHERE q.pool = r.pool AND q.state = 'queued') AS queued
@@ -69,13 +61,3 @@ WHERE id IN (SELECT id FROM runs WHERE pool = $1 AND state = 'queued' AND sweep_
              ORDER BY sweep_at LIMIT $3 FOR UPDATE SKIP LOCKED)
 RETURNING id, tenant, job_id, job_version, job_name, flow_id, fired_at, attempt, lease_token, pool, params,
           needs_met, queue_until, intent;
-
--- name: find_cancelled
-SELECT id, tenant, attempt, lease_token, executor FROM runs
-WHERE id = ANY ($1::uuid[]) AND state = 'running' AND cancel_at IS NOT NULL;
-
--- name: find_work
--- One look for everything that may be owed.
-SELECT EXISTS (SELECT FROM firings WHERE sweep_at <= now()) AS firings,
-       EXISTS (SELECT FROM runs WHERE sweep_at <= now() AND state <> 'running') AS runs,
-       EXISTS (SELECT FROM runs WHERE state = 'ready') AS backlog;
