@@ -17,6 +17,8 @@ import structlog
 from actors.base import Actor, BatchHandler
 from scheduler.clock import Clock
 from scheduler.crash import crash_point
+from scheduler.domain.plain_end import plain_end
+from scheduler.errors import TransientError
 from scheduler.ids import uuid7
 from scheduler.ports import Transport
 from scheduler.store.catalogue import Catalogue
@@ -106,23 +108,37 @@ class Recorder(Actor):
             self._read_through = max(*barriers, self._read_through or barriers[0])
 
     async def on_finished(self, facts: Sequence[AttemptFinished]) -> None:
-        """Settle each attempt once; second and fenced-off reports change nothing but are confirmed too."""
+        """Settle each attempt once; second and fenced-off reports change nothing but are confirmed too.
+
+        An end whose particulars the database refuses is settled without them.
+        """
         for store, batch in self._stores.sort(facts):
-            settling = self._settling[store.name]
-            crash_point("recorder.before_commit")
-            async with store.connection() as db:
-                settled, left = await settling.settle_succeeded(db, batch)
-            crash_point("recorder.after_commit")
-            self._tell(settled)
-            if left:
-                async with store.transaction() as db:
-                    settled = await settling.settle(db, left)
-                    crash_point("recorder.before_commit")
-                crash_point("recorder.after_commit")
-                self._tell(settled)
+            try:
+                await self._settle_ends(store, batch)
+            except TransientError:
+                raise
+            except Exception as error:
+                if len(batch) > 1:
+                    raise  # the batch is halved, down to the one that is refused
+                log.exception("end.refused", run_id=str(batch[0].run_id), attempt=batch[0].attempt)
+                await self._settle_ends(store, [plain_end(batch[0], f"{type(error).__name__}: {error}")])
             for (executor, boot_id), ends in _group(batch, lambda fact: (fact.executor, fact.boot_id)):
                 answer = HeartbeatRecorded(tenant=ends[0].tenant, boot_id=boot_id, ends=tuple(e.end_seq for e in ends))
                 self.post("scheduler.control", executor, [answer], persistent=False)
+
+    async def _settle_ends(self, store: Store, batch: Sequence[AttemptFinished]) -> None:
+        settling = self._settling[store.name]
+        crash_point("recorder.before_commit")
+        async with store.connection() as db:
+            settled, left = await settling.settle_succeeded(db, batch)
+        crash_point("recorder.after_commit")
+        self._tell(settled)
+        if left:
+            async with store.transaction() as db:
+                settled = await settling.settle(db, left)
+                crash_point("recorder.before_commit")
+            crash_point("recorder.after_commit")
+            self._tell(settled)
 
     async def on_returned(self, returned: Sequence[AttemptReturned]) -> None:
         """Put what was handed back unstarted into the backlog again."""

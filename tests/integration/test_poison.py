@@ -57,8 +57,8 @@ async def test_bad_element_of_a_list_is_buried_alone(database_url: str) -> None:
         assert {"job": ["succeeded"]} == await stage.settled(1)
 
 
-async def test_element_the_database_refuses_is_found_in_its_batch_and_buried(database_url: str) -> None:
-    """A text with NUL can be no PostgreSQL text: that one end is buried, the ends around it are settled."""
+async def test_end_the_database_refuses_is_settled_without_its_particulars(database_url: str) -> None:
+    """A text with NUL can be no PostgreSQL text: that one end loses its texts, the ends around it nothing."""
     async with engine(database_url) as stage:
         stage.executor.script["job"] = [None]
         await stage.apply(job={"run": {"command": ["true"]}, "overlap": "allow"})
@@ -73,10 +73,12 @@ async def test_element_the_database_refuses_is_found_in_its_batch_and_buried(dat
         await publisher.publish(Out("scheduler.attempts", "attempt.finished", dump(ends)))
         await publisher.close()
 
-        (letter,) = await dead_letters(stage, 1)
-        assert "CharacterNotInRepertoireError" in str(letter.headers["x-reason"])
-        await stage.until("SELECT count(*) = 4 FROM runs WHERE state = 'succeeded'")
-        assert grants[2][0].run_id == await stage.db.fetchval("SELECT id FROM runs WHERE state = 'running'")
+        await stage.until("SELECT count(*) = 5 FROM runs WHERE state = 'succeeded'")
+        reason = await stage.db.fetchval("SELECT reason FROM attempts WHERE run_id = $1", grants[2][0].run_id)
+        assert "CharacterNotInRepertoireError" in reason
+        assert 1 == await stage.db.fetchval("SELECT count(*) FROM attempts WHERE reason IS NOT NULL")
+        named = {ends[2].end_seq}
+        await stage.heard(lambda: named <= {seq for answer in stage.executor.answers for seq in answer.ends})
 
 
 async def test_a_message_on_the_wrong_queue_is_buried(database_url: str) -> None:
