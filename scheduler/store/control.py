@@ -158,6 +158,7 @@ async def _change_job(
     store: Store, tenant: str, name: str, query: str, arguments: tuple[Any, ...], clock: Clock
 ) -> bool:
     async with store.transaction() as db:
+        await db.execute(_DEFINITIONS["lock_tenant"], tenant)  # before its jobs, as an apply does
         job = await db.fetchrow(Q["lock_job"], tenant, name)
         if job is None:
             raise NotFoundError(f"there is no job {name}")

@@ -10,10 +10,10 @@ import pytest
 from scheduler.clock import VirtualClock
 from scheduler.definitions.load import load
 from scheduler.definitions.model import Definitions
-from scheduler.errors import ConflictError, NotFoundError
+from scheduler.errors import ConflictError
 from scheduler.store import control, reading
 from scheduler.store.definitions import apply, delete_job, list_definitions, set_pool
-from scheduler.store.doorbell import CANCEL, DEFINITIONS, WORK, Doorbell
+from scheduler.store.doorbell import DEFINITIONS, Doorbell
 from scheduler.store.stores import Store, Stores
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -193,111 +193,3 @@ async def test_resume_tells_the_ticker_up_to_when_it_was_held(store: Store, cloc
     held = await value(store, "SELECT min(held_until) FROM triggers WHERE active")
     assert held == clock.now()
     assert not await control.resume_all(store, TENANT, clock=clock)
-
-
-async def test_triggering_writes_an_event_and_a_firing_owed_a_verdict(
-    store: Store, clock: VirtualClock, write: Any
-) -> None:
-    await apply(store, write(EVERY + B), prune=False, clock=clock)
-
-    async with Doorbell(store.dsn, WORK, name="test") as bell:
-        asked = await control.trigger_jobs(store, TENANT, ["b", "a", "b"], params={"n": 1}, clock=clock)
-        assert (await bell.wait(clock, 1.0))[0][0] == WORK
-
-    assert [firing.job for firing in asked] == ["b", "a"]
-    rows = await reading.list_firings(store, TENANT, None, after=None, limit=10)
-    found = {(row["kind"], row["verdict"], row["fires_at"], row["zone"]) for row in rows}
-    assert found == {("manual", None, NOW, "UTC")}
-    assert await value(store, "SELECT topic FROM events") == "job.trigger"
-    with pytest.raises(NotFoundError, match="nobody"):
-        await control.trigger_jobs(store, TENANT, ["a", "nobody"], params=None, clock=clock)
-    assert await value(store, "SELECT count(*) FROM firings") == 2
-
-
-RUN = """
-INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, fired_at, state, pool, priority, has_downstream,
-                  finished_at, owner, lease_until, lease_token, params)
-SELECT gen_random_uuid(), tenant, id, 1, name, gen_random_uuid(), now(), $1, 'default', 2, true,
-       CASE WHEN $1 IN ('succeeded', 'failed', 'cancelled', 'skipped') THEN now() END,
-       gen_random_uuid(), now(), gen_random_uuid(), '{"a": 1}' FROM jobs WHERE name = 'a' RETURNING id
-"""
-
-
-@pytest.mark.parametrize("state", ["waiting", "ready", "queued", "backing_off"])
-async def test_cancel_ends_a_run_that_nobody_holds(store: Store, clock: VirtualClock, write: Any, state: str) -> None:
-    await apply(store, write(EVERY), prune=False, clock=clock)
-    run = await value(store, RUN, state)
-
-    assert await control.cancel_run(store, TENANT, run, reason="enough") == "cancelled"
-
-    row = await reading.get_run(store, TENANT, run)
-    assert (row["state"], row["reason"]) == ("cancelled", "enough")
-    assert await value(store, "SELECT sweep_at <= now() FROM runs")
-    with pytest.raises(ConflictError, match="is cancelled"):
-        await control.cancel_run(store, TENANT, run, reason="again")
-
-
-async def test_cancel_of_a_running_run_is_a_wish(store: Store, clock: VirtualClock, write: Any) -> None:
-    await apply(store, write(EVERY), prune=False, clock=clock)
-    run = await value(store, RUN, "running")
-
-    async with Doorbell(store.dsn, CANCEL, name="test") as bell:
-        assert await control.cancel_run(store, TENANT, run, reason="enough") == "running"
-        assert await bell.wait(clock, 1.0) == [(CANCEL, f"{TENANT} {run}")]
-
-    assert (await reading.get_run(store, TENANT, run))["cancel_reason"] == "enough"
-
-
-async def test_retry_asks_once_and_only_for_runs_that_are_over(store: Store, clock: VirtualClock, write: Any) -> None:
-    await apply(store, write(EVERY), prune=False, clock=clock)
-    running, failed = await value(store, RUN, "running"), await value(store, RUN, "failed")
-
-    await control.retry_run(store, TENANT, failed, clock=clock)
-
-    for run, why in ((running, "is running"), (failed, "is being retried")):
-        with pytest.raises(ConflictError, match=why):
-            await control.retry_run(store, TENANT, run, clock=clock)
-    firing = (await reading.list_firings(store, TENANT, "a", after=None, limit=1))[0]
-    assert (firing["kind"], firing["retry_of"]) == ("retry", failed)
-    assert await value(store, "SELECT params FROM firings") == {"a": 1}
-
-
-async def test_a_dead_run_is_discarded_once(store: Store, clock: VirtualClock, write: Any) -> None:
-    await apply(store, write(EVERY), prune=False, clock=clock)
-    failed, done = await value(store, RUN, "failed"), await value(store, RUN, "succeeded")
-    assert [row["id"] for row in await reading.list_dead(store, TENANT, after=None, limit=5)] == [failed]
-
-    await control.discard_run(store, TENANT, failed)
-
-    assert await reading.list_dead(store, TENANT, after=None, limit=5) == []
-    for run in (failed, done):
-        with pytest.raises(ConflictError):
-            await control.discard_run(store, TENANT, run)
-    with pytest.raises(ConflictError, match="discarded"):
-        await control.retry_run(store, TENANT, failed, clock=clock)
-
-
-async def test_another_tenant_sees_nothing_of_it(store: Store, clock: VirtualClock, write: Any) -> None:
-    await apply(store, write(EVERY), prune=False, clock=clock)
-    run = await value(store, RUN, "failed")
-
-    with pytest.raises(NotFoundError):
-        await reading.get_run(store, "other", run)
-    with pytest.raises(NotFoundError):
-        await control.cancel_run(store, "other", run, reason="x")
-    assert await reading.list_jobs(store, "other") == []
-    assert await reading.list_runs(store, "other", reading.RunFilter()) == []
-
-
-async def test_runs_are_paged_and_filtered(store: Store, clock: VirtualClock, write: Any) -> None:
-    await apply(store, write(EVERY), prune=False, clock=clock)
-    for state in ("failed", "succeeded", "failed"):
-        await value(store, RUN, state)
-
-    first = await reading.list_runs(store, TENANT, reading.RunFilter(limit=2))
-    rest = await reading.list_runs(store, TENANT, reading.RunFilter(after=first[-1]["id"]))
-    failed = await reading.list_runs(store, TENANT, reading.RunFilter(job="a", states=["failed"]))
-
-    assert len({row["id"] for row in (*first, *rest)}) == 3
-    assert len(failed) == 2
-    assert await reading.list_runs(store, TENANT, reading.RunFilter(since=datetime.now(UTC) + timedelta(days=1))) == []
