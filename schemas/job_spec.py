@@ -15,7 +15,7 @@ from schemas.json_values import JsonObject
 from schemas.message import Name
 from schemas.run_spec import HttpSpec, RunSpec, ScriptSpec
 from schemas.spec_model import SpecModel, StrictBool, StrictInt, Text, Word
-from schemas.trigger_model import CatchUpSpec
+from schemas.trigger_model import CatchUpSpec, DstSpec
 from schemas.trigger_spec import AtTrigger, CronTrigger, EveryTrigger, TriggerSpec
 from schemas.vocabulary import Backoff, NeedCondition, NeedsRule, OnLost, OverlapPolicy, Priority
 from schemas.work import SecretRef
@@ -119,6 +119,8 @@ class JobSpec(SpecModel):
     """Whether all needs have to be met, or any one of them."""
     timezone: Text = "UTC"
     """IANA name, for cron, wall times and months."""
+    dst: DstSpec | None = None
+    """What becomes of wall times that a change of the clock skips or repeats, unless a trigger says it."""
     catch_up: CatchUpSpec = CatchUpSpec()
     """Which missed firings are still run."""
     overlap: OverlapPolicy = OverlapPolicy.SKIP
@@ -173,6 +175,14 @@ class JobSpec(SpecModel):
             raise ValueError(f"given in both env and secrets: {', '.join(both)}")
         return self
 
+    @model_validator(mode="after")
+    def _triggers_inherit_dst(self) -> Self:
+        """Complete the rules of each trigger, so that a trigger alone says when it fires."""
+        if (below := self.dst) is not None:
+            laid = tuple(t.model_copy(update={"dst": t.dst.over(below) if t.dst else below}) for t in self.triggers)
+            object.__setattr__(self, "triggers", laid)  # frozen, and nobody has seen it yet
+        return self
+
     def timezone_of(self, trigger: TriggerSpec) -> str:
         """Return the time zone that ``trigger`` of this job is read in."""
         return trigger.timezone or self.timezone
@@ -182,6 +192,7 @@ __all__ = [
     "AtTrigger",
     "CatchUpSpec",
     "CronTrigger",
+    "DstSpec",
     "EveryTrigger",
     "HttpSpec",
     "JobSpec",

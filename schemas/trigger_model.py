@@ -11,7 +11,7 @@ from schemas.durations import Duration
 from schemas.json_values import JsonObject
 from schemas.message import Name
 from schemas.spec_model import Moment, SpecModel, StrictBool, StrictInt, Text
-from schemas.vocabulary import CatchUpPolicy, TriggerKind
+from schemas.vocabulary import CatchUpPolicy, FoldRule, GapRule, TriggerKind
 
 
 class CatchUpSpec(SpecModel):
@@ -23,6 +23,19 @@ class CatchUpSpec(SpecModel):
     """How late a firing may be and still run."""
     max: Annotated[StrictInt, Field(ge=1, le=100_000)] = 100
     """With policy all: at most this many runs, the latest ones."""
+
+
+class DstSpec(SpecModel):
+    """What becomes of fixed wall times when the clock changes; see docs/time.md for the others."""
+
+    gap: GapRule | None = None
+    """A skipped wall time; default: run_after."""
+    fold: FoldRule | None = None
+    """A repeated wall time; default: first."""
+
+    def over(self, below: "DstSpec") -> "DstSpec":
+        """Return these rules, and those of ``below`` where there is none here."""
+        return DstSpec(gap=self.gap or below.gap, fold=self.fold or below.fold)
 
 
 class TriggerModel(SpecModel):
@@ -48,6 +61,8 @@ class TriggerModel(SpecModel):
     """false: it does not fire."""
     catch_up: CatchUpSpec | None = None
     """Default: the job's."""
+    dst: DstSpec | None = None
+    """What becomes of skipped and repeated wall times; each rule that is not given is the job's."""
 
     @property
     def key(self) -> str:

@@ -99,6 +99,23 @@ class CatchUpPolicy(StrEnum):
     NONE = "none"
 
 
+class GapRule(StrEnum):
+    """What becomes of a wall time that a change of the clock skips."""
+
+    RUN_AFTER = "run_after"
+    """Once, right after the gap."""
+    SKIP = "skip"
+    """Not at all; the ledger says dst_gap."""
+
+
+class FoldRule(StrEnum):
+    """At which of the two instants of a repeated wall time a trigger fires."""
+
+    FIRST = "first"
+    SECOND = "second"
+    BOTH = "both"
+
+
 class Backoff(StrEnum):
     EXPONENTIAL = "exponential"
     LINEAR = "linear"

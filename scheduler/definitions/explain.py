@@ -14,6 +14,7 @@ from schemas.job_spec import (
     AtTrigger,
     CatchUpSpec,
     CronTrigger,
+    DstSpec,
     EveryTrigger,
     HttpSpec,
     JobSpec,
@@ -31,12 +32,12 @@ _MAX_SHOWN: Final = 40
 _LATER_TRIGGERS: Final = (
     "calendar", "file", "webhook", "event", "ended", "system", "missing", "all_of", "any_of"
 )  # fmt: skip
-_LATER_TRIGGER_KEYS: Final = frozenset({"where", "jitter", "dst", "debounce", "throttle", "by", "collect"})
+_LATER_TRIGGER_KEYS: Final = frozenset({"where", "jitter", "debounce", "throttle", "by", "collect"})
 _LATER_KEYS: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     DefinitionsFile: frozenset({"calendars", "webhooks"}),
     JobSpec: frozenset(
         {
-            "params_schema", "dst", "labels", "on_lost_contact", "concurrency", "rate", "unique", "resources",
+            "params_schema", "labels", "on_lost_contact", "concurrency", "rate", "unique", "resources",
             "pause_after", "max_runs_per_process", "retention",
         }
     ),
@@ -57,12 +58,14 @@ _PARTS: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("run", "script"): ScriptSpec,
     ("run", "http"): HttpSpec,
     ("catch_up",): CatchUpSpec,
+    ("dst",): DstSpec,
     ("timeout",): TimeoutSpec,
     ("retry",): RetrySpec,
     ("needs", "*"): NeedSpec,
     ("secrets", "*"): SecretRef,
     ("pools", "*"): PoolSpec,
     ("triggers", "*", "*", "catch_up"): CatchUpSpec,
+    ("triggers", "*", "*", "dst"): DstSpec,
 }
 
 _MESSAGES: Final[Mapping[str, str]] = {

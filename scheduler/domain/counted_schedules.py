@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from scheduler.domain.dst import CRON_RULES, DstRules, plan_wall
 from scheduler.domain.planned import CountedSchedule, PlannedInstant, planned, to_utc
-from scheduler.domain.zones import to_instant
 
 _END: Final = datetime(9990, 1, 1, tzinfo=UTC)
 """Nothing is planned after it: sums of dates and spans stay below ``datetime.max``."""
@@ -39,19 +39,20 @@ class SpanSchedule:
 
 
 class MonthSchedule:
-    """Fires at ``anchor`` and every so many months after it, at the same wall time.
+    """Fires at the wall time ``anchor`` and every so many months after it.
 
     In a month without the anchor's day it fires on the last day; the day comes back afterwards.
-    Skipped and repeated wall times follow zones.to_instant.
+    Skipped and repeated wall times follow ``rules``; for those that fire twice see TwiceAMonth.
     """
 
-    __slots__ = ("_anchor", "_months", "_tz")
+    __slots__ = ("_anchor", "_months", "_rules", "_tz")
 
-    def __init__(self, anchor: datetime, months: int, tz: ZoneInfo) -> None:
+    def __init__(self, anchor: datetime, months: int, tz: ZoneInfo, rules: DstRules = CRON_RULES) -> None:
         if months < 1:
             raise ValueError("an interval must be 1 month or longer")
-        self._anchor = to_utc(anchor).astimezone(tz).replace(tzinfo=None, fold=0)
+        self._anchor = anchor.replace(tzinfo=None, fold=0)
         self._months = months
+        self._rules = rules
         self._tz = tz
 
     def next_after(self, instant: datetime) -> PlannedInstant | None:
@@ -67,12 +68,27 @@ class MonthSchedule:
         return index
 
     def nth(self, index: int) -> PlannedInstant | None:
+        return next(iter(self.all_of(index)), None)
+
+    def all_of(self, index: int) -> tuple[PlannedInstant, ...]:
+        """Return the one or two instants of the wall time number ``index``; none behind the last."""
         months = self._anchor.year * _MONTHS_A_YEAR + self._anchor.month - 1 + index * self._months
         year, month = divmod(months, _MONTHS_A_YEAR)
-        if year >= _END.year:
-            return None
-        wall = _clipped(self._anchor, year, month + 1)
-        return PlannedInstant(to_instant(wall, self._tz), wall.isoformat(), str(self._tz))
+        return plan_wall(_clipped(self._anchor, year, month + 1), self._tz, self._rules) if year < _END.year else ()
+
+
+class TwiceAMonth:
+    """A MonthSchedule with both firings of a repeated wall time; those cannot be counted without a visit."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: MonthSchedule) -> None:
+        self._inner = inner
+
+    def next_after(self, instant: datetime) -> PlannedInstant | None:
+        index = self._inner.index_after(instant)
+        second = self._inner.all_of(index - 1)[1:] if index else ()
+        return next((at for at in second if at.fires_at > instant), None) or self._inner.nth(index)
 
 
 def _clipped(wall: datetime, year: int, month: int) -> datetime:
@@ -85,13 +101,19 @@ def _clipped(wall: datetime, year: int, month: int) -> datetime:
 
 
 class ListSchedule:
-    """Fires at the given instants, once each; equal ones are one."""
+    """Fires at the given instants, once each; equal ones are one, left-out ones are added up."""
 
     __slots__ = ("_times",)
 
     def __init__(self, times: Iterable[PlannedInstant]) -> None:
-        by_instant = {at.fires_at: at for at in times}
-        self._times = [by_instant[at] for at in sorted(by_instant)]
+        by_instant: dict[datetime, PlannedInstant] = {}
+        for at in sorted(times, key=lambda at: (at.fires_at, at.wall_time)):
+            same = by_instant.get(at.fires_at)
+            if same is None or at.skipped is None:
+                by_instant[at.fires_at] = at
+            else:
+                by_instant[at.fires_at] = same._replace(times=same.times + at.times)
+        self._times = list(by_instant.values())
 
     def next_after(self, instant: datetime) -> PlannedInstant | None:
         return self.nth(self.index_after(instant))

@@ -1,27 +1,30 @@
-"""Wall times of a cron expression as instants, by the rule of Debian's cron(8).
+"""Wall times of a cron expression as instants, by the rule of Debian's cron(8) or as the trigger says.
 
 "Jobs which would have run in the time that was skipped will be run soon after the change", those
 in the repeated time "will not be re-run"; this holds for "jobs that run at a particular time",
 the others (CronFields.wild) follow the wall clock; "clock changes of more than 3 hours are
-considered to be corrections". Beyond cron(8): equal instants are one firing, and an expression
-with seconds follows the rule of its form without.
+considered to be corrections". Beyond cron(8): equal instants are one firing, an expression with
+seconds follows the rule of its form without, and DstRules choose otherwise for fixed times.
 """
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from scheduler.domain.cron import LAST_YEAR, CronFields
+from scheduler.domain.dst import CRON_RULES, DstRules, left_out
 from scheduler.domain.planned import PlannedInstant, to_utc
 from scheduler.domain.zones import Change, change_around, offset_of
+from schemas.vocabulary import FoldRule, GapRule
 
 
 class CronSchedule:
-    """The firings of a cron expression in one time zone."""
+    """The firings of a cron expression in one time zone, and with gap: skip what its gaps leave out."""
 
-    __slots__ = ("_fields", "_tz", "_zone")
+    __slots__ = ("_fields", "_rules", "_tz", "_zone")
 
-    def __init__(self, fields: CronFields, tz: ZoneInfo) -> None:
+    def __init__(self, fields: CronFields, tz: ZoneInfo, rules: DstRules = CRON_RULES) -> None:
         self._fields = fields
+        self._rules = rules
         self._tz = tz
         self._zone = str(tz)
 
@@ -34,17 +37,20 @@ class CronSchedule:
         wall = local.replace(tzinfo=None, fold=0)
         if local.fold == 0 and offset_of(wall, self._tz) != offset_of(wall.replace(fold=1), self._tz):
             change = change_around(wall, self._tz)
-            if change is not None and not self._runs_once(change):
-                return self._in_first_pass(wall, now, change)
+            if change is not None and (fold := self._fold(change)) is not FoldRule.FIRST:
+                return self._in_first_pass(wall, now, change, fold)
         return self._from(wall, now, inclusive=False)
 
-    def _runs_once(self, change: Change) -> bool:
-        """Whether the change is bridged: nothing is lost in its gap, nothing repeated in its fold."""
+    def _is_fixed(self, change: Change) -> bool:
+        """Whether the rules hold at the change; else the wall clock alone counts."""
         return not self._fields.wild and not change.is_correction
 
-    def _in_first_pass(self, wall: datetime, now: datetime, change: Change) -> PlannedInstant | None:
-        """Return the next firing by the wall clock, which will soon be set back."""
-        following = self._fields.next_wall(wall)
+    def _fold(self, change: Change) -> FoldRule:
+        return self._rules.fold if self._is_fixed(change) else FoldRule.BOTH
+
+    def _in_first_pass(self, wall: datetime, now: datetime, change: Change, fold: FoldRule) -> PlannedInstant | None:
+        """Return the next firing, where the wall clock will soon be set back and runs a second time count."""
+        following = self._fields.next_wall(wall) if fold is FoldRule.BOTH else None
         if following is not None and following < change.wall_end:
             return self._planned(following, following - change.before)
         repeated = self._fields.next_wall(change.wall_start, inclusive=True)
@@ -53,7 +59,7 @@ class CronSchedule:
         return self._from(change.wall_end, now, inclusive=True)
 
     def _from(self, wall: datetime, now: datetime, *, inclusive: bool) -> PlannedInstant | None:
-        """Return the first firing later than ``now`` of those planned from ``wall`` on."""
+        """Return the first instant later than ``now`` of those planned from ``wall`` on."""
         while (following := self._fields.next_wall(wall, inclusive=inclusive)) is not None:
             offset = offset_of(following, self._tz)
             if offset == offset_of(following.replace(fold=1), self._tz):
@@ -61,19 +67,22 @@ class CronSchedule:
             change = change_around(following, self._tz)
             if change is None:  # the offsets differ, so there is one
                 return None
-            if (fires_at := self._across(following, now, change)) is not None:
-                return self._planned(following, fires_at)
+            planned = self._in_gap(following, change) if change.is_gap else self._in_fold(following, now, change)
+            if planned is not None and planned.fires_at.replace(tzinfo=None) > now:
+                return planned
             wall, inclusive = change.wall_end, True
         return None
 
-    def _across(self, wall: datetime, now: datetime, change: Change) -> datetime | None:
-        """Return the instant for a wall time that a change skips or repeats; None: it has none after ``now``."""
-        if change.is_gap:
-            return change.at if self._runs_once(change) else None
-        first, second = wall - change.before, wall - change.after
-        if first > now:
-            return first
-        return second if not self._runs_once(change) and second > now else None
+    def _in_gap(self, wall: datetime, change: Change) -> PlannedInstant | None:
+        """Return what the first of the skipped wall times comes to, for all of them; None: to nothing."""
+        if self._rules.gap is GapRule.SKIP:
+            return left_out(change, wall, self._fields.count_walls(change.wall_start, change.wall_end), self._tz)
+        return self._planned(wall, change.at) if self._is_fixed(change) else None
+
+    def _in_fold(self, wall: datetime, now: datetime, change: Change) -> PlannedInstant:
+        fold, first = self._fold(change), wall - change.before
+        once_more = fold is FoldRule.SECOND or (fold is FoldRule.BOTH and first <= now)
+        return self._planned(wall, wall - change.after if once_more else first)
 
     def _planned(self, wall: datetime, fires_at: datetime) -> PlannedInstant:
         return PlannedInstant(fires_at.replace(tzinfo=UTC), wall.isoformat(), self._zone)

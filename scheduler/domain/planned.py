@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 from schemas.vocabulary import Verdict
 
 MICROSECOND: Final = timedelta(microseconds=1)
+_MOST_SKIPPED: Final = 1000
+"""So many left-out instants in a row are taken for the rule: three years of closed days."""
 
 
 class PlannedInstant(NamedTuple):
@@ -15,8 +17,9 @@ class PlannedInstant(NamedTuple):
     fires_at: datetime
     """Aware, UTC."""
     wall_time: str
-    """The planned wall time, ISO 8601 without offset. For a skipped one it is the time that was planned
-    (``02:30``) while ``fires_at`` is the instant after the gap."""
+    """The planned wall time, ISO 8601 without offset. For one that a gap skips it is the time that was
+    planned (``02:30``), the first of them, while ``fires_at`` lies right after the gap if it fires, and
+    a microsecond before the gap if it is left out."""
     zone: str
     """IANA name of the zone that ``wall_time`` is read in."""
     skipped: Verdict | None = None
@@ -57,6 +60,19 @@ class CountedSchedule(Schedule, Protocol):
 def is_counted(schedule: Schedule) -> TypeGuard[CountedSchedule]:
     """Whether the schedule counts; asked at each tick, where isinstance of a Protocol takes 20 µs."""
     return hasattr(schedule, "index_after")
+
+
+def next_firing(schedule: Schedule, instant: datetime) -> PlannedInstant | None:
+    """Return the first instant after ``instant`` that really fires; None if none is found in _MOST_SKIPPED.
+
+    For whoever wants firings only; the ledger wants the instants that are left out too.
+    """
+    for _ in range(_MOST_SKIPPED):
+        at = schedule.next_after(instant)
+        if at is None or at.skipped is None:
+            return at
+        instant = at.fires_at
+    return None
 
 
 def to_utc(instant: datetime) -> datetime:

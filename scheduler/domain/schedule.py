@@ -2,13 +2,24 @@
 
 from datetime import UTC, datetime
 from typing import Final, assert_never
+from zoneinfo import ZoneInfo
 
-from scheduler.domain.counted_schedules import BoundedCount, ListSchedule, MonthSchedule, SpanSchedule
+from scheduler.domain.counted_schedules import BoundedCount, ListSchedule, MonthSchedule, SpanSchedule, TwiceAMonth
 from scheduler.domain.cron import parse_cron
 from scheduler.domain.cron_schedule import CronSchedule
-from scheduler.domain.planned import MICROSECOND, CountedSchedule, PlannedInstant, Schedule, is_counted
-from scheduler.domain.zones import to_instant, zone
+from scheduler.domain.dst import DstRules, plan_wall, rules_of
+from scheduler.domain.planned import (
+    MICROSECOND,
+    CountedSchedule,
+    PlannedInstant,
+    Schedule,
+    is_counted,
+    next_firing,
+    planned,
+)
+from scheduler.domain.zones import zone
 from schemas.trigger_spec import AtTrigger, CronTrigger, EveryTrigger, TriggerSpec
+from schemas.vocabulary import FoldRule, GapRule
 
 __all__ = ["CountedSchedule", "PlannedInstant", "Schedule", "build_schedule", "check_trigger", "is_counted"]
 
@@ -41,42 +52,64 @@ def build_schedule(trigger: TriggerSpec, *, timezone: str, hash_key: str, anchor
     ``timezone`` is the IANA name that holds for it, ``hash_key`` names tenant and job (what ``H``
     is spread by), ``anchor`` is the time of the first apply, for intervals without one of their
     own. ``starts_at`` and ``ends_at`` are themselves instants at which it may fire; ``max_fires``
-    is not looked at, since it needs the ledger. The result is a CountedSchedule but for cron.
+    is not looked at, since it needs the ledger. The result is a CountedSchedule but for cron, and
+    for months whose repeated wall times fire twice.
 
     Raises:
         ValueError: one plain sentence about the time zone or the expression.
     """
     tz = zone(timezone)
+    rules = rules_of(trigger.dst)
+    before_start = instant_of(trigger.starts_at, tz, rules) - MICROSECOND if trigger.starts_at else None
+    ends_at = instant_of(trigger.ends_at, tz, rules, last=True) if trigger.ends_at else None
+    schedule = _unbounded(trigger, tz, hash_key, anchor)
+    if before_start is None and ends_at is None:
+        return schedule
+    if is_counted(schedule):
+        return BoundedCount(schedule, before_start, ends_at)
+    return BoundedSchedule(schedule, before_start, ends_at)
 
-    def instant(moment: datetime) -> datetime:
-        try:
-            return moment.astimezone(UTC) if moment.tzinfo else to_instant(moment, tz)
-        except OverflowError:
-            raise ValueError(
-                f"{moment.isoformat()} is at the edge of the calendar; allowed are years 2 to 9990"
-            ) from None
 
-    before_start = instant(trigger.starts_at) - MICROSECOND if trigger.starts_at else None
-    ends_at = instant(trigger.ends_at) if trigger.ends_at else None
-    counted: CountedSchedule
+def _unbounded(trigger: TriggerSpec, tz: ZoneInfo, hash_key: str, anchor: datetime) -> Schedule:
+    rules = rules_of(trigger.dst)
     match trigger:
         case CronTrigger():
-            fields = parse_cron(trigger.cron, seconds=trigger.seconds, day_match=trigger.day_match, hash_key=hash_key)
-            cron = CronSchedule(fields, tz)
-            return BoundedSchedule(cron, before_start, ends_at) if before_start or ends_at else cron
+            match = trigger.day_match
+            fields = parse_cron(trigger.cron, seconds=trigger.seconds, day_match=match, hash_key=hash_key)
+            return CronSchedule(fields, tz, rules)
         case EveryTrigger(every=every):
-            start = instant(trigger.anchor) if trigger.anchor else anchor
-            counted = MonthSchedule(start, every.months, tz) if every.months else SpanSchedule(start, every.span, tz)
+            start = instant_of(trigger.anchor, tz, rules) if trigger.anchor else anchor
+            if not every.months:
+                return SpanSchedule(start, every.span, tz)
+            wall = trigger.anchor if trigger.anchor and trigger.anchor.tzinfo is None else start.astimezone(tz)
+            months = MonthSchedule(wall, every.months, tz, rules)
+            return TwiceAMonth(months) if rules.fold is FoldRule.BOTH else months
         case AtTrigger():
-            counted = ListSchedule(_listed(moment, instant(moment), timezone) for moment in trigger.at)
+            return ListSchedule(at for moment in trigger.at for at in _listed(moment, tz, rules))
         case _:
             assert_never(trigger)
-    return BoundedCount(counted, before_start, ends_at) if before_start or ends_at else counted
 
 
-def _listed(moment: datetime, fires_at: datetime, timezone: str) -> PlannedInstant:
-    wall = moment if moment.tzinfo is None else fires_at.astimezone(zone(timezone))
-    return PlannedInstant(fires_at, wall.replace(tzinfo=None).isoformat(), timezone)
+def instant_of(moment: datetime, tz: ZoneInfo, rules: DstRules, *, last: bool = False) -> datetime:
+    """Return the one instant that ``moment`` (a wall time, or an instant with its offset) means as a border.
+
+    A skipped wall time is the instant of the change. A repeated one is the first of the two, or what
+    ``fold`` says; with ``both`` it is the first, or the second if ``last``: the longest stretch.
+
+    Raises:
+        ValueError: it lies at the edge of the calendar.
+    """
+    try:
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+        return plan_wall(moment, tz, DstRules(GapRule.RUN_AFTER, rules.fold))[-1 if last else 0].fires_at
+    except OverflowError:
+        raise ValueError(f"{moment.isoformat()} is at the edge of the calendar; allowed are years 2 to 9990") from None
+
+
+def _listed(moment: datetime, tz: ZoneInfo, rules: DstRules) -> tuple[PlannedInstant, ...]:
+    at = instant_of(moment, tz, rules)
+    return plan_wall(moment, tz, rules) if moment.tzinfo is None else (planned(at, tz),)
 
 
 def check_trigger(trigger: TriggerSpec, *, timezone: str) -> None:
@@ -93,5 +126,5 @@ def check_trigger(trigger: TriggerSpec, *, timezone: str) -> None:
             raise ValueError("ends_at is earlier than starts_at")
     schedule = build_schedule(trigger, timezone=timezone, hash_key="", anchor=_CHECK_ANCHOR)
     searched_from = _DAWN if is_counted(schedule) else _CHECK_ANCHOR
-    if schedule.next_after(searched_from) is None:
+    if next_firing(schedule, searched_from) is None:
         raise ValueError("the trigger never fires between its starts_at and its ends_at")
