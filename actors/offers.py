@@ -25,10 +25,12 @@ Q: Final = queries("offers")
 
 _MEMORY: Final = 0.2
 """Weight of the newest attempt in the mean duration of a pool."""
-_SHORT_S: Final = 0.02
-"""Attempts shorter than this travel in lists: fetching one by one would cost more than running them."""
+_LIST_S: Final = 0.1
+"""A list is done in about so long at most."""
+_SHORTEST_S: Final = 1e-4
+_LISTS_UNKNOWN: Final = 4
 _LIST: Final = 50
-"""Offers in one body, at most; a list goes to one executor, so it must be small work."""
+"""Offers in one body, at most."""
 
 
 class OfferDesk:
@@ -106,7 +108,7 @@ class OfferDesk:
         if not filled.offers:
             return
         crash_point("dispatcher.before_offer")
-        size = self._list_size(pool, filled)
+        size = list_size(filled, self._elapsed.get(pool))
         bodies = [filled.offers[at : at + size] for at in range(0, len(filled.offers), size)]
         outcomes = await self._actor.say("scheduler.offers", pool, filled.offers, size=size)
         crash_point("dispatcher.after_offer")
@@ -122,12 +124,23 @@ class OfferDesk:
             async with self._store.transaction() as db:
                 await withdraw(db, failed)
 
-    def _list_size(self, pool: str, filled: Filled) -> int:
-        elapsed = self._elapsed.get(pool)
-        if elapsed is None or elapsed > _SHORT_S:
-            return 1
-        return max(1, min(_LIST, len(filled.offers) // max(1, filled.executors)))
-
     def pace(self, pool: str) -> Pace:
         """Return how fast ``pool`` works, as far as is known here."""
         return Pace(self._alive_s, self._resend_s, self._elapsed.get(pool))
+
+
+def list_size(filled: Filled, elapsed_s: float | None) -> int:
+    """Return how many offers travel in one body, when an attempt takes ``elapsed_s`` (None: not known).
+
+    A list goes to one executor, and fetching one by one would cost more than running short jobs. But
+    what it has no free slot for waits there while another executor may have one: so a list holds no
+    more than the slots that an executor gets free in a moment. Of a pool of which nothing is known
+    yet, each executor gets its share in several lists.
+    """
+    executors = max(1, filled.executors)
+    share = len(filled.offers) // executors
+    if elapsed_s is None:
+        free_soon = share // _LISTS_UNKNOWN
+    else:
+        free_soon = int(filled.slots / executors * _LIST_S / max(elapsed_s, _SHORTEST_S))
+    return max(1, min(_LIST, share, free_soon))

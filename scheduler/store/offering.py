@@ -52,10 +52,11 @@ PaceOf = Callable[[str], Pace]
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """Offers to publish, and how many executors will share them."""
+    """Offers to publish, and the executors that will share them, with their slots."""
 
     offers: Sequence[StartAttempt] = ()
     executors: int = 0
+    slots: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Room:
 
     left: int = 0
     executors: int = 0
+    slots: int = 0
     blocked: frozenset[UUID] = frozenset()
     backlog: bool = False
 
@@ -80,7 +82,7 @@ class Offering:
         if room.left <= 0 or not room.backlog:
             return Filled()
         rows = await db.fetch(Q["offer_runs"], pool, min(room.left, _FILL_AT_ONCE), list(room.blocked), pace.resend_s)
-        return Filled(await self._orders(db, rows), room.executors)
+        return Filled(await self._orders(db, rows), room.executors, room.slots)
 
     async def offer_new(
         self, db: "Connection", roots: Sequence[tuple["asyncpg.Record", PlannedRun]], pace_of: PaceOf
@@ -101,7 +103,7 @@ class Offering:
                 able = [pair for pair in pools[pool] if pair[1].job.id not in room.blocked]
                 able.sort(key=lambda pair: pair[1].job.spec.priority.rank)
                 offers = [offer for firing, root in able[: room.left] if (offer := _offer_new(firing, root))]
-                filled[pool] = Filled(offers, room.executors)
+                filled[pool] = Filled(offers, room.executors, room.slots)
         return filled
 
     async def _room(self, db: "Connection", pool: str, pace: Pace) -> Room:
@@ -115,7 +117,7 @@ class Offering:
             return Room()
         left = min(limit, _wanted(strength["slots"], pace.elapsed_s)) - strength["queued"]
         blocked = frozenset(job_id for handler in strength["gaps"] for job_id in wanted[handler])
-        return Room(left, strength["executors"], blocked, strength["backlog"])
+        return Room(left, strength["executors"], strength["slots"], blocked, strength["backlog"])
 
     def _handlers(self) -> dict[str, list[UUID]]:
         """Return the jobs of each handler, over all tenants."""
