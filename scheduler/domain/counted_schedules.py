@@ -1,7 +1,7 @@
 """Schedules whose instants can be counted: every so long, every so many months, at given times."""
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -36,6 +36,9 @@ class SpanSchedule:
         if index > (_END - self._anchor) // self._span:
             return None
         return planned(self._anchor + index * self._span, self._tz)
+
+    def skips(self, _begin: int, _end: int) -> Sequence[int]:
+        return ()
 
 
 class MonthSchedule:
@@ -75,6 +78,9 @@ class MonthSchedule:
         months = self._anchor.year * _MONTHS_A_YEAR + self._anchor.month - 1 + index * self._months
         year, month = divmod(months, _MONTHS_A_YEAR)
         return plan_wall(_clipped(self._anchor, year, month + 1), self._tz, self._rules) if year < _END.year else ()
+
+    def skips(self, begin: int, end: int) -> Sequence[int]:
+        return [index for index in range(begin, end) if any(at.skipped for at in self.all_of(index))]
 
 
 class TwiceAMonth:
@@ -124,6 +130,9 @@ class ListSchedule:
     def nth(self, index: int) -> PlannedInstant | None:
         return self._times[index] if index < len(self._times) else None
 
+    def skips(self, begin: int, end: int) -> Sequence[int]:
+        return [index for index in range(begin, min(end, len(self._times))) if self._times[index].skipped]
+
 
 class BoundedCount:
     """A counted schedule between two instants, both included; indexes count from the first one left."""
@@ -147,3 +156,7 @@ class BoundedCount:
     def nth(self, index: int) -> PlannedInstant | None:
         index += self._first
         return None if self._last is not None and index >= self._last else self._inner.nth(index)
+
+    def skips(self, begin: int, end: int) -> Sequence[int]:
+        first = self._first
+        return [index - first for index in self._inner.skips(begin + first, end + first)]

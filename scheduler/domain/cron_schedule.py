@@ -7,14 +7,18 @@ considered to be corrections". Beyond cron(8): equal instants are one firing, an
 seconds follows the rule of its form without, and DstRules choose otherwise for fixed times.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from scheduler.domain.cron import LAST_YEAR, CronFields
 from scheduler.domain.dst import CRON_RULES, DstRules, left_out
 from scheduler.domain.planned import PlannedInstant, to_utc
-from scheduler.domain.zones import Change, change_around, offset_of
+from scheduler.domain.zones import CORRECTION, Change, change_around, offset_of, steady_offset
 from schemas.vocabulary import FoldRule, GapRule
+
+_NOTHING: Final = timedelta(0)
+_SECOND: Final = timedelta(seconds=1)
 
 
 class CronSchedule:
@@ -40,6 +44,17 @@ class CronSchedule:
             if change is not None and (fold := self._fold(change)) is not FoldRule.FIRST:
                 return self._in_first_pass(wall, now, change, fold)
         return self._from(wall, now, inclusive=False)
+
+    def count_in(self, since: datetime, until: datetime) -> int | None:
+        """Return how many instants lie in (since, until]; None where a change of the clock plays a part."""
+        start = to_utc(since).replace(microsecond=0, tzinfo=None) + _SECOND
+        end = to_utc(until).replace(microsecond=0, tzinfo=None) + _SECOND
+        if end.year > LAST_YEAR:
+            return None
+        # Around a fold, a fixed time fires in one of the two passes only.
+        margin = _NOTHING if self._fields.wild else CORRECTION
+        offset = steady_offset(start - margin, end + margin, self._tz)
+        return None if offset is None else self._fields.count_walls(start + offset, end + offset)
 
     def _is_fixed(self, change: Change) -> bool:
         """Whether the rules hold at the change; else the wall clock alone counts."""

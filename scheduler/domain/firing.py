@@ -2,22 +2,28 @@
 
 Every planned instant up to now lands in exactly one row. Rows that start something are one
 instant each; uninterrupted stretches of the others are one row with a count, so that a year of
-outage is not a million rows. Schedules that can be counted cost the same after any outage; cron is
-walked, at most CatchUpRules.limit instants per call.
+outage is not a million rows. What the schedule itself leaves out (a gap in the wall time, a closed
+day) is a row of its own with that verdict wherever it falls, also in a pause or beyond the window:
+the day would have been closed all the same. Such a row cuts a stretch in two.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from scheduler.domain.counted_schedules import ListSchedule
+from scheduler.domain.due import DueInstants
 from scheduler.domain.planned import MICROSECOND, CountedSchedule, PlannedInstant, Schedule, is_counted
 from schemas.durations import format_duration
 from schemas.vocabulary import CatchUpPolicy, Verdict
 
 PUNCTUAL: Final = timedelta(seconds=30)
 """A firing found no later than this was not missed, only found by a busy Ticker: it is never merged."""
+_LEFT_OUT: Final = {
+    Verdict.DST_GAP: "the clocks are set forward over this wall time; dst says gap: skip",
+    Verdict.SKIPPED_CALENDAR: "the calendar is closed on this day; roll is none",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class CatchUpRules:
     """Policy all: how many missed firings start, the newest ones."""
     punctual: timedelta = PUNCTUAL
     limit: int = 1000
-    """How many rows one call makes, and how many instants of a cron schedule it walks."""
+    """How many firings one call starts, and about how many instants it walks of what cannot be counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ class PlannedFiring:
     to_at: datetime | None = None
     """The last instant of a stretch, included; None: one instant."""
     count: int = 1
+    """Instants of the stretch; for one that the schedule leaves out, the wall times it stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,8 @@ def plan(
 
     latest: the newest starts, if it is within the window, the others are merged into it; all: the
     newest ``max_runs`` within the window start, older ones are merged; none: what is not punctual
-    is misfired. Older than the window is misfired under each.
+    is misfired. Older than the window is misfired under each. What the schedule leaves out is
+    never the newest, starts nothing, and is not counted by ``max_runs`` or ``remaining``.
 
     ``paused_until`` is when the job was resumed; nothing is planned while it is paused, so ``since``
     lies before the pause. Instants up to it are paused, except that with policy latest the newest
@@ -90,78 +98,94 @@ def plan(
     if remaining is not None and remaining <= 0:
         return Plan((), None, since, 0, more=False)
     spared = {CatchUpPolicy.LATEST: 1, CatchUpPolicy.ALL: rules.max_runs, CatchUpPolicy.NONE: 0}[rules.policy]
-    counted, after_now = _counted(schedule, since, now, rules.limit + spared + 1)
-    span = _Span.of(counted, since, now, rules, paused_until)
-    starts = range(span.first_start, span.end)
-    stop = min(span.end, starts.start + rules.limit)
-    if counted is not schedule:  # more may be due than was walked: what follows each row must be known
-        stop = min(stop, span.first + rules.limit)
-    spent = remaining is not None and stop - starts.start >= remaining
+    due: CountedSchedule | DueInstants
+    due = schedule if is_counted(schedule) else DueInstants(schedule, since, now, rules.limit + spared + 1)
+    cut = isinstance(due, DueInstants) and due.cut
+    span = _Span.of(due, since, now, rules, paused_until)
+    start = span.first_start
+    stop = span.ahead(start, rules.limit)
+    if cut:  # what follows each row must be known: it may be the newest
+        stop = min(stop, span.back(span.end, spared + 1))
+    spent = remaining is not None and span.firings(start, stop) >= remaining
     if remaining is not None and spent:
-        stop = starts.start + remaining
-    rows = (*span.stretches(min(stop, starts.start)), *span.starts(starts.start, stop))
-    more = not spent and stop < span.end
-    following = counted.nth(stop) if more else after_now
+        stop = span.ahead(start, remaining)
+    rows = (*span.stretches(min(stop, start)), *span.starts(start, stop))
+    more = not spent and (cut or stop < span.end)
+    planned_until = (rows[-1].to_at or rows[-1].fires_at) if rows else since
+    if isinstance(due, DueInstants) and not more:
+        following = due.after
+    else:
+        following = schedule.next_after(planned_until if more else max(since, now))
     return Plan(
         rows=rows,
         next_at=None if spent or following is None else following.fires_at,
-        planned_until=(rows[-1].to_at or rows[-1].fires_at) if rows else since,
-        used=max(0, stop - starts.start),
+        planned_until=planned_until,
+        used=span.firings(start, stop),
         more=more,
     )
-
-
-def _counted(
-    schedule: Schedule, since: datetime, now: datetime, limit: int
-) -> tuple[CountedSchedule, PlannedInstant | None]:
-    """Return what is due as a counted schedule, and the first instant after it.
-
-    A schedule that cannot be counted is walked, over at most ``limit`` instants.
-    """
-    if is_counted(schedule):
-        return schedule, schedule.next_after(max(since, now))
-    due: list[PlannedInstant] = []
-    at = schedule.next_after(since)
-    while at is not None and at.fires_at <= now and len(due) < limit:
-        due.append(at)
-        at = schedule.next_after(at.fires_at)
-    return ListSchedule(due), at
 
 
 @dataclass(frozen=True, slots=True)
 class _Span:
     """The due instants as indexes of a counted schedule, cut where their fate changes.
 
-    first ≤ paused_end, first ≤ window_start ≤ punctual_start ≤ end; what starts is a tail of them.
+    first ≤ paused_end, first ≤ window_start ≤ punctual_start ≤ end; what starts is a tail of them,
+    with what is left out (``skips``) in between.
     """
 
-    counted: CountedSchedule
+    counted: CountedSchedule | DueInstants
     rules: CatchUpRules
     first: int
     paused_end: int
     window_start: int
     end: int
-    first_start: int
+    skips: Sequence[int]
+    first_start: int = 0
 
     @classmethod
     def of(
-        cls, counted: CountedSchedule, since: datetime, now: datetime, rules: CatchUpRules, paused: datetime | None
+        cls,
+        counted: CountedSchedule | DueInstants,
+        since: datetime,
+        now: datetime,
+        rules: CatchUpRules,
+        paused: datetime | None,
     ) -> "_Span":
         first = counted.index_after(since)
         end = max(first, counted.index_after(now))
 
         def index(instant: datetime) -> int:
-            return min(max(first, counted.index_after(instant)), end)
+            return min(max(first, counted.index_after(instant)), end) if instant > since else first
 
         paused_end = first if paused is None else index(paused)
         window_start = index(now - rules.window - MICROSECOND)
         punctual = max(paused_end, index(now - min(rules.punctual, rules.window) - MICROSECOND))
+        span = cls(counted, rules, first, paused_end, window_start, end, counted.skips(first, end))
         first_start = punctual
         if rules.policy is CatchUpPolicy.ALL:
-            first_start = max(paused_end, window_start, punctual - rules.max_runs)
-        elif rules.policy is CatchUpPolicy.LATEST and punctual == end and window_start < end:
-            first_start = end - 1
-        return cls(counted, rules, first, paused_end, window_start, end, first_start)
+            first_start = max(paused_end, window_start, span.back(punctual, rules.max_runs))
+        elif rules.policy is CatchUpPolicy.LATEST and not span.firings(punctual, end):
+            newest = span.back(end, 1)
+            first_start = newest if newest >= window_start else punctual
+        return replace(span, first_start=first_start)
+
+    def firings(self, begin: int, end: int) -> int:
+        """Return how many of the indexes from ``begin`` to below ``end`` are not left out."""
+        return max(0, end - begin) - max(0, bisect_left(self.skips, end) - bisect_left(self.skips, begin))
+
+    def back(self, end: int, count: int) -> int:
+        """Return where the last ``count`` firings below ``end`` begin; the first index if there are fewer."""
+        begin = end - count
+        while begin > self.first and (missing := count - self.firings(begin, end)):
+            begin -= missing
+        return max(begin, self.first)
+
+    def ahead(self, begin: int, count: int) -> int:
+        """Return where the next ``count`` firings from ``begin`` on are over; the end if there are fewer."""
+        end = begin + count
+        while end < self.end and (missing := count - self.firings(begin, end)):
+            end += missing
+        return min(end, self.end)
 
     def stretches(self, stop: int) -> Iterator[PlannedFiring]:
         """Yield the rows of what does not start, below the index ``stop``."""
@@ -174,20 +198,33 @@ class _Span:
         ):
             until = min(border, stop)
             if begin < until:
-                yield self._row(begin, until, verdict, reason)
+                yield from self._stretch(begin, until, verdict, reason)
                 begin = until
 
     def starts(self, begin: int, stop: int) -> Iterator[PlannedFiring]:
         """Yield the rows of what starts, from the index ``begin`` to below ``stop``."""
+        at = self.counted.nth(begin) if begin < stop else None
         for index in range(begin, stop):
-            yield self._row(index, index + 1, None, None)
+            if at is None:
+                raise IndexError(f"no planned instant {index}")
+            yield _row(at)
+            at = self.counted.next_after(at.fires_at) if index + 1 < stop else None
 
-    def _row(self, begin: int, until: int, verdict: Verdict | None, reason: str | None) -> PlannedFiring:
-        first, last = self.counted.nth(begin), self.counted.nth(until - 1)
-        if first is None or last is None:
-            raise IndexError(f"no planned instant {begin} to {until - 1}")
-        to_at = last.fires_at if until - begin > 1 else None
-        return PlannedFiring(first.fires_at, first.wall_time, first.zone, verdict, reason, to_at, until - begin)
+    def _stretch(self, begin: int, until: int, verdict: Verdict, reason: str) -> Iterator[PlannedFiring]:
+        for skip in [*self.skips[bisect_left(self.skips, begin) : bisect_left(self.skips, until)], until]:
+            if begin < skip:
+                first, last = self._at(begin), self._at(skip - 1)
+                to_at = last.fires_at if skip - begin > 1 else None
+                yield PlannedFiring(first.fires_at, first.wall_time, first.zone, verdict, reason, to_at, skip - begin)
+            if skip < until:
+                yield _row(self._at(skip))
+            begin = skip + 1
+
+    def _at(self, index: int) -> PlannedInstant:
+        at = self.counted.nth(index)
+        if at is None:
+            raise IndexError(f"no planned instant {index}")
+        return at
 
     def _late(self) -> str:
         if self.rules.policy is CatchUpPolicy.NONE:
@@ -198,3 +235,9 @@ class _Span:
         if self.rules.policy is CatchUpPolicy.ALL:
             return f"more than {self.rules.max_runs} were missed; the latest {self.rules.max_runs} run"
         return "missed; a later firing stands for it"
+
+
+def _row(at: PlannedInstant) -> PlannedFiring:
+    """Return the row of one instant that starts something, or that the schedule leaves out."""
+    reason = None if at.skipped is None else _LEFT_OUT.get(at.skipped, "the schedule leaves it out")
+    return PlannedFiring(at.fires_at, at.wall_time, at.zone, at.skipped, reason, None, at.times)

@@ -1,5 +1,6 @@
 """What a schedule is, whichever rule is behind it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, Protocol, TypeGuard, runtime_checkable
 from zoneinfo import ZoneInfo
@@ -55,6 +56,22 @@ class CountedSchedule(Schedule, Protocol):
     def nth(self, index: int) -> PlannedInstant | None:
         """Return the planned instant of ``index``; None if there are no so many."""
         ...
+
+    def skips(self, begin: int, end: int) -> Sequence[int]:
+        """Return the indexes from ``begin`` to below ``end`` of what is left out, ascending."""
+        ...
+
+
+class SteadySchedule(Schedule, Protocol):
+    """A schedule that counts where no clock is changed: a long outage is not walked."""
+
+    def count_in(self, since: datetime, until: datetime) -> int | None:
+        """Return how many instants lie in (since, until], all of which fire; None: that has to be walked."""
+        ...
+
+
+def is_steady(schedule: Schedule) -> TypeGuard[SteadySchedule]:
+    return hasattr(schedule, "count_in")
 
 
 def is_counted(schedule: Schedule) -> TypeGuard[CountedSchedule]:

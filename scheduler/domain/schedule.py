@@ -13,7 +13,9 @@ from scheduler.domain.planned import (
     CountedSchedule,
     PlannedInstant,
     Schedule,
+    SteadySchedule,
     is_counted,
+    is_steady,
     next_firing,
     planned,
 )
@@ -46,6 +48,21 @@ class BoundedSchedule:
         return None if at is None or (self._ends_at is not None and at.fires_at > self._ends_at) else at
 
 
+class BoundedSteady(BoundedSchedule):
+    """A schedule between two instants that counts where no clock is changed."""
+
+    __slots__ = ("_steady",)
+
+    def __init__(self, inner: SteadySchedule, before_start: datetime | None, ends_at: datetime | None) -> None:
+        super().__init__(inner, before_start, ends_at)
+        self._steady = inner
+
+    def count_in(self, since: datetime, until: datetime) -> int | None:
+        since = max(since, self._before_start) if self._before_start is not None else since
+        until = min(until, self._ends_at) if self._ends_at is not None else until
+        return self._steady.count_in(since, until) if since < until else 0
+
+
 def build_schedule(trigger: TriggerSpec, *, timezone: str, hash_key: str, anchor: datetime) -> Schedule:
     """Return the schedule of a trigger.
 
@@ -67,6 +84,8 @@ def build_schedule(trigger: TriggerSpec, *, timezone: str, hash_key: str, anchor
         return schedule
     if is_counted(schedule):
         return BoundedCount(schedule, before_start, ends_at)
+    if is_steady(schedule):
+        return BoundedSteady(schedule, before_start, ends_at)
     return BoundedSchedule(schedule, before_start, ends_at)
 
 

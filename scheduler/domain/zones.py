@@ -23,6 +23,7 @@ _REFUSED: Final = frozenset({"Factory", "localtime", "posixrules"})
 CORRECTION: Final = timedelta(hours=3)
 """A change of offset by more is a correction and not summer time, as in cron(8)."""
 _SECOND: Final = timedelta(seconds=1)
+_STEADY: Final = timedelta(hours=6)
 
 
 class _System(NamedTuple):
@@ -111,6 +112,19 @@ class Change:
 def offset_at(instant: datetime, tz: ZoneInfo) -> timedelta:
     """Return the offset of ``tz`` at an instant given as naive UTC."""
     return tz.fromutc(instant.replace(tzinfo=tz)).replace(tzinfo=None) - instant
+
+
+def steady_offset(start: datetime, end: datetime, tz: ZoneInfo) -> timedelta | None:
+    """Return the offset of ``tz`` from ``start`` to ``end``, naive UTC and both included; None: it changes.
+
+    Looks every six hours: no zone has two changes closer than that.
+    """
+    offset, at = offset_at(end, tz), start
+    while at < end:
+        if offset_at(at, tz) != offset:
+            return None
+        at += _STEADY
+    return offset
 
 
 def change_around(wall: datetime, tz: ZoneInfo) -> Change | None:

@@ -6,10 +6,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from scheduler.domain.counted_schedules import ListSchedule, SpanSchedule
+from scheduler.domain.cron import parse_cron
+from scheduler.domain.cron_schedule import CronSchedule
+from scheduler.domain.dst import DstRules
+from scheduler.domain.due import DueInstants
 from scheduler.domain.firing import CatchUpRules, plan
 from scheduler.domain.planned import planned
 from scheduler.domain.zones import zone
-from schemas.vocabulary import CatchUpPolicy, Verdict
+from schemas.vocabulary import CatchUpPolicy, FoldRule, GapRule, Verdict
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 UTC_ZONE = zone("UTC")
@@ -37,7 +41,28 @@ COUNTED = st.one_of(
         st.lists(seconds(0, 400), max_size=30),
     ),
 )
-SCHEDULES = COUNTED | COUNTED.map(Walked)
+
+
+class Steady(Walked):
+    """The same schedule for a caller that may count where nothing is left out and no clock is changed."""
+
+    def count_in(self, since, until):
+        first, end = self._inner.index_after(since), self._inner.index_after(until)
+        changed = START + 200 * SECOND
+        return None if self._inner.skips(first, end) or since <= changed <= until else end - first
+
+
+def left_out(at):
+    """Let every fifth second be a gap that stands for two wall times."""
+    return at if at.fires_at.second % 5 else at._replace(skipped=Verdict.DST_GAP, times=2)
+
+
+HOLED = st.builds(
+    lambda offsets: ListSchedule(left_out(planned(START + offset, UTC_ZONE)) for offset in offsets),
+    st.lists(seconds(0, 400), max_size=60),
+)
+COUNTED = COUNTED | HOLED
+SCHEDULES = COUNTED | COUNTED.map(Walked) | COUNTED.map(Steady)
 RULES = st.builds(
     CatchUpRules,
     policy=st.sampled_from(CatchUpPolicy),
@@ -50,21 +75,25 @@ RULES = st.builds(
 
 def expected(due, now, rules, remaining, paused_until):
     """Return (instant, verdict) of every due instant, each judged on its own."""
-    paused = [at for at in due if paused_until is not None and at <= paused_until]
-    open_ = [at for at in due if at not in paused]
+    fires = [at.fires_at for at in due if at.skipped is None]
+    paused = [at for at in fires if paused_until is not None and at <= paused_until]
+    open_ = [at for at in fires if at not in paused]
     punctual = [at for at in open_ if now - at <= min(rules.punctual, rules.window)]
     late = [at for at in open_ if at not in punctual and now - at <= rules.window]
     starts = list(punctual)
     if rules.policy is CatchUpPolicy.ALL:
         starts += late[-rules.max_runs :]
-    if rules.policy is CatchUpPolicy.LATEST and not punctual and due and now - due[-1] <= rules.window:
-        starts.append(due[-1])
+    if rules.policy is CatchUpPolicy.LATEST and not punctual and fires and now - fires[-1] <= rules.window:
+        starts.append(fires[-1])
     starts = sorted(starts)
+    end = now
     if remaining is not None and len(starts) >= remaining:
-        due = [at for at in due if at <= starts[:remaining][-1]]
+        end = starts[:remaining][-1]
     verdicts = []
-    for at in due:
-        if at in starts:
+    for at, skipped in ((at.fires_at, at.skipped) for at in due if at.fires_at <= end):
+        if skipped is not None:
+            verdicts.append((at, skipped))
+        elif at in starts:
             verdicts.append((at, None))
         elif at in paused:
             verdicts.append((at, Verdict.PAUSED))
@@ -91,7 +120,7 @@ def test_every_instant_lands_in_exactly_one_row_with_the_verdict_it_deserves(
     paused_until = None if pause is None else min(START + pause, now)
     due, at = [], schedule.next_after(since)
     while at is not None and at.fires_at <= now:
-        due.append(at.fires_at)
+        due.append(at)
         at = schedule.next_after(at.fires_at)
 
     rows, cursor, left, more = [], since, remaining, True
@@ -112,11 +141,12 @@ def test_every_instant_lands_in_exactly_one_row_with_the_verdict_it_deserves(
 
     found = []
     for row in rows:
-        inside = [at for at in due if row.fires_at <= at <= (row.to_at or row.fires_at)]
-        assert (len(inside), inside[0], inside[-1]) == (row.count, row.fires_at, row.to_at or row.fires_at)
+        inside = [at for at in due if row.fires_at <= at.fires_at <= (row.to_at or row.fires_at)]
+        assert (inside[0].fires_at, inside[-1].fires_at) == (row.fires_at, row.to_at or row.fires_at)
+        assert sum(at.times for at in inside) == row.count
         assert row.verdict is not None or row.count == 1
         assert row.verdict is None or row.reason
-        found += [(at, row.verdict) for at in inside]
+        found += [(at.fires_at, row.verdict) for at in inside]
     assert expected(due, now, rules, remaining, paused_until) == found
     if left == 0:
         assert step.next_at is None
@@ -134,4 +164,53 @@ def test_neighbouring_rows_of_one_call_differ(schedule, length, rules, pause):
     assume(len(step.rows) > 1)
 
     pairs = list(zip(step.rows, step.rows[1:], strict=False))
-    assert all(a.verdict is None or a.verdict is not b.verdict for a, b in pairs)
+    skipped = Verdict.DST_GAP
+    assert all(a.verdict in {None, skipped} or a.verdict is not b.verdict for a, b in pairs)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    text=st.sampled_from(
+        ["* * * * *", "*/7 * * * *", "30 * * * *", "15,45 0-4 * * *", "0-59 1 * * *", "30 */2 * * *", "0 2 * * 0"]
+    ),
+    rules=st.builds(DstRules, gap=st.sampled_from(GapRule), fold=st.sampled_from(FoldRule)),
+    name=st.sampled_from(
+        ["Europe/Berlin", "Australia/Lord_Howe", "America/New_York", "Africa/Casablanca", "Asia/Gaza"]
+    ),
+    start=st.datetimes(datetime(2019, 1, 1), datetime(2026, 12, 1)),  # noqa: DTZ001 - hypothesis wants them naive
+    near_change=st.booleans(),
+    hours=st.integers(1, 24 * 14),
+)
+def test_due_instants_are_those_that_a_walk_finds(text, rules, name, start, near_change, hours):
+    """Counted by days or visited one by one: the same instants, at the same places."""
+    schedule = CronSchedule(parse_cron(text), zone(name), rules)
+    since = start.replace(tzinfo=UTC)
+    if near_change:
+        since = _change_after(since, name) - timedelta(hours=hours / 2)
+    now = since + timedelta(hours=hours)
+    walked, at = [], schedule.next_after(since)
+    while at is not None and at.fires_at <= now:
+        walked.append(at)
+        at = schedule.next_after(at.fires_at)
+
+    due = DueInstants(schedule, since, now, 200_000)
+
+    assert not due.cut
+    assert len(due) == len(walked)
+    assert list(due.skips(0, len(walked))) == [i for i, at in enumerate(walked) if at.skipped]
+    for index in {0, 1, len(walked) // 3, len(walked) // 2, len(walked) - 1} & set(range(len(walked))):
+        assert due.nth(index) == walked[index]
+        assert due.index_after(walked[index].fires_at) == index + 1
+        assert due.index_after(walked[index].fires_at - timedelta(microseconds=1)) == index
+    assert due.nth(len(walked)) is None
+
+
+def _change_after(instant, name):
+    """Return an instant within a day of the next change of the clock."""
+    tz = zone(name)
+    offset = instant.astimezone(tz).utcoffset()
+    for days in range(400):
+        at = instant + timedelta(days=days)
+        if at.astimezone(tz).utcoffset() != offset:
+            return at
+    return instant

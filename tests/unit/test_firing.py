@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler.domain.counted_schedules import SpanSchedule
+from scheduler.domain.counted_schedules import ListSchedule, SpanSchedule
 from scheduler.domain.cron import parse_cron
 from scheduler.domain.cron_schedule import CronSchedule
 from scheduler.domain.firing import CatchUpRules, plan
+from scheduler.domain.planned import planned
 from scheduler.domain.zones import zone
 from schemas.vocabulary import CatchUpPolicy, Verdict
 
@@ -156,14 +157,23 @@ def test_ten_years_of_outage_of_a_fast_interval_are_three_rows_at_once():
     ]
 
 
-def test_a_long_outage_of_cron_is_planned_in_bounded_steps():
-    schedule = CronSchedule(parse_cron("* * * * *"), zone("UTC"))
+class Walked:
+    """A schedule that can neither be counted nor is steady."""
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    def next_after(self, instant):
+        return self._inner.next_after(instant)
+
+
+def test_a_long_outage_of_what_must_be_walked_is_planned_in_bounded_steps():
     rules = CatchUpRules(limit=500)
     since, now, counts, verdicts = NOON, NOON + timedelta(days=1, seconds=45), 0, []
 
     more = True
     while more:
-        step = plan(schedule, since=since, now=now, rules=rules)
+        step = plan(Walked(EACH_MINUTE), since=since, now=now, rules=rules)
         since, more = step.planned_until, step.more
         assert sum(row.count for row in step.rows) <= 500
         counts += sum(row.count for row in step.rows)
@@ -171,6 +181,93 @@ def test_a_long_outage_of_cron_is_planned_in_bounded_steps():
 
     assert counts == 1440
     assert verdicts == [Verdict.MERGED, Verdict.MERGED, Verdict.MERGED, None]
+
+
+def test_a_week_of_outage_of_a_cron_of_seconds_is_counted():
+    """Without a visit to each second: that would take some seconds, for each trigger."""
+    schedule = CronSchedule(parse_cron("* * * * * *", seconds=True), zone("Asia/Tokyo"))
+
+    step = plan(schedule, since=NOON, now=NOON + timedelta(days=8), rules=CatchUpRules(punctual=timedelta(0)))
+
+    assert [(row.verdict, row.count) for row in step.rows] == [
+        (Verdict.MISFIRED, 86_400 - 1),
+        (Verdict.MERGED, 7 * 86_400),
+        (None, 1),
+    ]
+    assert step.rows[1].to_at == NOON + timedelta(days=8, seconds=-1)
+
+
+def left_out(hours, verdict=Verdict.DST_GAP, times=1):
+    return planned(NOON + hours * HOUR, zone("UTC"))._replace(skipped=verdict, times=times)
+
+
+def fires(*hours):
+    return [planned(NOON + hour * HOUR, zone("UTC")) for hour in hours]
+
+
+@pytest.mark.parametrize("wrap", [ListSchedule, lambda times: Walked(ListSchedule(times))], ids=["counted", "walked"])
+@pytest.mark.parametrize("policy", CatchUpPolicy)
+def test_what_the_schedule_leaves_out_is_a_row_of_its_own_and_cuts_the_stretch(wrap, policy):
+    schedule = wrap([*fires(1, 2), left_out(3, times=4), *fires(4, 5, 6)])
+
+    step = plan(schedule, since=NOON, now=NOON + 5.5 * HOUR, rules=CatchUpRules(policy=policy, max_runs=1))
+
+    missed = Verdict.MISFIRED if policy is CatchUpPolicy.NONE else Verdict.MERGED
+    last = [(4, missed, 2)] if policy is CatchUpPolicy.NONE else [(4, missed, 1), (5, None, 1)]
+    assert sketch(step) == [(1, missed, 2), (3, Verdict.DST_GAP, 4), *last]
+    assert "gap: skip" in step.rows[1].reason
+    assert step.rows[1].to_at is None
+
+
+def test_the_newest_that_starts_is_never_one_that_is_left_out():
+    schedule = ListSchedule(
+        [*fires(1, 2), left_out(3, Verdict.SKIPPED_CALENDAR), left_out(4, Verdict.SKIPPED_CALENDAR)]
+    )
+
+    step = plan(schedule, since=NOON, now=NOON + 4 * HOUR, rules=CatchUpRules())
+
+    assert sketch(step) == [
+        (1, Verdict.MERGED, 1),
+        (2, None, 1),
+        (3, Verdict.SKIPPED_CALENDAR, 1),
+        (4, Verdict.SKIPPED_CALENDAR, 1),
+    ]
+    assert (step.used, step.next_at) == (1, None)
+
+
+def test_all_counts_its_maximum_without_what_is_left_out():
+    schedule = ListSchedule([*fires(1, 2, 3), left_out(4), *fires(5)])
+    rules = CatchUpRules(policy=CatchUpPolicy.ALL, max_runs=2)
+
+    step = plan(schedule, since=NOON, now=NOON + 6 * HOUR, rules=rules)
+
+    assert sketch(step) == [(1, Verdict.MERGED, 2), (3, None, 1), (4, Verdict.DST_GAP, 1), (5, None, 1)]
+
+
+def test_what_is_left_out_does_not_use_up_max_fires():
+    schedule = ListSchedule([left_out(1), *fires(2), left_out(3), *fires(4, 5)])
+    rules = CatchUpRules(policy=CatchUpPolicy.ALL)
+
+    step = plan(schedule, since=NOON, now=NOON + 6 * HOUR, rules=rules, remaining=2)
+
+    assert sketch(step) == [(1, Verdict.DST_GAP, 1), (2, None, 1), (3, Verdict.DST_GAP, 1), (4, None, 1)]
+    assert (step.used, step.next_at) == (2, None)
+
+
+def test_what_is_left_out_stays_so_in_a_pause_and_beyond_the_window():
+    schedule = ListSchedule([*fires(1), left_out(2), *fires(3, 4), left_out(5), *fires(6)])
+    rules = CatchUpRules(window=1.5 * HOUR)
+
+    step = plan(schedule, since=NOON, now=NOON + 6 * HOUR, rules=rules, paused_until=NOON + 3 * HOUR)
+
+    assert sketch(step) == [
+        (1, Verdict.PAUSED, 1),
+        (2, Verdict.DST_GAP, 1),
+        (3, Verdict.PAUSED, 1),
+        (4, Verdict.MISFIRED, 1),
+        (5, Verdict.DST_GAP, 1),
+        (6, None, 1),
+    ]
 
 
 def test_more_starts_than_the_limit_come_in_steps():
