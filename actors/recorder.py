@@ -23,7 +23,7 @@ from scheduler.ids import uuid7
 from scheduler.ports import Transport
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.claiming import claim, take_back
-from scheduler.store.leasing import find_expired, forget_recorder, record_heartbeats, report_recorder
+from scheduler.store.leasing import find_expired, leave_recorders, record_heartbeats, report_recorder
 from scheduler.store.settling import Settling
 from scheduler.store.stores import Store, Stores
 from schemas.commands import AttemptReturned, ClaimAttempt
@@ -61,6 +61,7 @@ class Recorder(Actor):
         self._lease_s = settings.lease_s
         self._id = uuid7(clock)
         self._read_through: datetime | None = None
+        self._gave_back_at: float | None = None
         self._settling = {store.name: Settling(Catalogue(), rng) for store in stores.all()}
 
     async def start(self) -> None:
@@ -73,7 +74,7 @@ class Recorder(Actor):
         await super().stop()
         if started:
             for store in self._stores.all():
-                await forget_recorder(store, self._id)
+                await leave_recorders(store, self._id)
 
     def handlers(self) -> Mapping[type[Message], BatchHandler]:
         return {
@@ -98,7 +99,12 @@ class Recorder(Actor):
     async def on_heartbeats(self, beats: Sequence[ExecutorHeartbeat]) -> None:
         """Extend leases; tell executors what to stop and which attempts are theirs no more."""
         for store, batch in self._stores.sort(beat for beat in beats if beat.barrier_at is None):
-            for beat, held in zip(batch, await record_heartbeats(store, batch, self._lease_s), strict=True):
+            try:
+                answers = await record_heartbeats(store, batch, self._lease_s)
+            except TransientError:  # the batch goes back, and barriers already in hand overtake it
+                self._gave_back_at = self.clock.monotonic()
+                raise
+            for beat, held in zip(batch, answers, strict=True):
                 answer = HeartbeatRecorded(
                     tenant=beat.tenant, boot_id=beat.boot_id, seq=beat.seq, cancels=held.cancels, lost=held.lost
                 )
@@ -162,9 +168,11 @@ class Recorder(Actor):
             await self.clock.sleep(pause_s)
 
     def _steady(self) -> bool:
-        """Whether the link has been up for a whole lease: long enough for every executor to be heard."""
+        """Whether for a whole lease the link was up and no heartbeat given back: every executor was heard since."""
         since = self.transport.up_since
-        return since is not None and self.clock.monotonic() - since >= self._lease_s
+        if since is None:
+            return False
+        return self.clock.monotonic() - max(since, self._gave_back_at or since) >= self._lease_s
 
     def _send_barriers(self, now: datetime) -> None:
         if not self._steady():

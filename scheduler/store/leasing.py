@@ -2,7 +2,8 @@
 
 A lease may end only when every live Recorder has read the heartbeats past the moment in
 question: a Recorder reports how far it has read, ``None`` while its link to the broker is not
-steady, and the least of these reports bounds what may expire.
+steady, and the least of these reports bounds what may expire. One that stopped counts as long as
+one that was killed: heartbeats it was handed and did not read come to another late.
 """
 
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ async def record_heartbeats(store: Store, beats: Sequence[ExecutorHeartbeat], le
     An executor with very many attempts names them in several heartbeats: all count, and the last
     one tells how the executor is.
     """
-    newest = {beat.boot_id: beat for beat in beats}
+    newest = {beat.boot_id: beat for beat in sorted(beats, key=lambda beat: (beat.stopped, beat.seq))}
     keys = sorted({key for beat in beats for key in beat.attempts}, key=lambda key: key.run_id)
     async with store.transaction() as db:
         arrived = await db.fetch(
@@ -68,10 +69,11 @@ async def report_recorder(store: Store, recorder_id: UUID, read_through: datetim
     return now
 
 
-async def forget_recorder(store: Store, recorder_id: UUID) -> None:
-    """Take this Recorder out of the count, and everything that has been silent for a day."""
+async def leave_recorders(store: Store, recorder_id: UUID) -> None:
+    """Say that this Recorder went in order; forget everything that has been silent for a day."""
     async with store.connection() as db:
-        await db.execute(Q["forget_recorders"], recorder_id)
+        await db.execute(Q["leave_recorders"], recorder_id)
+        await db.execute(Q["forget_recorders"])
         await db.execute(Q["forget_executors"])
 
 

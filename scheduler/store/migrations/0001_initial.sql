@@ -248,5 +248,6 @@ CREATE INDEX executors_alive ON executors (pool) WHERE stopped_at IS NULL;
 CREATE TABLE recorders (
     id            uuid PRIMARY KEY,
     read_through  timestamptz NOT NULL,
-    seen_at       timestamptz NOT NULL
+    seen_at       timestamptz NOT NULL,
+    stopped_at    timestamptz               -- went in order; what it held unread is still on its way to the others
 );

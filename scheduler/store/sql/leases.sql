@@ -9,6 +9,7 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::int[], $6::text[]
 ON CONFLICT (boot_id) DO UPDATE
 SET slots = excluded.slots, busy = excluded.busy, handlers = excluded.handlers, draining = excluded.draining,
     seen_at = now(), stopped_at = excluded.stopped_at
+WHERE executors.stopped_at IS NULL  -- an older heartbeat that comes late revives nobody
 RETURNING boot_id, (xmax = 0) AS arrived;
 
 -- name: extend_leases
@@ -24,8 +25,13 @@ RETURNING runs.id, runs.attempt, runs.lease_token, runs.cancel_at IS NOT NULL AS
 INSERT INTO recorders (id, read_through, seen_at) VALUES ($1, coalesce($2::timestamptz, '-infinity'), now())
 ON CONFLICT (id) DO UPDATE SET read_through = coalesce($2::timestamptz, '-infinity'), seen_at = now();
 
+-- name: leave_recorders
+-- Its row stays and bounds what may expire until it is silent for too long, as that of a killed one: the
+-- heartbeats it was handed and did not read go back to the queue, behind barriers that others have read.
+UPDATE recorders SET stopped_at = now() WHERE id = $1;
+
 -- name: forget_recorders
-DELETE FROM recorders WHERE id = $1 OR seen_at < now() - interval '1 day';
+DELETE FROM recorders WHERE seen_at < now() - interval '1 day';
 
 -- name: find_expired
 -- Leases that ended before the moment that every live Recorder has read past.

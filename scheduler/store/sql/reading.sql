@@ -88,7 +88,7 @@ SELECT (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL)::int
         WHERE tenant = $1 AND active AND next_at IS NOT NULL)::float8 AS ticker_lag_s,
        (SELECT count(*) FROM executors WHERE stopped_at IS NULL
         AND seen_at > now() - $2::float8 * interval '1 second')::int AS executors,
-       (SELECT count(*) FROM recorders WHERE seen_at > now() - $2::float8 * interval '1 second')::int AS recorders,
+       (SELECT count(*) FROM recorders WHERE stopped_at IS NULL AND seen_at > now() - $2::float8 * interval '1 second')::int AS recorders,
        (SELECT paused_at FROM tenants WHERE name = $1) AS paused_at;
 
 -- name: is_idle
