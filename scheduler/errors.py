@@ -14,6 +14,7 @@ SchedulerError
 └─ PoisonError            this message can never be handled: bury it
 """
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -40,14 +41,18 @@ class ConflictError(CallerError):
 
 
 class DefinitionsError(CallerError):
-    """One or more problems in definitions files, each a line ``file:line:col: path: what, allowed``."""
+    """One or more problems in definitions files, each a line ``file:line:col: path: what, allowed``.
+
+    ``details`` are the same for programs: mappings of file, line, column, path, message, allowed.
+    """
 
     exit_code = 65
     code = "invalid_definitions"
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: Sequence[str], details: Sequence[Mapping[str, object]]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.details = details
 
 
 class NotPermittedError(CallerError):

@@ -61,12 +61,14 @@ def apply(
     """
     from scheduler.cli.output import print_json, print_line
     from scheduler.clock import SystemClock
+    from scheduler.definitions.problems import Place, Problem
     from scheduler.errors import DefinitionsError
     from scheduler.store.definitions import apply as apply_definitions
 
     definitions = _read(context, files)
     if prune and definitions.source is None:
-        raise DefinitionsError([f"{files[0]}:1:1: source: is needed for --prune: it names what was applied from here"])
+        wrong = Problem(str(files[0]), Place(), "source", "is needed for --prune: it names what was applied from here")
+        raise DefinitionsError([str(wrong)], [wrong.detail()])
 
     async def question(store: "Store", _settings: "Settings") -> "ApplyResult":
         return await apply_definitions(store, definitions, prune=prune, clock=SystemClock())

@@ -115,7 +115,7 @@ def say_error(error: "SchedulerError", *, as_json: bool) -> None:
     """Say one error on standard error: a line, or a problem object with ``--json``."""
     from scheduler.errors import DefinitionsError
 
-    problems = error.problems if isinstance(error, DefinitionsError) else []
+    problems = error.problems if isinstance(error, DefinitionsError) else ()
     redact = Redactor()
     if as_json:
         problem: dict[str, object] = {
@@ -124,8 +124,8 @@ def say_error(error: "SchedulerError", *, as_json: bool) -> None:
             "detail": redact(str(error)),
             "exit_code": error.exit_code,
         }
-        if problems:
-            problem["errors"] = problems
+        if isinstance(error, DefinitionsError):
+            problem["errors"] = error.details
         sys.stderr.write(json.dumps(problem, ensure_ascii=False) + "\n")
     elif problems:
         sys.stderr.writelines(f"{printable(line)}\n" for line in problems)

@@ -33,16 +33,16 @@ class Entry:
     def path(self) -> Path:
         return ("jobs", self.name)
 
-    def problem(self, path: Path, message: str, *, key: bool = False) -> Problem:
+    def problem(self, path: Path, message: str, *, key: bool = False, allowed: tuple[str, ...] = ()) -> Problem:
         """Return a problem at ``path`` of this job's text, placed in the job, else in the file's defaults."""
         for length in range(len(path), 0, -1):
             for base in (self.path, ("defaults",)):
                 full = (*base, *path[:length])
                 place = self.document.place_of(full, key=key and length == len(path))
                 if place is not None:
-                    return Problem(self.document.file, place, show_path((*base, *path)), message)
+                    return Problem(self.document.file, place, show_path((*base, *path)), message, allowed)
         place = self.document.nearest(self.path, key=True)
-        return Problem(self.document.file, place, show_path((*self.path, *path)), message)
+        return Problem(self.document.file, place, show_path((*self.path, *path)), message, allowed)
 
     def spec_problem(self, path: Path, message: str) -> Problem:
         """Return a problem at ``path`` of ``spec``, which may have fewer list elements than the text."""
@@ -68,7 +68,7 @@ def read_entry(name: str, document: Document, settings: Mapping[str, Any]) -> tu
     except ValidationError as error:
         complaints = list(explain(error, JobSpec))
         _salvage(entry, merged, complaints)
-        return entry, [entry.problem(c.path, c.message, key=c.on_key) for c in complaints]
+        return entry, [entry.problem(c.path, c.message, key=c.on_key, allowed=c.allowed) for c in complaints]
     return entry, []
 
 

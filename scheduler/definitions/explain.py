@@ -1,7 +1,7 @@
 """Pydantic's complaints about a job or a file, in plain words and with what is allowed."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -98,6 +98,8 @@ class Complaint:
     path: Path
     message: str
     on_key: bool = False
+    allowed: tuple[str, ...] = ()
+    """The words that may stand there, where it is a choice of words."""
 
 
 def explain(error: ValidationError, root: type[BaseModel]) -> Iterator[Complaint]:
@@ -107,13 +109,16 @@ def explain(error: ValidationError, root: type[BaseModel]) -> Iterator[Complaint
         path = _without_tags(loc)
         match detail["type"]:
             case "extra_forbidden":
-                yield Complaint(path, _unknown_key(str(loc[-1]), _model_at(root, loc[:-1])), on_key=True)
+                model = _model_at(root, loc[:-1])
+                message = _unknown_key(str(loc[-1]), model)
+                yield Complaint(path, message, on_key=True, allowed=tuple(_keys_of(model)))
             case "trigger_kind":
                 yield _unknown_trigger(path, detail["input"])
             case "value_error":
                 yield Complaint(path, str(detail["ctx"]["error"]))
             case "enum" | "literal_error":
-                yield Complaint(path, _unknown_value(path, detail))
+                words = _words_of(detail)
+                yield Complaint(path, _unknown_value(path, detail["input"], words), allowed=words)
             case _:
                 on_key = bool(loc) and loc[-1] == "[key]"
                 yield Complaint(path[:-1] if on_key else path, _message(detail, on_key=on_key), on_key)
@@ -156,13 +161,16 @@ def _unknown_trigger(path: Path, value: Any) -> Complaint:
     shared = set(_keys_of(CronTrigger)) | _LATER_TRIGGER_KEYS
     unknown = [key for key in value if key not in shared]
     if unknown:
-        return Complaint((*path, unknown[0]), f"unknown key; {suggest(unknown[0], TRIGGER_KINDS)}", on_key=True)
-    return Complaint(path, f"has no kind; {kinds}")
+        message = f"unknown key; {suggest(unknown[0], TRIGGER_KINDS)}"
+        return Complaint((*path, unknown[0]), message, on_key=True, allowed=tuple(TRIGGER_KINDS))
+    return Complaint(path, f"has no kind; {kinds}", allowed=tuple(TRIGGER_KINDS))
 
 
-def _unknown_value(path: Path, detail: ErrorDetails) -> str:
-    words = [word.strip("'") for word in detail["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-    value = detail["input"]
+def _words_of(detail: ErrorDetails) -> tuple[str, ...]:
+    return tuple(word.strip("'") for word in detail["ctx"]["expected"].replace(" or ", ", ").split(", "))
+
+
+def _unknown_value(path: Path, value: Any, words: Sequence[str]) -> str:
     allowed = f"allowed: {', '.join(words)}"
     if value in _LATER_VALUES.get(str(path[-1]), ()) if isinstance(value, str) else False:
         return f"{value} {_NOT_SUPPORTED}; {allowed}"

@@ -42,7 +42,8 @@ def load(
         loading.read(file)
     loading.check()
     if loading.problems:
-        raise DefinitionsError(_lines(loading.problems, files))
+        wrong = _in_order(loading.problems, files)
+        raise DefinitionsError(_lines(wrong, files), [problem.detail() for problem in wrong])
     tenant = loading.tenant or "default"
     warnings = find_warnings(Loaded(tenant, loading.entries, now)) if now is not None else []
     return Definitions(
@@ -103,7 +104,8 @@ class _Loading:
             wrong = set()
             for complaint in explain(error, DefinitionsFile):
                 place = document.nearest(complaint.path, key=complaint.on_key)
-                self.problems.append(Problem(document.file, place, show_path(complaint.path), complaint.message))
+                path = show_path(complaint.path)
+                self.problems.append(Problem(document.file, place, path, complaint.message, complaint.allowed))
                 wrong.add(complaint.path[0])
             top = DefinitionsFile.model_validate({k: v for k, v in document.value.items() if k not in wrong})
         self.agree(document, top)
@@ -153,13 +155,17 @@ class _Loading:
 
 
 def _lines(problems: Iterable[Problem], files: Sequence[Path]) -> list[str]:
-    """Return the problems as lines; of several at one place the first, which is the cause."""
+    return [str(problem) for problem in _in_order(problems, files)]
+
+
+def _in_order(problems: Iterable[Problem], files: Sequence[Path]) -> list[Problem]:
+    """Return the problems by file and line; of several at one place the first, which is the cause."""
     order = {str(file): number for number, file in enumerate(files)}
     at_place: dict[tuple[int, str, Place, str], Problem] = {}
     for problem in problems:
         place = (order.get(problem.file, -1), problem.file, problem.place, problem.path)
         at_place.setdefault(place, problem)
-    return list(dict.fromkeys(str(at_place[place]) for place in sorted(at_place)))
+    return list({str(at_place[place]): at_place[place] for place in sorted(at_place)}.values())
 
 
 def _files_in(path: Path) -> list[Path]:

@@ -28,6 +28,19 @@ class Problem:
     place: Place
     path: str
     message: str
+    allowed: tuple[str, ...] = ()
+    """The words that may stand there, where it is a choice of words."""
+
+    def detail(self) -> dict[str, object]:
+        """Return the same for programs; ``allowed`` is None where any value of the right form may stand."""
+        return {
+            "file": self.file,
+            "line": self.place.line,
+            "column": self.place.column,
+            "path": self.path,
+            "message": self.message,
+            "allowed": list(self.allowed) or None,
+        }
 
     def __str__(self) -> str:
         return f"{self.file}:{self.place.line}:{self.place.column}: {self.path}: {self.message}"

@@ -141,6 +141,19 @@ def test_config_show_says_where_a_value_came_from_and_masks_secrets(cli: Cli, mo
     assert (rows["database_url"]["origin"], rows["data_dir"]["origin"]) == ("DATABASE_URL", "SCHEDULER_DATA_DIR")
 
 
+def test_with_json_each_problem_of_a_file_is_an_object(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("version: 1\njobs:\n  a: {run: {command: [x]}, overlap: perhaps, tiemout: 1m}\n")
+
+    code, _, err = cli("validate", "bad.yaml", "--json")
+
+    first, second = json.loads(err)["errors"]
+    assert code == 65
+    assert {"file": "bad.yaml", "line": 3, "column": 37, "path": "jobs.a.overlap"}.items() <= first.items()
+    assert {"allow", "skip"} <= set(first["allowed"])
+    assert "perhaps" in first["message"]
+    assert (second["path"], "timeout" in second["allowed"]) == ("jobs.a.tiemout", True)
+
+
 def test_validate_says_which_jobs_lead_where(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "jobs.yaml").write_text(
         "version: 1\njobs:\n  a: {run: {command: [x]}}\n  b: {run: {command: [x]}, needs: [a]}\n"
