@@ -15,8 +15,15 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from scheduler.domain.addresses import (
+    BROKER_SCHEMES,
+    DATABASE_SCHEMES,
+    MANAGEMENT_SCHEMES,
+    check_scheme,
+    database_warning,
+)
 from scheduler.errors import ConfigurationError
 from schemas.durations import Duration, format_duration
 from schemas.message import Name
@@ -36,6 +43,15 @@ _OF_RUNS: Final = frozenset(
 
 def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _of(*schemes: str) -> AfterValidator:
+    def check(url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_scheme(url.get_secret_value(), schemes)
+        return url
+
+    return AfterValidator(check)
 
 
 def _state_dir() -> Path:
@@ -74,11 +90,11 @@ class DefaultsSection(_Section):
 class Settings(_Section):
     """Every setting, with its default."""
 
-    database_url: SecretStr | None = None
+    database_url: Annotated[SecretStr | None, _of(*DATABASE_SCHEMES)] = None
     """PostgreSQL, as in postgresql://user:password@host/name. Default: the private server of `scheduler up`."""
-    amqp_url: SecretStr | None = None
+    amqp_url: Annotated[SecretStr | None, _of(*BROKER_SCHEMES)] = None
     """RabbitMQ, as in amqp://user:password@host/vhost. Default: `scheduler up` needs none."""
-    management_url: SecretStr | None = None
+    management_url: Annotated[SecretStr | None, _of(*MANAGEMENT_SCHEMES)] = None
     """RabbitMQ's management API, as in http://user:password@host:15672. With it, queue limits are policies."""
     insecure_broker: bool = False
     """Let amqp:// without TLS reach another host: for a private network, such as that of a compose file."""
@@ -193,7 +209,10 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str], *, file:
         name = _knob_at(first["loc"], found)
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigurationError(f"{name} (from {origins.get(name, 'default')}): {message}") from None
-    return Loaded(settings, origins, (*warnings, *_unknown_variables(environ, every)))
+    unsafe = settings.database_url and database_warning(
+        settings.database_url.get_secret_value(), environ.get("PGSSLMODE")
+    )
+    return Loaded(settings, origins, (*warnings, *_unknown_variables(environ, every), *([unsafe] if unsafe else ())))
 
 
 def _candidates(

@@ -1,12 +1,11 @@
 """What a broker's URL says, and whether it is safe to use."""
 
-import ipaddress
 from typing import Final
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from scheduler.domain.addresses import BROKER_SCHEMES, is_loopback
 from scheduler.errors import ConfigurationError
 
-SCHEMES: Final = ("amqp", "amqps", "memory")
 _PORTS: Final = {"amqp": 5672, "amqps": 5671}
 
 
@@ -20,7 +19,7 @@ def check_broker_url(url: str, *, allow_insecure: bool = False) -> None:
         ConfigurationError: says in one line what is wrong; never repeats the password.
     """
     parts = _split(url)
-    if parts.scheme == "memory" or _is_loopback(parts.hostname):
+    if parts.scheme == "memory" or is_loopback(parts.hostname):
         return
     if user_of(url) == "guest":
         raise ConfigurationError(f"broker {address_of(url)}: user guest is for loopback only, make a user of its own")
@@ -54,17 +53,8 @@ def _split(url: str) -> SplitResult:
         port = parts.port
     except ValueError as error:
         raise ConfigurationError(f"broker URL: {error}") from None
-    if parts.scheme not in SCHEMES:
-        raise ConfigurationError(f"broker URL: scheme {parts.scheme!r}, allowed are {', '.join(SCHEMES)}")
+    if parts.scheme not in BROKER_SCHEMES:
+        raise ConfigurationError(f"broker URL: scheme {parts.scheme!r}, allowed are {', '.join(BROKER_SCHEMES)}")
     if parts.scheme != "memory" and (not parts.hostname or port == 0):
         raise ConfigurationError("broker URL: names no host or no usable port")
     return parts
-
-
-def _is_loopback(host: str | None) -> bool:
-    if host is None:
-        return False
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

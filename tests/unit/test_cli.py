@@ -85,6 +85,21 @@ def test_exit_codes_and_the_line_that_says_why(cli: Cli, arguments: list[str], c
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("variable", "allowed"), [("DATABASE_URL", "postgresql://, postgres://"), ("AMQP_URL", "amqp://, amqps://")]
+)
+def test_an_address_of_another_kind_is_a_wrong_setting(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, variable: str, allowed: str
+) -> None:
+    monkeypatch.setenv(variable, "foo://me:hunter2hunter2@host/x")
+
+    code, out, err = cli("health")
+
+    assert (code, out) == (78, "")
+    assert f"(from {variable}): scheme 'foo', allowed are {allowed}" in err
+    assert "hunter2" not in err
+
+
 def test_with_json_an_error_is_a_problem_object(cli: Cli) -> None:
     code, _, err = cli("jobs", "--json")
 

@@ -68,7 +68,7 @@ def test_a_secret_may_come_bare_or_in_a_file(tmp_path: Path, environ: dict[str, 
 
 
 def test_secrets_are_masked_wherever_settings_are_shown() -> None:
-    settings = load_settings({}, {"DATABASE_URL": SECRET, "AMQP_URL": SECRET}).settings
+    settings = load_settings({}, {"DATABASE_URL": SECRET, "AMQP_URL": SECRET.replace("postgresql", "amqp")}).settings
 
     texts = [repr(settings), str(settings), *(str(shown(settings, knob)) for knob in knobs())]
 
@@ -111,7 +111,7 @@ def test_a_misspelt_variable_is_warned_of_and_those_of_a_run_are_not() -> None:
 
 def test_a_file_with_secrets_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
     file = tmp_path / "scheduler.toml"
-    file.write_text(f'amqp_url = "{SECRET}"\n')
+    file.write_text(f'database_url = "{SECRET}"\n')
     file.chmod(0o644)
     loud = load_settings({}, {}).warnings
     file.chmod(0o600)

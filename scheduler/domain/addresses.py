@@ -1,0 +1,59 @@
+"""What addresses of databases and brokers look like, and what to say of one that is not safe."""
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+DATABASE_SCHEMES: Final = ("postgresql", "postgres")
+BROKER_SCHEMES: Final = ("amqp", "amqps", "memory")
+MANAGEMENT_SCHEMES: Final = ("http", "https")
+
+_DECIDED: Final = frozenset({"verify-full", "disable"})
+"""Modes that need no word: the safe one, and plain text that somebody asked for."""
+
+
+def check_scheme(url: str, schemes: Sequence[str]) -> None:
+    """Refuse a URL of another kind.
+
+    Raises:
+        ValueError: says what is allowed; never repeats more of the URL than its scheme.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in schemes:
+        found = f"scheme {scheme!r}" if separator else "no URL"
+        raise ValueError(f"{found}, allowed are {', '.join(f'{name}://' for name in schemes)}")
+    _ = urlsplit(url).port  # raises for one that is no number
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether ``host`` is this machine by its name or address; False for None."""
+    if host is None:
+        return False
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def database_warning(url: str, mode: str | None = None) -> str | None:
+    """Return what is unsafe about the way to the database at ``url``; None when nothing is.
+
+    ``mode`` is the sslmode of the environment, for a URL that names none. The driver's own default
+    goes on in plain text when the server offers no TLS.
+    """
+    query = parse_qs(urlsplit(url).query)
+    mode = query.get("sslmode", [mode or "prefer"])[0]
+    remote = [host for host in _hosts(url, query.get("host", [])) if not host.startswith("/") and not is_loopback(host)]
+    if not remote or mode in _DECIDED:
+        return None
+    return (
+        f"the database at {', '.join(remote)} is reached with sslmode={mode}, which does not make sure who answers: "
+        "add ?sslmode=verify-full to its URL (sslmode=disable says that the network is private)"
+    )
+
+
+def _hosts(url: str, named: Sequence[str]) -> Iterator[str]:
+    host = urlsplit(url).hostname
+    for part in (*([host] if host else []), *named):
+        yield from part.split(",")
