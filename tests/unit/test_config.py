@@ -111,7 +111,7 @@ def test_a_misspelt_variable_is_warned_of_and_those_of_a_run_are_not() -> None:
 
 def test_a_file_with_secrets_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
     file = tmp_path / "scheduler.toml"
-    file.write_text(f'database_url = "{SECRET}"\n')
+    file.write_text('amqp_url = "amqp://me:hunter2hunter2@mq"\n')
     file.chmod(0o644)
     loud = load_settings({}, {}).warnings
     file.chmod(0o600)
