@@ -77,6 +77,8 @@ def _troubles(counts: "Row") -> dict[str, str]:
         troubles["recorders"] = "none is heard of: scheduler start recorder"
     if counts["ticker_lag_s"] > _LATE_S:
         troubles["ticker"] = f"a trigger is due for {counts['ticker_lag_s']:.0f} s: scheduler start ticker"
+    if counts["unplanned_triggers"]:
+        troubles["triggers"] = f"{counts['unplanned_triggers']} cannot be planned: scheduler jobs"
     return troubles
 
 

@@ -18,7 +18,7 @@ All = Annotated[bool, typer.Option("--all", help="Every job of the tenant.")]
 
 job = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="One job.")
 
-_COLUMNS = ("name", "state", "next_at", "last_state", "last_finished_at", "pool", "needs")
+_COLUMNS = ("name", "state", "next_at", "last_state", "last_finished_at", "pool", "needs", "trouble")
 
 
 def jobs(context: typer.Context, *, json: Json = False) -> None:
@@ -56,7 +56,7 @@ def show(context: typer.Context, *, name: JobName, json: Json = False) -> None:
         return
     fields = {key: value for key, value in found.items() if key not in {"spec", "triggers", "enabled", "paused"}}
     print_fields({"state": _state(found)} | fields | {"run": found["spec"]["run"]})
-    print_rows(found["triggers"], ("key", "kind", "active", "next_at", "fired", "spec"), empty="no triggers")
+    print_rows(found["triggers"], ("key", "kind", "active", "next_at", "fired", "spec", "trouble"), empty="no triggers")
 
 
 @job.command()

@@ -2,22 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from pydantic import TypeAdapter
-
 from scheduler.crash import crash_point
-from scheduler.domain.firing import CatchUpRules, Plan, PlannedFiring, plan
-from scheduler.domain.planned import Schedule
-from scheduler.domain.schedule import build_schedule
-from scheduler.store.pool import json_text
+from scheduler.domain.firing import Plan, PlannedFiring, plan
 from scheduler.store.queries import queries
+from scheduler.store.rules import Rule, Rules
 from scheduler.store.stores import Store
 from schemas.facts import FiringDue
-from schemas.trigger_model import CatchUpSpec
-from schemas.trigger_spec import TriggerSpec
 
 if TYPE_CHECKING:
     import asyncpg
@@ -25,19 +19,10 @@ if TYPE_CHECKING:
     from scheduler.store.pool import Connection
 
 Q: Final = queries("triggers")
-_TRIGGER: Final[TypeAdapter[TriggerSpec]] = TypeAdapter(TriggerSpec)
-_RULES_KEPT: Final = 200_000
+UNPLANNED: Final = timedelta(minutes=5)
+"""After so long a trigger that cannot be planned is looked at again."""
 
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What is parsed once of a trigger: its schedule and how it catches up."""
-
-    schedule: Schedule
-    catch_up: CatchUpRules
-    max_fires: int | None
-    params: str | None
-    """JSON text of the trigger's params."""
+_Made = tuple["asyncpg.Record", Rule, Plan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,70 +40,63 @@ class Planning:
 
     def __init__(self, new_id: Callable[[], UUID]) -> None:
         self._new_id = new_id
-        self._rules: dict[tuple[UUID, int], Rule] = {}
-        self._parsed: dict[tuple[object, ...], Rule] = {}
+        self._rules = Rules()
 
     async def plan_due(self, store: Store, *, now: datetime, limit: int) -> Planned:
-        """Plan at most ``limit`` triggers that are due at ``now``; the rows are committed on return."""
+        """Plan at most ``limit`` triggers that are due at ``now``; the rows are committed on return.
+
+        A trigger that cannot be read or planned holds up no other: it keeps its cursor, so that
+        nothing of it is lost, and is looked at again after UNPLANNED.
+        """
         async with store.transaction() as db:
             held = await db.fetch(Q["lock_due"], now, limit)
             if not held:
                 return Planned((), 0, 0, more=False)
-            await self._learn(db, held)
-            plans = [(row, self._plan(row, now)) for row in held]
+            await self._rules.learn(db, held)
+            plans = [made for row in held if (made := self._plan(row, now)) is not None]
             due = await self._write(db, plans)
+            if len(plans) < len(held):
+                done = {row["id"] for row, _, _ in plans}
+                left = [row for row in held if row["id"] not in done]
+                whys = [self._rules.trouble(row) for row in left]
+                await db.execute(Q["put_off"], [row["id"] for row in left], whys, now + UNPLANNED)
             crash_point("ticker.before_commit")
-        rows = sum(len(planned.rows) for _, planned in plans)
-        more = len(held) == limit or any(planned.more for _, planned in plans)
+        rows = sum(len(planned.rows) for _, _, planned in plans)
+        more = len(held) == limit or any(planned.more for _, _, planned in plans)
         return Planned(due, len(held), rows, more)
 
-    def _plan(self, row: "asyncpg.Record", now: datetime) -> Plan:
-        rule = self._rules[_key(row)]
-        return plan(
-            rule.schedule,
-            since=row["last_at"],
-            now=now,
-            rules=rule.catch_up,
-            remaining=None if rule.max_fires is None else rule.max_fires - row["fired"],
-            paused_until=row["held_until"],
-        )
-
-    async def _learn(self, db: "Connection", held: Sequence["asyncpg.Record"]) -> None:
-        """Have the rule of each trigger at hand. Most of a herd share a few texts, which are parsed once."""
-        missing = {row["id"]: row["job_version"] for row in held if _key(row) not in self._rules}
-        if not missing:
-            return
-        if len(self._rules) > _RULES_KEPT:
-            self._rules.clear()
-            self._parsed.clear()
-        for row in await db.fetch(Q["get_rules"], list(missing)):
-            text = (
-                row["spec"],
-                row["timezone"],
-                row["catch_up"],
-                row["anchor_at"],
-                f"{row['tenant']}/{row['job_name']}",
+    def _plan(self, row: "asyncpg.Record", now: datetime) -> "_Made | None":
+        """Return the plan of a trigger; None when there can be none."""
+        rule = self._rules.of(row)
+        if rule is None:
+            return None
+        try:
+            planned = plan(
+                rule.schedule,
+                since=row["last_at"],
+                now=now,
+                rules=rule.catch_up,
+                remaining=None if rule.max_fires is None else rule.max_fires - row["fired"],
+                paused_until=row["held_until"],
             )
-            # Only a hashed field depends on the job's name, and only an interval on the anchor.
-            key = text if '"every"' in text[0] or "H" in text[0] else text[:3]
-            rule = self._parsed.get(key)
-            if rule is None:
-                rule = self._parsed[key] = _parse(*text)
-            self._rules[row["id"], missing[row["id"]]] = rule
+        except Exception as error:  # noqa: BLE001 - one schedule's fault must not stop the others
+            self._rules.note(row, None, f"{type(error).__name__}: {error}")
+            return None
+        return row, rule, planned
 
-    async def _write(self, db: "Connection", plans: Sequence[tuple["asyncpg.Record", Plan]]) -> list[FiringDue]:
-        fresh: list[tuple[asyncpg.Record, PlannedFiring]] = []
-        for row, planned in plans:
+    async def _write(self, db: "Connection", plans: Sequence["_Made"]) -> list[FiringDue]:
+        fresh: list[tuple[asyncpg.Record, Rule, PlannedFiring]] = []
+        for row, rule, planned in plans:
             for index, firing in enumerate(planned.rows):
                 if index > 0 or not await self._grow(db, row, firing):
-                    fresh.append((row, firing))
+                    fresh.append((row, rule, firing))
         written = await db.fetch(Q["record_firings"], *self._columns(fresh)) if fresh else []
         await db.execute(
             Q["advance"],
-            [row["id"] for row, _ in plans],
-            [planned.planned_until for _, planned in plans],
-            [planned.next_at for _, planned in plans],
-            [row["fired"] + planned.used for row, planned in plans],
+            [row["id"] for row, _, _ in plans],
+            [planned.planned_until for _, _, planned in plans],
+            [planned.next_at for _, _, planned in plans],
+            [row["fired"] + planned.used for row, _, planned in plans],
         )
         return [FiringDue(tenant=row["tenant"], firing_id=row["id"]) for row in written if row["verdict"] is None]
 
@@ -131,33 +109,20 @@ class Planning:
         grown = await db.fetch(Q["extend_range"], row["id"], firing.verdict, last, firing.count, row["last_at"])
         return bool(grown)
 
-    def _columns(self, fresh: Sequence[tuple["asyncpg.Record", PlannedFiring]]) -> tuple[list[Any], ...]:
+    def _columns(self, fresh: Sequence[tuple["asyncpg.Record", Rule, PlannedFiring]]) -> tuple[list[Any], ...]:
         return (
             [self._new_id() for _ in fresh],
-            [row["tenant"] for row, _ in fresh],
-            [row["id"] for row, _ in fresh],
-            [row["job_id"] for row, _ in fresh],
-            [row["job_version"] for row, _ in fresh],
-            [firing.fires_at for _, firing in fresh],
-            [firing.to_at for _, firing in fresh],
-            [firing.count for _, firing in fresh],
-            [firing.wall_time for _, firing in fresh],
-            [firing.zone for _, firing in fresh],
-            [self._rules[_key(row)].params for row, _ in fresh],
-            [firing.verdict for _, firing in fresh],
-            [firing.reason for _, firing in fresh],
+            [row["tenant"] for row, _, _ in fresh],
+            [row["id"] for row, _, _ in fresh],
+            [row["job_id"] for row, _, _ in fresh],
+            [row["job_version"] for row, _, _ in fresh],
+            [firing.fires_at for _, _, firing in fresh],
+            [firing.to_at for _, _, firing in fresh],
+            [firing.count for _, _, firing in fresh],
+            [firing.wall_time for _, _, firing in fresh],
+            [firing.zone for _, _, firing in fresh],
+            [rule.params for _, rule, _ in fresh],
+            [firing.verdict for _, _, firing in fresh],
+            [firing.reason for _, _, firing in fresh],
             list(range(len(fresh))),
         )
-
-
-def _key(row: "asyncpg.Record") -> tuple[UUID, int]:
-    return row["id"], row["job_version"]
-
-
-def _parse(spec: str, timezone: str, catch_up: str, anchor: datetime, hash_key: str) -> Rule:
-    # As in messages, a key that a newer program has stored must not stop this one.
-    trigger = _TRIGGER.validate_json(spec, extra="ignore")
-    limits = trigger.catch_up or CatchUpSpec.model_validate_json(catch_up, extra="ignore")
-    schedule = build_schedule(trigger, timezone=trigger.timezone or timezone, hash_key=hash_key, anchor=anchor)
-    rules = CatchUpRules(policy=limits.policy, window=limits.window, max_runs=limits.max)
-    return Rule(schedule, rules, trigger.max_fires, json_text(trigger.params or None))

@@ -117,6 +117,7 @@ def _job(row: Row) -> Row:
         "pool": spec.get("pool"),
         "needs": [need["job"] for need in spec.get("needs", ())],
         "next_at": row["next_at"],
+        "trouble": row["trouble"],
         "last_run": row["last_run_id"],
         "last_state": row["last_state"],
         "last_finished_at": row["last_finished_at"],

@@ -9,7 +9,8 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from scheduler.clock import Clock
-from scheduler.domain.planned import CountedSchedule, Schedule
+from scheduler.domain.due import DueInstants
+from scheduler.domain.planned import PlannedInstant, Schedule, is_counted
 from scheduler.domain.schedule import build_schedule
 from scheduler.ids import uuid7
 from schemas.job_spec import JobSpec
@@ -19,7 +20,7 @@ _TRIGGER: Final[TypeAdapter[TriggerSpec]] = TypeAdapter(TriggerSpec)
 _NOT_TIMES: Final = frozenset({"id", "params", "catch_up", "enabled"})
 """Keys of a trigger whose change leaves its times alone."""
 _MOST_COUNTED: Final = 10_000
-"""Instants of a cron trigger counted one by one when it is superseded; beyond, the count is a lower bound."""
+"""Instants visited of what cannot be counted when it is superseded; beyond, the count is a lower bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class TriggerRow:
     next_at: datetime | None
     fired: int
     removed: bool = False
+    trouble: str | None = None
+    """Why it could not be planned: ``next_at`` is then when to try again."""
 
 
 class Planner:
@@ -116,30 +119,20 @@ class Planner:
 
     def _supersede(self, row: TriggerRow, job: str, version: int, zone: str, reason: str) -> None:
         """Account for what was due and not planned: one stretch."""
-        if row.removed or row.next_at is None or row.next_at > self.now:
+        if row.removed or row.next_at is None or (row.next_at > self.now and row.trouble is None):
             return
-        trigger = _TRIGGER.validate_python(row.spec)
-        schedule = build_schedule(
-            trigger, timezone=trigger.timezone or zone, hash_key=f"{self._tenant}/{job}", anchor=row.anchor_at
-        )
-        first = schedule.next_after(row.last_at)
-        if first is None or first.fires_at > self.now:
-            return
-        to_at, count = _stretch(schedule, row.last_at, self.now)
-        self._superseded.append(
-            (
-                uuid7(self._clock),
-                row.id,
-                row.job_id,
-                version,
-                first.fires_at,
-                to_at,
-                count,
-                first.wall_time,
-                first.zone,
-                reason,
+        try:
+            trigger = _TRIGGER.validate_python(row.spec, extra="ignore")
+            schedule = build_schedule(
+                trigger, timezone=trigger.timezone or zone, hash_key=f"{self._tenant}/{job}", anchor=row.anchor_at
             )
-        )
+            first, last, count = _stretch(schedule, row.last_at, self.now)
+        except ValueError as error:  # stored by a newer program, or its zone is not on this machine
+            first = last = PlannedInstant(self.now, self.now.replace(tzinfo=None).isoformat(), "UTC")
+            count, reason = 1, f"{reason}; how often it was due is not known, it cannot be read: {error}"
+        if first is not None and last is not None:
+            start = (first.fires_at, last.fires_at, count, first.wall_time, first.zone)
+            self._superseded.append((uuid7(self._clock), row.id, row.job_id, version, *start, reason))
 
 
 def _times(words: dict[str, Any], zone: str) -> dict[str, Any]:
@@ -147,14 +140,10 @@ def _times(words: dict[str, Any], zone: str) -> dict[str, Any]:
     return {"timezone": zone} | {key: value for key, value in words.items() if key not in _NOT_TIMES}
 
 
-def _stretch(schedule: Schedule, since: datetime, now: datetime) -> tuple[datetime, int]:
-    """Return the last instant in (since, now] and how many there are; there is at least one."""
-    if isinstance(schedule, CountedSchedule):
-        end = schedule.index_after(now)
-        last = schedule.nth(end - 1)
-        return (last.fires_at if last is not None else now), end - schedule.index_after(since)
-    count, at, last_at = 0, schedule.next_after(since), now
-    while at is not None and at.fires_at <= now and count < _MOST_COUNTED:
-        count, last_at = count + 1, at.fires_at
-        at = schedule.next_after(last_at)
-    return last_at, count
+def _stretch(
+    schedule: Schedule, since: datetime, now: datetime
+) -> tuple[PlannedInstant | None, PlannedInstant | None, int]:
+    """Return the first and the last instant in (since, now], and how many there are."""
+    due = schedule if is_counted(schedule) else DueInstants(schedule, since, now, _MOST_COUNTED)
+    begin, end = due.index_after(since), due.index_after(now)
+    return (due.nth(begin), due.nth(end - 1), end - begin) if begin < end else (None, None, 0)

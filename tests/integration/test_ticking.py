@@ -7,13 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from actors.ticker import Ticker, TickSettings
 from scheduler.clock import VirtualClock
 from scheduler.definitions.model import Definitions
 from scheduler.store.control import pause_job, resume_job
-from scheduler.store.definitions import apply
+from scheduler.store.definitions import apply, delete_job
 from scheduler.store.pool import connect
+from scheduler.store.reading import count_health, list_jobs
 from scheduler.store.stores import Stores
 from scheduler.transport.memory import MemoryBroker, MemoryTransport
 from scheduler.transport.topology import topology
@@ -48,6 +50,18 @@ class Stage:
             for name, given in triggers.items()
         }
         await apply(self.stores.main, Definitions("default", None, jobs, {}, ()), prune=False, clock=self.clock)
+
+    async def zone_of(self, job: str, name: str) -> None:
+        """Store a time zone that no definitions file could bring in."""
+        await self.db.execute(
+            "UPDATE job_versions SET spec = jsonb_set(spec, '{timezone}', to_jsonb($2::text)) "
+            "WHERE job_id = (SELECT id FROM jobs WHERE name = $1)",
+            job,
+            name,
+        )
+
+    async def planned_jobs(self) -> set[str]:
+        return {row["name"] for row in await self.db.fetch("SELECT name FROM firings JOIN jobs ON jobs.id = job_id")}
 
     async def ledger(self) -> list[tuple[float, float | None, int, str | None]]:
         """Return (from, to, count, verdict), times in seconds after START."""
@@ -174,3 +188,66 @@ async def test_edit_of_another_trigger_keeps_the_cursor(stage: Stage) -> None:
     await ticker.tick(stage.stores.main)
 
     assert [420.0, 600.0, 1200.0] == [at for at, _, _, _ in await stage.ledger()]
+
+
+async def test_trigger_that_cannot_be_read_holds_up_no_other_and_loses_nothing(stage: Stage) -> None:
+    ticker = await stage.ticker()
+    await stage.apply(odd=[{"every": "1m", "catch_up": {"policy": "all"}}], even=[{"every": "1m"}])
+    await stage.zone_of("odd", "Mars/Olympus_Mons")
+
+    with capture_logs() as logs:
+        for minute in (1, 2, 7):
+            stage.clock.jump(START + timedelta(minutes=minute))
+            await ticker.tick(stage.stores.main)
+
+    told = [line for line in logs if line["event"] == "trigger.unplanned"]
+    assert [("default", "odd")] == [(line["tenant"], line["job"]) for line in told]
+    assert "Mars/Olympus_Mons" in told[0]["error"]
+    assert {"even"} == await stage.planned_jobs()
+    health = await count_health(stage.stores.main, "default", lease_s=30)
+    assert 1 == health["unplanned_triggers"]
+    jobs = {row["name"]: row["trouble"] for row in await list_jobs(stage.stores.main, "default")}
+    assert jobs["even"] is None
+    assert "Mars/Olympus_Mons" in jobs["odd"]
+
+    await stage.zone_of("odd", "UTC")
+    stage.clock.jump(START + timedelta(minutes=13))
+    await ticker.tick(stage.stores.main)
+
+    rows = await stage.db.fetch(
+        "SELECT sum(count) FROM firings AS f JOIN jobs AS j ON j.id = job_id WHERE name = 'odd'"
+    )
+    assert 13 == rows[0]["sum"]
+    assert 0 == (await count_health(stage.stores.main, "default", lease_s=30))["unplanned_triggers"]
+
+
+async def test_new_times_of_a_trigger_that_could_not_be_read_are_taken(stage: Stage) -> None:
+    ticker = await stage.ticker()
+    await stage.apply(job=[{"cron": "* * * * *", "id": "t"}])
+    await stage.db.execute("UPDATE triggers SET spec = jsonb_set(spec, '{cron}', '\"never\"')")
+    stage.clock.jump(START + timedelta(minutes=3))
+    await ticker.tick(stage.stores.main)
+
+    await stage.apply(job=[{"cron": "*/2 * * * *", "id": "t"}])
+    stage.clock.jump(START + timedelta(minutes=4))
+    await ticker.tick(stage.stores.main)
+
+    assert [(180.0, None, 1, "superseded"), (240.0, None, 1, None)] == await stage.ledger()
+    reason = await stage.db.fetchval("SELECT reason FROM firings WHERE verdict = 'superseded'")
+    assert "cannot be read" in reason
+
+
+async def test_interval_that_is_deleted_and_comes_back_has_a_new_anchor(stage: Stage) -> None:
+    """The same text and the same version, and yet another grid: a Ticker may not plan by the old one."""
+    ticker = await stage.ticker()
+    await stage.apply(job=[{"every": "10s"}])
+    stage.clock.jump(START + timedelta(seconds=10))
+    await ticker.tick(stage.stores.main)
+
+    await delete_job(stage.stores.main, "default", "job", clock=stage.clock)
+    stage.clock.jump(START + timedelta(seconds=13))
+    await stage.apply(job=[{"every": "10s"}])
+    stage.clock.jump(START + timedelta(seconds=33))
+    await ticker.tick(stage.stores.main)
+
+    assert [10.0, 23.0, 33.0] == [at for at, _, _, _ in await stage.ledger()]

@@ -53,10 +53,12 @@ CREATE TABLE triggers (
     next_at       timestamptz,              -- null: fires no more
     fired         integer NOT NULL DEFAULT 0,  -- counted against max_fires
     held_until    timestamptz,              -- instants up to here fell into a pause
+    trouble       text,                     -- why it cannot be planned; looked at again at next_at
     removed_at    timestamptz,
     CONSTRAINT triggers_key_is_unique UNIQUE (job_id, key)
 );
 CREATE INDEX triggers_due ON triggers (next_at) WHERE active AND next_at IS NOT NULL;
+CREATE INDEX triggers_in_trouble ON triggers (tenant) WHERE trouble IS NOT NULL;
 
 -- What happened outside: today what people asked for.
 CREATE TABLE events (

@@ -40,7 +40,8 @@ SELECT job_id, version, $1, spec FROM unnest($2::uuid[], $3::int[], $4::jsonb[])
 UPDATE jobs SET deleted_at = now(), updated_at = now() WHERE id = ANY ($1::uuid[]) AND deleted_at IS NULL;
 
 -- name: lock_triggers
-SELECT id, job_id, key, kind, spec, enabled, anchor_at, last_at, next_at, fired, removed_at IS NOT NULL AS removed
+SELECT id, job_id, key, kind, spec, enabled, anchor_at, last_at, next_at, fired, removed_at IS NOT NULL AS removed,
+       trouble
 FROM triggers WHERE job_id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE;
 
 -- name: upsert_triggers
@@ -51,7 +52,7 @@ FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::boo
      AS new (id, job_id, key, kind, spec, enabled, anchor_at, last_at, next_at, fired)
 ON CONFLICT (id) DO UPDATE
 SET spec = excluded.spec, enabled = excluded.enabled, anchor_at = excluded.anchor_at, last_at = excluded.last_at,
-    next_at = excluded.next_at, fired = excluded.fired, removed_at = NULL;
+    next_at = excluded.next_at, fired = excluded.fired, removed_at = NULL, trouble = NULL;
 
 -- name: remove_triggers
 UPDATE triggers SET removed_at = $2 WHERE id = ANY ($1::uuid[]) AND removed_at IS NULL;

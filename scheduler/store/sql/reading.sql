@@ -1,6 +1,7 @@
 -- name: list_jobs
 SELECT j.name, j.version, j.source, j.enabled, j.paused_at, n.paused_at AS tenant_paused_at, j.updated_at, v.spec,
        (SELECT min(t.next_at) FROM triggers AS t WHERE t.job_id = j.id AND t.active) AS next_at,
+       (SELECT min(t.trouble) FROM triggers AS t WHERE t.job_id = j.id AND t.removed_at IS NULL) AS trouble,
        r.id AS last_run_id, r.state AS last_state, r.finished_at AS last_finished_at
 FROM jobs AS j
 JOIN tenants AS n ON n.name = j.tenant
@@ -10,7 +11,7 @@ WHERE j.tenant = $1 AND j.deleted_at IS NULL AND ($2::text IS NULL OR j.name = $
 ORDER BY j.name;
 
 -- name: list_triggers
-SELECT t.key, t.kind, t.spec, t.enabled, t.active, t.anchor_at, t.last_at, t.next_at, t.fired
+SELECT t.key, t.kind, t.spec, t.enabled, t.active, t.anchor_at, t.last_at, t.next_at, t.fired, t.trouble
 FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id
 WHERE j.tenant = $1 AND j.name = $2 AND j.deleted_at IS NULL AND t.removed_at IS NULL ORDER BY t.key;
 
@@ -86,6 +87,8 @@ SELECT (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL)::int
        (SELECT count(*) FROM firings WHERE tenant = $1 AND verdict IS NULL)::int AS undecided_firings,
        (SELECT coalesce(greatest(extract(epoch FROM now() - min(next_at)), 0), 0) FROM triggers
         WHERE tenant = $1 AND active AND next_at IS NOT NULL)::float8 AS ticker_lag_s,
+       (SELECT count(*) FROM triggers WHERE tenant = $1 AND trouble IS NOT NULL AND removed_at IS NULL)::int
+           AS unplanned_triggers,
        (SELECT count(*) FROM executors WHERE stopped_at IS NULL
         AND seen_at > now() - $2::float8 * interval '1 second')::int AS executors,
        (SELECT count(*) FROM recorders WHERE stopped_at IS NULL AND seen_at > now() - $2::float8 * interval '1 second')::int AS recorders,

@@ -1,15 +1,16 @@
 -- name: lock_due
 -- The next batch of due triggers, as locked. A row another Ticker holds is skipped: it is being planned.
 WITH due AS MATERIALIZED (
-    SELECT id, tenant, job_id, last_at, fired, held_until, next_at FROM triggers
+    SELECT id, tenant, job_id, last_at, fired, held_until, next_at, anchor_at FROM triggers
     WHERE active AND next_at <= $1 ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-SELECT due.id, due.tenant, due.job_id, due.last_at, due.fired, due.held_until, j.version AS job_version
+SELECT due.id, due.tenant, due.job_id, due.last_at, due.fired, due.held_until, due.anchor_at,
+       j.version AS job_version
 FROM due JOIN jobs AS j ON j.id = due.job_id
 ORDER BY due.next_at;
 
 -- name: get_rules
 -- What the schedules of these triggers are made from, as text: equal texts are parsed once.
-SELECT t.id, t.tenant, t.anchor_at, j.name AS job_name, t.spec::text AS spec,
+SELECT t.id, t.tenant, t.key, t.anchor_at, j.name AS job_name, t.spec::text AS spec,
        v.spec ->> 'timezone' AS timezone, (v.spec -> 'catch_up')::text AS catch_up
 FROM triggers AS t
 JOIN jobs AS j ON j.id = t.job_id
@@ -19,10 +20,15 @@ WHERE t.id = ANY ($1::uuid[]);
 -- name: advance
 -- Move triggers on: everything up to last_at is in the ledger now.
 UPDATE triggers AS t
-SET last_at = moved.last_at, next_at = moved.next_at, fired = moved.fired,
+SET last_at = moved.last_at, next_at = moved.next_at, fired = moved.fired, trouble = NULL,
     held_until = CASE WHEN t.held_until <= moved.last_at THEN NULL ELSE t.held_until END
 FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::int[]) AS moved (id, last_at, next_at, fired)
 WHERE t.id = moved.id;
+
+-- name: put_off
+-- What cannot be planned keeps its cursor and is looked at later; others must not wait for it.
+UPDATE triggers AS t SET next_at = $3, trouble = off.why
+FROM unnest($1::uuid[], $2::text[]) AS off (id, why) WHERE t.id = off.id;
 
 -- name: record_firings
 -- Write planned instants. One that is there already was planned by somebody else: it keeps its row.

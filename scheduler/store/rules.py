@@ -1,0 +1,113 @@
+"""What is parsed of stored triggers, and kept: the schedule, how it catches up, what its runs get."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+
+from scheduler.domain.firing import CatchUpRules
+from scheduler.domain.planned import Schedule
+from scheduler.domain.schedule import build_schedule
+from scheduler.store.pool import json_text
+from scheduler.store.queries import queries
+from schemas.trigger_model import CatchUpSpec
+from schemas.trigger_spec import TriggerSpec
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from scheduler.store.pool import Connection
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+Q: Final = queries("triggers")
+_TRIGGER: Final[TypeAdapter[TriggerSpec]] = TypeAdapter(TriggerSpec)
+_KEPT: Final = 200_000
+_Key = tuple[UUID, int, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is parsed once of a trigger: its schedule and how it catches up."""
+
+    schedule: Schedule
+    catch_up: CatchUpRules
+    max_fires: int | None
+    params: str | None
+    """JSON text of the trigger's params."""
+
+
+class Rules:
+    """The rules of the triggers of one store. What cannot be read is asked for again each time."""
+
+    def __init__(self) -> None:
+        self._rules: dict[_Key, Rule] = {}
+        self._parsed: dict[tuple[object, ...], Rule] = {}
+        self._troubles: dict[UUID, tuple[int, str]] = {}
+
+    async def learn(self, db: "Connection", held: Sequence["asyncpg.Record"]) -> None:
+        """Have the rule of each trigger at hand. Most of a herd share a few texts, which are parsed once."""
+        missing = {row["id"]: row for row in held if _key(row) not in self._rules}
+        if not missing:
+            return
+        if len(self._rules) > _KEPT:
+            self._rules.clear()
+            self._parsed.clear()
+            self._troubles.clear()
+        for text in await db.fetch(Q["get_rules"], list(missing)):
+            row = missing[text["id"]]
+            try:
+                self._rules[_key(row)] = self._read(text)
+            except Exception as error:  # noqa: BLE001 - whatever a row holds, it must not stop the others
+                self.note(row, text, _words(error))
+
+    def of(self, row: "asyncpg.Record") -> Rule | None:
+        """Return the rule of a trigger that was learned; None: it cannot be read, see ``trouble``."""
+        return self._rules.get(_key(row))
+
+    def trouble(self, row: "asyncpg.Record") -> str:
+        """Return why a trigger is not planned."""
+        return self._troubles.get(row["id"], (0, "its definition is missing"))[1]
+
+    def note(self, row: "asyncpg.Record", text: "asyncpg.Record | None", why: str) -> None:
+        """Keep why a trigger is not planned, and log it once for each change of the job or of the reason."""
+        if self._troubles.get(row["id"]) == (row["job_version"], why):
+            return
+        self._troubles[row["id"]] = (row["job_version"], why)
+        names = {} if text is None else {"job": text["job_name"], "trigger": text["key"]}
+        log.error("trigger.unplanned", tenant=row["tenant"], trigger_id=str(row["id"]), **names, error=why)
+
+    def _read(self, text: "asyncpg.Record") -> Rule:
+        parts = (text["spec"], text["timezone"], text["catch_up"])
+        # Only a hashed field depends on the job's name, and only an interval on the anchor.
+        own = (text["anchor_at"], f"{text['tenant']}/{text['job_name']}")
+        key = (*parts, *own) if '"every"' in parts[0] or "H" in parts[0] else parts
+        rule = self._parsed.get(key)
+        if rule is None:
+            rule = self._parsed[key] = _parse(*parts, *own)
+        return rule
+
+
+def _key(row: "asyncpg.Record") -> _Key:
+    # A trigger that is deleted and comes back with the same text has the same version and a new anchor.
+    return row["id"], row["job_version"], row["anchor_at"]
+
+
+def _parse(spec: str, timezone: str, catch_up: str, anchor: datetime, hash_key: str) -> Rule:
+    # As in messages, a key that a newer program has stored must not stop this one.
+    trigger = _TRIGGER.validate_json(spec, extra="ignore")
+    limits = trigger.catch_up or CatchUpSpec.model_validate_json(catch_up, extra="ignore")
+    schedule = build_schedule(trigger, timezone=trigger.timezone or timezone, hash_key=hash_key, anchor=anchor)
+    rules = CatchUpRules(policy=limits.policy, window=limits.window, max_runs=limits.max)
+    return Rule(schedule, rules, trigger.max_fires, json_text(trigger.params or None))
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
