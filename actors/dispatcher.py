@@ -39,6 +39,7 @@ from scheduler.store.sweeping import (
     postpone_step,
     spare,
 )
+from scheduler.store.turns import list_lines, pass_on
 from schemas.facts import FiringDue, RunSettled
 from schemas.message import Message
 from schemas.vocabulary import RunState
@@ -133,6 +134,8 @@ class Dispatcher(Actor):
             crash_point("dispatcher.after_step_commit")
             for pool, offers in filled.items():
                 await desk.publish(pool, offers)
+            if step.owed:
+                await desk.fill(await pass_on(store, step.lines, step.owed))
             todo = todo[_SWEEP_BATCH:] + step.skipped
 
     async def _sweep_for_ever(self, store: Store) -> None:
@@ -142,10 +145,16 @@ class Dispatcher(Actor):
                 if any(channel == DEFINITIONS for channel, _ in rung):
                     async with store.connection() as db:
                         await self._catalogues[store.name].preload(db)
+                    await self._tend_lines(store)
                 await self._cancel(store, [payload for channel, payload in rung if channel == CANCEL])
                 await self.sweep(store)
                 self.well(f"sweep {store.name}")
                 rung = await bell.wait(self.clock, self._settings.sweep_interval_s)
+
+    async def _tend_lines(self, store: Store) -> None:
+        """Let a changed definition act on runs that wait for their turn."""
+        for job_id in await list_lines(store):
+            await self._desks[store.name].fill(await pass_on(store, [job_id], ()))
 
     async def sweep(self, store: Store) -> None:
         """Find in the rows what is owed, whatever became of the messages about it."""

@@ -90,6 +90,7 @@ class Executor(Actor):
                 continue  # the answer to an earlier process of this name
             self.ends.forget(fact.ends)
             self.running.cancel(fact.cancels, "cancelled")
+            self.running.kill(fact.kills, "cancelled")
             self.running.kill(fact.lost, "its lease was lost")
             if fact.seq is not None:
                 self.heartbeats.recorded(fact.seq)
@@ -98,7 +99,8 @@ class Executor(Actor):
         """Ask attempts that run here to stop; the wish is repeated until they do."""
         for command in commands:
             key = AttemptKey(run_id=command.run_id, attempt=command.attempt, lease_token=command.lease_token)
-            self.running.cancel([key], "cancelled")
+            stop = self.running.kill if command.at_once else self.running.cancel
+            stop([key], "cancelled")
 
     async def start(self) -> None:
         """Lock the spool, start the sandbox, begin to hear.

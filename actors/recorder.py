@@ -106,7 +106,12 @@ class Recorder(Actor):
                 raise
             for beat, held in zip(batch, answers, strict=True):
                 answer = HeartbeatRecorded(
-                    tenant=beat.tenant, boot_id=beat.boot_id, seq=beat.seq, cancels=held.cancels, lost=held.lost
+                    tenant=beat.tenant,
+                    boot_id=beat.boot_id,
+                    seq=beat.seq,
+                    cancels=held.cancels,
+                    kills=held.kills,
+                    lost=held.lost,
                 )
                 self.post("scheduler.control", beat.executor, [answer], persistent=False)
         barriers = [beat.barrier_at for beat in beats if beat.barrier_at is not None]

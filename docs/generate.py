@@ -37,7 +37,7 @@ def run_states() -> str:
             [
                 "```mermaid",
                 "stateDiagram-v2",
-                "    [*] --> waiting: has needs",
+                "    [*] --> waiting: has needs, or waits for its turn",
                 "    [*] --> ready: has none",
                 *diagram,
                 *ends,

@@ -45,6 +45,8 @@ class CancelAttempt(Command):
     run_id: UUID
     attempt: Attempt
     lease_token: UUID
+    at_once: bool = False
+    """Kill it without the grace."""
 
 
 class AttemptReturned(Command):

@@ -124,6 +124,8 @@ class HeartbeatRecorded(Fact):
     ends: tuple[int, ...] = ()
     cancels: tuple[AttemptKey, ...] = ()
     """Attempts running here that somebody wants stopped."""
+    kills: tuple[AttemptKey, ...] = ()
+    """Those of ``cancels`` that are to be killed without the grace."""
     lost: tuple[AttemptKey, ...] = ()
     """Attempts named in the heartbeat whose lease this executor no longer holds: kill them."""
 

@@ -8,7 +8,7 @@ class RunState(StrEnum):
     """Where a run stands. The moves between the states are in scheduler/domain/run_state.py."""
 
     WAITING = "waiting"
-    """Held by its needs, or by the delay of one of them."""
+    """Held by its needs, by the delay of one of them, or by the runs of its job before it (overlap)."""
     READY = "ready"
     """May be offered; in the backlog of its pool."""
     QUEUED = "queued"
@@ -20,7 +20,7 @@ class RunState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    """Ended by a person."""
+    """Ended by a person, or for a newer run of its job (overlap)."""
     SKIPPED = "skipped"
     """Ended by policy or by what happened upstream; never started."""
 
@@ -91,6 +91,27 @@ class OverlapPolicy(StrEnum):
 
     ALLOW = "allow"
     SKIP = "skip"
+    QUEUE_ONE = "queue_one"
+    """One run waits for its turn; what fires while it waits is skipped."""
+    QUEUE_ALL = "queue_all"
+    CANCEL_PREVIOUS = "cancel_previous"
+    """The oldest active run is asked to stop; the newest run starts when that has ended."""
+    KILL_PREVIOUS = "kill_previous"
+    """The same without grace."""
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether runs of the job wait for one another."""
+        return self not in {OverlapPolicy.ALLOW, OverlapPolicy.SKIP}
+
+
+class Turn(StrEnum):
+    """How a run stands in the line of its job, where overlap makes runs wait for one another."""
+
+    TAKES = "takes"
+    """It starts in its turn, and its end gives the turn on."""
+    AWAITS = "awaits"
+    """It is in the line: held by nothing but the runs before it."""
 
 
 class CatchUpPolicy(StrEnum):

@@ -47,7 +47,6 @@ _LATER_KEYS: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     AtTrigger: _LATER_TRIGGER_KEYS,
 }  # fmt: skip
 _LATER_VALUES: Final[Mapping[str, frozenset[str]]] = {
-    "overlap": frozenset({"queue_one", "queue_all", "cancel_previous", "kill_previous"}),
     "isolation": frozenset({"sandbox"}),
 }
 _NOT_SUPPORTED: Final = "is not supported by this version"

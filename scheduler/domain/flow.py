@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from scheduler.domain.gates import JobEntry
-from schemas.vocabulary import NeedCondition, RunState
+from schemas.vocabulary import NeedCondition, RunState, Turn
 
 NO_RUNS: Final[Mapping[UUID, Sequence["WaitingRun"]]] = {}
 
@@ -36,10 +36,21 @@ class PlannedRun:
     needs_open: int = 0
     needs_unbound: int = 0
     has_downstream: bool = False
+    """Its end owes a step: runs hang on it, or it gives its turn on."""
+    turn: Turn | None = None
     params: dict[str, Any] | None = None
     """What the firing brought, literal; the root's only."""
     lease_token: UUID | None = None
     """Set when the run is offered as it is written."""
+
+    def __post_init__(self) -> None:
+        if self.job.spec.overlap.takes_turns:
+            self.turn, self.has_downstream = Turn.TAKES, True
+
+    def wait(self, reason: str | None) -> None:
+        """Put a run that would be ready into the line of its job."""
+        if self.state is RunState.READY:
+            self.state, self.turn, self.reason = RunState.WAITING, Turn.AWAITS, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +102,7 @@ def plan_flow(
             brought[job.id] = _create(plan, job, brought, ids_by_name, new_id())
     used = {edge.upstream_run_id for edge in plan.edges} | {bound for _, _, bound in plan.binds}
     for planned in plan.runs:
-        planned.has_downstream = planned.id in used
+        planned.has_downstream |= planned.id in used
     return plan
 
 

@@ -21,19 +21,24 @@ class JobEntry:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """How many runs of a job are active, and the oldest of them."""
+    """How many runs of a job are active, the oldest of them, and the last of those that wait for their turn."""
 
     active: int = 0
     oldest: UUID | None = None
+    last_waiting: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The verdict on one firing; ``blocking_run_id`` names the run in the way."""
+    """The verdict on one firing; ``blocking_run_id`` names the run in the way.
+
+    ``waits``: the firing is started, and its run waits for its turn.
+    """
 
     verdict: Verdict
     reason: str | None = None
     blocking_run_id: UUID | None = None
+    waits: bool = False
 
 
 STARTED = Decision(Verdict.STARTED)
@@ -43,7 +48,10 @@ def decide(kind: FiringKind, job: JobEntry | None, activity: Activity) -> Decisi
     """Decide one firing of ``job`` (None: deleted meanwhile), of which ``activity`` is going on.
 
     A pause holds back the clock; a person may still start a paused job by hand. A disabled job
-    starts by nothing. Overlap is judged for people as for the clock.
+    starts by nothing. Overlap is judged for people as for the clock. A pure function: whoever calls
+    it with a clock of its own lets the run of a decision that ``waits`` start when fewer than
+    max_running are active and none is before it; with cancel_previous and kill_previous the run
+    takes the place of one that waits already, and the oldest active run is ended for it.
     """
     if job is None:
         return Decision(Verdict.SUPERSEDED, "the job was deleted")
@@ -51,8 +59,18 @@ def decide(kind: FiringKind, job: JobEntry | None, activity: Activity) -> Decisi
         return Decision(Verdict.PAUSED, "the job is disabled")
     if job.paused and kind is FiringKind.TIME:
         return Decision(Verdict.PAUSED, "the job is paused")
-    most = job.spec.max_running
-    if job.spec.overlap is OverlapPolicy.SKIP and most is not None and activity.active >= most:
+    return _overlap(job.spec.overlap, job.spec.max_running, activity)
+
+
+def _overlap(policy: OverlapPolicy, most: int | None, activity: Activity) -> Decision:
+    waiting = activity.last_waiting if policy.takes_turns else None
+    if most is None or (activity.active < most and waiting is None):
+        return STARTED
+    if policy is OverlapPolicy.SKIP:
         more = f"; {activity.active} are, at most {most} may be" if most > 1 else ""
         return Decision(Verdict.SKIPPED_OVERLAP, f"run {activity.oldest} is active{more}", activity.oldest)
-    return STARTED
+    if policy is OverlapPolicy.QUEUE_ONE and waiting is not None:
+        return Decision(Verdict.SKIPPED_OVERLAP, f"run {waiting} waits for its turn already", waiting)
+    ends = policy in {OverlapPolicy.CANCEL_PREVIOUS, OverlapPolicy.KILL_PREVIOUS}
+    before = activity.oldest if ends or waiting is None else waiting
+    return Decision(Verdict.STARTED, f"waits for run {before} (overlap {policy})", before, waits=True)

@@ -13,7 +13,7 @@ from schemas.vocabulary import RunState as S
 
 class Move(StrEnum):
     RELEASE = "release"
-    """Its needs are met and their delays over."""
+    """Its needs are met and their delays over, and it is its turn."""
     OFFER = "offer"
     RETURN = "return"
     """The offer or the claim was handed back unstarted."""

@@ -32,10 +32,16 @@ class Tally:
 
 @dataclass(slots=True)
 class Step:
-    """What one DAG step did: pools with new work, and runs it skipped, whose own step is owed now."""
+    """What one DAG step did: pools with new work, and runs it skipped, whose own step is owed now.
+
+    ``lines`` are jobs whose next runs may start now: the step of the runs in ``owed`` is done when
+    their turn is passed on.
+    """
 
     pools: set[str] = field(default_factory=set)
     skipped: list[UUID] = field(default_factory=list)
+    lines: set[UUID] = field(default_factory=set)
+    owed: list[UUID] = field(default_factory=list)
 
 
 async def advance(db: "Connection", ended: Sequence[UUID]) -> Step:
@@ -44,6 +50,8 @@ async def advance(db: "Connection", ended: Sequence[UUID]) -> Step:
     step = Step()
     if not owed:
         return step
+    step.lines = {row["job_id"] for row in owed if row["turn"] is not None}
+    step.owed = [row["id"] for row in owed if row["turn"] is not None]
     tallies: dict[UUID, Tally] = {}
     columns = ([row[name] for row in owed] for name in ("id", "state", "job_name"))
     for edge in await db.fetch(Q["decide_edges"], *columns):
@@ -87,6 +95,6 @@ def _judge(run: "asyncpg.Record", tally: Tally) -> tuple[UUID, int, int, float |
     if release is Release.SKIP:
         return run["id"], undecided, met, None, RunState.SKIPPED, False, tally.obstacle
     released = release is Release.RELEASE
-    held = delay_s is not None or run["release_at"] is not None
+    held = delay_s is not None or run["release_at"] is not None or run["takes_turns"]
     state = RunState.READY if released and not held else RunState.WAITING
     return run["id"], undecided, met, delay_s, state, released, None

@@ -124,7 +124,7 @@ async def cancel_run(store: Store, tenant: str, run_id: UUID, *, reason: str) ->
         if await db.fetchval(Q["cancel_run"], run_id, reason, at_once):
             await db.execute(_DEFINITIONS["ring"], WORK, str(run_id))
             return RunState.CANCELLED
-        await db.execute(Q["wish_cancel"], run_id, reason)
+        await db.execute(Q["wish_cancel"], run_id, reason, False)
         await db.execute(_DEFINITIONS["ring"], CANCEL, f"{tenant} {run_id}")
         return RunState.RUNNING
 

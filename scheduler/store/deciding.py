@@ -9,10 +9,12 @@ from uuid import UUID
 from scheduler.domain.flow import FlowPlan, PlannedRun, WaitingRun, plan_flow
 from scheduler.domain.gates import Activity, Decision, JobEntry, decide
 from scheduler.store.catalogue import Catalogue, TenantJobs
+from scheduler.store.doorbell import WORK
 from scheduler.store.flow_rows import fill_params, write_flows
 from scheduler.store.offering import Filled, Offering, PaceOf
 from scheduler.store.queries import queries
-from schemas.vocabulary import FiringKind, OverlapPolicy, RunState, Verdict
+from scheduler.store.turns import find_last, tend_lines
+from schemas.vocabulary import FiringKind, OverlapPolicy, RunState, Turn, Verdict
 
 if TYPE_CHECKING:
     import asyncpg
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from scheduler.store.pool import Connection
 
 Q: Final = queries("flows")
+_RING: Final = queries("triggers")["ring"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +67,23 @@ class Deciding:
             if jobs and job and decision.verdict is Verdict.STARTED:
                 plan = plan_flow(job, jobs.downstream(job), waiting, jobs.ids_by_name, self._new_id)
                 fill_params(firing, plan.runs[0])
+                if decision.waits:
+                    plan.runs[0].wait(decision.reason)
                 _count_in(plan, activity, waiting)
             decisions.append((firing, decision, plan))
         roots = [(firing, plan.runs[0]) for firing, _, plan in decisions if plan is not None]
         filled = await self._offering.offer_new(db, roots, pace_of)
         await write_flows(db, decisions, pace_of("").resend_s)
-        left = frozenset(root.job.spec.pool for _, root in roots if root.state is RunState.READY)
-        return Decided(Counter(decision.verdict for _, decision, _ in decisions), filled, left)
+        left = {root.job.spec.pool for _, root in roots if root.state is RunState.READY}
+        if lined := {root.job.id for _, root in roots if root.turn is Turn.AWAITS}:
+            left |= await tend_lines(db, lined)
+        return Decided(Counter(decision.verdict for _, decision, _ in decisions), filled, frozenset(left))
 
     async def _lock_and_count(
         self, db: "Connection", firings: Iterable["asyncpg.Record"], tenants: Mapping[str, TenantJobs]
     ) -> tuple[dict[UUID, Activity], dict[UUID, "asyncpg.Record"]]:
         """Lock the jobs whose runs are to be counted or joined; return their active runs and the jobs as locked."""
-        limited: set[UUID] = set()
+        limited: dict[UUID, JobEntry] = {}
         shared: set[UUID] = set()
         for firing in firings:
             jobs = tenants.get(firing["tenant"])
@@ -84,15 +91,12 @@ class Deciding:
             if jobs is None or job is None:
                 continue
             if job.spec.overlap is not OverlapPolicy.ALLOW:
-                limited.add(job.id)
+                limited[job.id] = job
             shared.update(follower.id for follower in jobs.downstream(job))
         held: dict[UUID, asyncpg.Record] = {}
         if limited or shared:
-            held = {row["id"]: row for row in await db.fetch(Q["lock_jobs"], sorted(limited | shared))}
-        if not limited:
-            return {}, held
-        rows = await db.fetch(Q["count_active"], list(limited))
-        return {row["job_id"]: Activity(row["active"], row["oldest"]) for row in rows}, held
+            held = {row["id"]: row for row in await db.fetch(Q["lock_jobs"], sorted(limited.keys() | shared))}
+        return await _count(db, limited) if limited else {}, held
 
     async def _find_waiting(
         self, db: "Connection", firings: Iterable["asyncpg.Record"], tenants: Mapping[str, TenantJobs]
@@ -129,11 +133,37 @@ def _as_held(job: JobEntry | None, held: Mapping[UUID, "asyncpg.Record"]) -> Job
     return replace(job, enabled=row["enabled"], paused=job.paused or row["paused"])
 
 
+async def _count(db: "Connection", limited: Mapping[UUID, JobEntry]) -> dict[UUID, Activity]:
+    """Return what is going on of the jobs, which are locked; a place that is free already is given away first."""
+    found = await _count_active(db, limited)
+    lined = [job.id for job in limited.values() if job.spec.overlap.takes_turns]
+    last = await find_last(db, lined) if lined else {}
+    free = [job_id for job_id in last if found[job_id].active < (limited[job_id].spec.max_running or 0)]
+    if free:
+        await tend_lines(db, free)
+        await db.execute(_RING, WORK, "")
+        found |= await _count_active(db, free)
+        last = await find_last(db, lined)
+    return {job_id: replace(activity, last_waiting=last.get(job_id)) for job_id, activity in found.items()}
+
+
+async def _count_active(db: "Connection", job_ids: Iterable[UUID]) -> dict[UUID, Activity]:
+    ids = list(job_ids)
+    rows = {row["job_id"]: row for row in await db.fetch(Q["count_active"], ids)}
+    return {
+        job_id: Activity(rows[job_id]["active"], rows[job_id]["oldest"]) if job_id in rows else Activity()
+        for job_id in ids
+    }
+
+
 def _count_in(plan: FlowPlan, activity: dict[UUID, Activity], waiting: dict[UUID, list[WaitingRun]]) -> None:
     """Let the next firing of the same batch see what this one starts."""
     root = plan.runs[0]
     before = activity.get(root.job.id, Activity())
-    activity[root.job.id] = Activity(before.active + 1, before.oldest or root.id)
+    if root.turn is Turn.AWAITS:
+        activity[root.job.id] = replace(before, last_waiting=root.id)
+    elif root.state is not RunState.FAILED:
+        activity[root.job.id] = replace(before, active=before.active + 1, oldest=before.oldest or root.id)
     for run_id, need, bound in plan.binds:
         for runs in waiting.values():
             for index, run in enumerate(runs):

@@ -106,6 +106,7 @@ def _run_row(firing: "asyncpg.Record", run: PlannedRun, flow_id: UUID) -> tuple[
         None if queue is None else queue.total_seconds(),
         run.reason,
         run.lease_token,
+        run.turn,
     )
 
 

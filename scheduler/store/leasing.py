@@ -9,7 +9,7 @@ one that was killed: heartbeats it was handed and did not read come to another l
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from scheduler.store.doorbell import WORK
@@ -18,6 +18,9 @@ from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from schemas.facts import ExecutorHeartbeat
 from schemas.message import AttemptKey
+
+if TYPE_CHECKING:
+    import asyncpg
 
 Q: Final = queries("leases")
 _RING: Final = queries("triggers")["ring"]
@@ -28,6 +31,7 @@ class Held:
     """What the rows say of the attempts named in one heartbeat."""
 
     cancels: tuple[AttemptKey, ...]
+    kills: tuple[AttemptKey, ...]
     lost: tuple[AttemptKey, ...]
 
 
@@ -49,15 +53,16 @@ async def record_heartbeats(store: Store, beats: Sequence[ExecutorHeartbeat], le
             rows = await db.fetch(Q["extend_leases"], *columns, lease_s)
         if any(row["arrived"] for row in arrived):
             await db.execute(_RING, WORK, "")
-    extended = {(row["id"], row["attempt"], row["lease_token"]): row["cancelled"] for row in rows}
+    extended = {(row["id"], row["attempt"], row["lease_token"]): row for row in rows}
     return [_held(beat, extended) for beat in beats]
 
 
-def _held(beat: ExecutorHeartbeat, extended: dict[tuple[UUID, int, UUID], bool]) -> Held:
-    states = [(key, extended.get((key.run_id, key.attempt, key.lease_token))) for key in beat.attempts]
+def _held(beat: ExecutorHeartbeat, extended: dict[tuple[UUID, int, UUID], "asyncpg.Record"]) -> Held:
+    rows = [(key, extended.get((key.run_id, key.attempt, key.lease_token))) for key in beat.attempts]
     return Held(
-        cancels=tuple(key for key, cancelled in states if cancelled),
-        lost=tuple(key for key, cancelled in states if cancelled is None),
+        cancels=tuple(key for key, row in rows if row is not None and row["cancelled"]),
+        kills=tuple(key for key, row in rows if row is not None and row["cancel_at_once"]),
+        lost=tuple(key for key, row in rows if row is None),
     )
 
 

@@ -107,7 +107,11 @@ async def find_cancels(store: Store, run_ids: Sequence[UUID]) -> dict[str, list[
     async with store.connection() as db:
         for row in await db.fetch(Q["find_cancelled"], run_ids):
             cancel = CancelAttempt(
-                tenant=row["tenant"], run_id=row["id"], attempt=row["attempt"], lease_token=row["lease_token"]
+                tenant=row["tenant"],
+                run_id=row["id"],
+                attempt=row["attempt"],
+                lease_token=row["lease_token"],
+                at_once=row["cancel_at_once"],
             )
             found.setdefault(row["executor"], []).append(cancel)
     return found

@@ -207,14 +207,15 @@ async def test_poison_on_the_control_queue_is_buried_and_answers_are_still_heard
     await until(lambda: stage.recorder.finished)
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("kind", ["hold", "child"])
-async def test_a_cancelled_attempt_is_asked_to_stop(stage, kind):
+async def test_a_cancelled_attempt_is_asked_to_stop_or_killed(stage, kind, at_once):
     await stage.publish(start := offer(kind))
     await until(lambda: stage.sandbox.started)
-    stage.recorder.tell("one", CancelAttempt(tenant="default", **key_of(start).model_dump()))
+    stage.recorder.tell("one", CancelAttempt(tenant="default", at_once=at_once, **key_of(start).model_dump()))
     await until(lambda: stage.recorder.finished)
     assert (Outcome.CANCELLED, "cancelled") == (stage.recorder.finished[0].outcome, stage.recorder.finished[0].reason)
-    assert not stage.sandbox.stops[start.run_id].at_once
+    assert at_once is stage.sandbox.stops[start.run_id].at_once
 
 
 async def test_only_the_very_attempt_is_cancelled(stage):
@@ -228,17 +229,17 @@ async def test_only_the_very_attempt_is_cancelled(stage):
     assert stage.sandbox.stops[start.run_id].reason is None
 
 
-async def test_a_heartbeat_answer_cancels_and_kills(stage):
-    await stage.publish(cancelled := offer("hold"), lost := offer("hold"))
+@pytest.mark.parametrize(("field", "reason"), [("kills", "cancelled"), ("lost", "its lease was lost")])
+async def test_a_heartbeat_answer_cancels_and_kills(stage, field, reason):
+    await stage.publish(cancelled := offer("hold"), killed := offer("hold"))
     await until(lambda: len(stage.sandbox.started) == 2)
-    boot = stage.executor.boot_id
-    stage.recorder.tell(
-        "one",
-        HeartbeatRecorded(tenant="default", boot_id=boot, cancels=(key_of(cancelled),), lost=(key_of(lost),)),
+    answer = HeartbeatRecorded(
+        tenant="default", boot_id=stage.executor.boot_id, cancels=(key_of(cancelled),), **{field: (key_of(killed),)}
     )
+    stage.recorder.tell("one", answer)
     await until(lambda: len(stage.recorder.finished) == 2)
-    stops = stage.sandbox.stops
-    assert (False, True) == (stops[cancelled.run_id].at_once, stops[lost.run_id].at_once)
+    stops = [stage.sandbox.stops[start.run_id] for start in (cancelled, killed)]
+    assert [("cancelled", False), (reason, True)] == [(stop.reason, stop.at_once) for stop in stops]
 
 
 async def test_lost_sessions_lose_no_offer_and_start_none_twice(slow):

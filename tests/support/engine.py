@@ -22,7 +22,7 @@ from scheduler.store.pool import connect
 from scheduler.store.stores import Stores
 from scheduler.transport.memory import MemoryBroker, MemoryTransport
 from scheduler.transport.topology import topology
-from schemas.commands import AttemptReturned, ClaimAttempt, StartAttempt
+from schemas.commands import AttemptReturned, CancelAttempt, ClaimAttempt, StartAttempt
 from schemas.facts import AttemptFinished, ClaimAnswered, ExecutorHeartbeat, HeartbeatRecorded
 from schemas.job_spec import JobSpec
 from schemas.message import AttemptKey, Message
@@ -47,6 +47,7 @@ class PlayedExecutor:
     granted: list[tuple[StartAttempt, uuid.UUID]] = field(default_factory=list)
     denied: list[ClaimAnswered] = field(default_factory=list)
     answers: list[HeartbeatRecorded] = field(default_factory=list)
+    cancels: list[CancelAttempt] = field(default_factory=list)
     boot_id: uuid.UUID = field(default_factory=uuid.uuid4)
     claims: dict[uuid.UUID, StartAttempt] = field(default_factory=dict)
     handlers: tuple[str, ...] = ()
@@ -117,6 +118,8 @@ class PlayedExecutor:
     async def hear(self, message: Message) -> None:
         if isinstance(message, HeartbeatRecorded):
             self.answers.append(message)
+        elif isinstance(message, CancelAttempt):
+            self.cancels.append(message)
         elif isinstance(message, ClaimAnswered) and not message.granted:
             self.denied.append(message)
         elif isinstance(message, ClaimAnswered):

@@ -131,6 +131,7 @@ CREATE TABLE runs (
     needs_unbound     integer NOT NULL DEFAULT 0,  -- upstream runs that a later flow has to bring
     needs_any         boolean NOT NULL DEFAULT false,
     has_downstream    boolean NOT NULL DEFAULT false,  -- its end owes a DAG step
+    turn              text,                 -- null: overlap makes no run of the job wait for another
     release_at        timestamptz,          -- the latest delay of a met need
     -- the attempt in hand: number, fence, lease
     attempt           integer NOT NULL DEFAULT 1,
@@ -143,6 +144,7 @@ CREATE TABLE runs (
     lease_until       timestamptz,
     cancel_reason     text,
     cancel_at         timestamptz,
+    cancel_at_once    boolean NOT NULL DEFAULT false,  -- without grace
     -- life
     created_at        timestamptz NOT NULL DEFAULT now(),
     ready_at          timestamptz,
@@ -158,6 +160,7 @@ CREATE TABLE runs (
     sweep_at          timestamptz,          -- by state: wake, offer again, lease end, DAG step owed
     CONSTRAINT runs_state_is_known CHECK (state IN ('waiting', 'ready', 'queued', 'running', 'backing_off',
         'succeeded', 'failed', 'cancelled', 'skipped')),
+    CONSTRAINT runs_turn_is_known CHECK (turn IN ('takes', 'awaits')),
     CONSTRAINT runs_final_means_finished CHECK
         ((state IN ('succeeded', 'failed', 'cancelled', 'skipped')) = (finished_at IS NOT NULL)),
     CONSTRAINT runs_running_means_leased CHECK
@@ -168,6 +171,7 @@ CREATE INDEX runs_offered ON runs (pool) WHERE state = 'queued';
 CREATE INDEX runs_to_sweep ON runs (sweep_at) WHERE sweep_at IS NOT NULL;
 CREATE INDEX runs_to_wake ON runs (sweep_at) WHERE state IN ('waiting', 'backing_off') AND sweep_at IS NOT NULL;
 CREATE INDEX runs_active_of_job ON runs (job_id) WHERE state IN ('ready', 'queued', 'running', 'backing_off');
+CREATE INDEX runs_in_line ON runs (job_id, id) WHERE state = 'waiting' AND turn = 'awaits';
 CREATE UNIQUE INDEX runs_one_joinable ON runs (job_id) WHERE state = 'waiting' AND needs_unbound > 0;
 CREATE INDEX runs_of_flow ON runs (flow_id) WHERE flow_id <> id;  -- the root is found by its id
 CREATE INDEX runs_of_job ON runs (job_id, id DESC);

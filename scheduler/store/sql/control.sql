@@ -48,7 +48,11 @@ UPDATE runs SET state = 'cancelled', reason = $2, cancel_reason = $2, cancel_at 
 WHERE id = $1 AND state = ANY ($3::text[]) RETURNING id;
 
 -- name: wish_cancel
-UPDATE runs SET cancel_at = now(), cancel_reason = $2 WHERE id = $1 AND state = 'running' AND cancel_at IS NULL;
+-- $3: kill it without grace. The first reason stays; a later wish can only turn asking into killing.
+UPDATE runs SET cancel_at = coalesce(cancel_at, now()), cancel_reason = coalesce(cancel_reason, $2),
+                cancel_at_once = cancel_at_once OR $3
+WHERE id = $1 AND state = 'running' AND (cancel_at IS NULL OR ($3 AND NOT cancel_at_once))
+RETURNING id;
 
 -- name: discard_run
 UPDATE runs SET discarded_at = now() WHERE id = $1;

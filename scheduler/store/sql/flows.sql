@@ -33,7 +33,7 @@ WHERE f.id = d.id AND CASE WHEN f.verdict IS NULL THEN true ELSE false END;
 -- name: start_flows
 -- One statement for what most firings come to: the verdict, a flow, its runs.
 -- queue_s: seconds a run may wait in ready and queued together (timeout.queue); null: no limit.
--- $30: seconds after which an offer is looked at again.
+-- $31: seconds after which an offer is looked at again.
 WITH verdicts AS (
     UPDATE firings AS f
     SET verdict = d.verdict, reason = d.reason, run_id = d.run_id, blocking_run_id = d.blocking_run_id,
@@ -47,21 +47,21 @@ WITH verdicts AS (
 )
 INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority,
                   params, retry_of, needs_open, needs_unbound, needs_any, has_downstream, ready_at, queue_until,
-                  sweep_at, finished_at, reason, lease_token, queued_at, intent)
+                  sweep_at, finished_at, reason, lease_token, queued_at, intent, turn)
 SELECT id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority,
        params::jsonb, retry_of, needs_open, needs_unbound, needs_any, has_downstream,
        CASE WHEN state IN ('ready', 'queued') THEN now() END,
        now() + queue_s * interval '1 second',
        CASE WHEN state = 'ready' THEN now() + queue_s * interval '1 second'
-            WHEN state = 'queued' THEN now() + $30::float8 * interval '1 second'
+            WHEN state = 'queued' THEN now() + $31::float8 * interval '1 second'
             WHEN state IN ('skipped', 'failed') AND has_downstream THEN now() END,
        CASE WHEN state IN ('skipped', 'failed') THEN now() END, reason, lease_token,
-       CASE WHEN state = 'queued' THEN now() END, CASE WHEN state = 'queued' THEN 1 ELSE 0 END
+       CASE WHEN state = 'queued' THEN now() END, CASE WHEN state = 'queued' THEN 1 ELSE 0 END, turn
 FROM unnest($10::uuid[], $11::text[], $12::uuid[], $13::int[], $14::text[], $15::uuid[], $16::uuid[], $17::timestamptz[],
             $18::text[], $19::text[], $20::int[], $21::text[], $22::uuid[], $23::int[], $24::int[], $25::bool[],
-            $26::bool[], $27::float8[], $28::text[], $29::uuid[])
+            $26::bool[], $27::float8[], $28::text[], $29::uuid[], $30::text[])
      AS r (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority, params,
-           retry_of, needs_open, needs_unbound, needs_any, has_downstream, queue_s, reason, lease_token);
+           retry_of, needs_open, needs_unbound, needs_any, has_downstream, queue_s, reason, lease_token, turn);
 
 -- name: insert_edges
 INSERT INTO run_edges (run_id, upstream_job_id, tenant, upstream_run_id, condition, delay)
@@ -98,12 +98,13 @@ INSERT INTO flow_joins (flow_id, run_id, tenant)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[]) ON CONFLICT DO NOTHING;
 
 -- name: take_owed
--- Ended runs whose DAG step is not done; the caller does it in this transaction.
-UPDATE runs SET sweep_at = NULL
+-- Ended runs whose DAG step is not done; the caller does it in this transaction. One that takes
+-- turns owes more: the next of its job is started in a transaction that holds the job first.
+UPDATE runs SET sweep_at = CASE WHEN turn IS NOT NULL THEN now() + interval '3 seconds' END
 WHERE id IN (SELECT id FROM runs
              WHERE id = ANY ($1::uuid[]) AND CASE WHEN finished_at IS NOT NULL THEN sweep_at IS NOT NULL ELSE false END
              ORDER BY id FOR UPDATE SKIP LOCKED)
-RETURNING id, tenant, job_name, state;
+RETURNING id, tenant, job_id, job_name, state, turn;
 
 -- name: decide_edges
 -- Each need is decided once, by the end of the run it waited for.
@@ -114,12 +115,13 @@ WHERE e.upstream_run_id = u.id AND CASE e.state WHEN 'open' THEN true ELSE false
 RETURNING e.run_id, e.state, e.delay, u.job_name || ' ' || u.state AS what_happened;
 
 -- name: lock_waiting
-SELECT id, needs_open, needs_met, needs_any, release_at,
+SELECT id, needs_open, needs_met, needs_any, release_at, turn IS NOT NULL AS takes_turns,
        (SELECT count(*)::int FROM run_edges WHERE run_id = runs.id) AS needs
-FROM runs WHERE id = ANY ($1::uuid[]) AND state = 'waiting' ORDER BY id FOR UPDATE;
+FROM runs WHERE id = ANY ($1::uuid[]) AND state = 'waiting' AND turn IS DISTINCT FROM 'awaits' ORDER BY id FOR UPDATE;
 
 -- name: count_needs
 -- release_s: the longest delay among the needs just met; the run is released at the latest of all.
+-- One that is released and waits on (for that time, or to take its turn) is looked at by a Ticker.
 UPDATE runs AS r
 SET needs_open = n.needs_open, needs_met = n.needs_met,
     release_at = greatest(r.release_at, now() + n.release_s * interval '1 second'),
@@ -131,7 +133,8 @@ SET needs_open = n.needs_open, needs_met = n.needs_met,
     sweep_at = CASE n.state
         WHEN 'ready' THEN now() + (r.queue_until - r.created_at)
         WHEN 'skipped' THEN CASE WHEN r.has_downstream THEN now() END
-        WHEN 'waiting' THEN CASE WHEN n.released THEN greatest(r.release_at, now() + n.release_s * interval '1 second') END
+        WHEN 'waiting' THEN
+            CASE WHEN n.released THEN coalesce(greatest(r.release_at, now() + n.release_s * interval '1 second'), now()) END
     END
 FROM unnest($1::uuid[], $2::int[], $3::int[], $4::float8[], $5::text[], $6::bool[], $7::text[])
      AS n (id, needs_open, needs_met, release_s, state, released, reason)

@@ -17,7 +17,7 @@ UPDATE runs SET lease_until = now() + $4::float8 * interval '1 second', sweep_at
 FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS held (run_id, attempt, lease_token)
 WHERE runs.id = held.run_id AND runs.attempt = held.attempt AND runs.lease_token = held.lease_token
   AND CASE runs.state WHEN 'running' THEN true ELSE false END
-RETURNING runs.id, runs.attempt, runs.lease_token, runs.cancel_at IS NOT NULL AS cancelled;
+RETURNING runs.id, runs.attempt, runs.lease_token, runs.cancel_at IS NOT NULL AS cancelled, runs.cancel_at_once;
 
 -- name: report_recorder
 -- How far this Recorder has read the heartbeats. $2 is null until it has read any, or after a

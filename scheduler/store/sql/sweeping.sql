@@ -23,7 +23,7 @@ WHERE id IN (SELECT id FROM runs WHERE state IN ('ready', 'queued') AND sweep_at
 RETURNING id;
 
 -- name: find_cancelled
-SELECT id, tenant, attempt, lease_token, executor FROM runs
+SELECT id, tenant, attempt, lease_token, executor, cancel_at_once FROM runs
 WHERE id = ANY ($1::uuid[]) AND state = 'running' AND cancel_at IS NOT NULL;
 
 -- name: find_work

@@ -55,13 +55,19 @@ RETURNING id;
 SELECT min(next_at) FROM triggers WHERE active;
 
 -- name: wake_runs
--- Runs whose delay or back-off is over go to the backlog.
-UPDATE runs SET state = 'ready', ready_at = now(),
-    queue_until = CASE state WHEN 'waiting' THEN now() + (queue_until - created_at) END,
-    sweep_at = CASE state WHEN 'waiting' THEN now() + (queue_until - created_at) END
+-- Runs whose delay or back-off is over go to the backlog, or into the line of their job when its
+-- runs take turns; those of the line come again until somebody has looked at it.
+UPDATE runs SET
+    state = CASE WHEN state = 'waiting' AND turn IS NOT NULL THEN 'waiting' ELSE 'ready' END,
+    turn = CASE WHEN state = 'waiting' AND turn IS NOT NULL THEN 'awaits' ELSE turn END,
+    ready_at = CASE WHEN state = 'waiting' AND turn IS NOT NULL THEN NULL ELSE now() END,
+    queue_until = CASE WHEN state = 'waiting' AND turn IS NOT NULL THEN queue_until
+                       WHEN state = 'waiting' THEN now() + (queue_until - created_at) END,
+    sweep_at = CASE WHEN state = 'waiting' AND turn IS NOT NULL THEN now() + interval '3 seconds'
+                    WHEN state = 'waiting' THEN now() + (queue_until - created_at) END
 WHERE id IN (SELECT id FROM runs WHERE state IN ('waiting', 'backing_off') AND sweep_at <= now()
              ORDER BY sweep_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-RETURNING id;
+RETURNING id, job_id, state;
 
 -- name: find_next_wake
 -- Seconds until the next run is to be woken, by the database clock.

@@ -54,8 +54,11 @@ GOLDEN = [
     ]),
     # job keys
     (job("priority: hihg"), ['4:15: jobs.a.priority: "hihg" is not known; did you mean "high"?']),
-    (job("overlap: queue_one"), [
-        "4:14: jobs.a.overlap: queue_one is not supported by this version; allowed: allow, skip"
+    (job("overlap: queue"), [
+        '4:14: jobs.a.overlap: "queue" is not known; did you mean "queue_one"?'
+    ]),
+    (job("isolation: sandbox"), [
+        "4:16: jobs.a.isolation: sandbox is not supported by this version; allowed: inline, thread, process"
     ]),
     (job("resources: {}"), ["4:5: jobs.a.resources: is not supported by this version"]),
     (job("timeout: 30"), [f"4:14: jobs.a.timeout.hard: 30 has no unit; {UNITS}"]),
