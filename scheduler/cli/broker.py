@@ -70,7 +70,7 @@ def rebuild(context: typer.Context, *, json: Json = False) -> None:
     settings = load(context).settings
 
     async def owe() -> MadeDue:
-        async with open_store(settings) as store:
+        async with open_store(settings, of_tenant=False) as store:
             return await make_owed_due(store)
 
     due = asyncio.run(owe())
@@ -109,7 +109,7 @@ async def _topology(settings: "Settings") -> "Topology":
     from scheduler.store.definitions import list_pools
     from scheduler.transport.topology import topology
 
-    async with open_store(settings) as store:
+    async with open_store(settings, of_tenant=False) as store:
         return topology(await list_pools(store))
 
 

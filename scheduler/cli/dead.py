@@ -4,11 +4,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from scheduler.cli.runs import RunId, next_page, page_start, retry_run
+from scheduler.cli.run_id import RunId, find_run
+from scheduler.cli.runs import next_page, page_start, retry_run
 from scheduler.cli.runs import show as show_run
 from scheduler.cli.shared import After, Json, Limit, ask
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from scheduler.config import Settings
     from scheduler.store.reading import Row
     from scheduler.store.stores import Store
@@ -55,14 +58,16 @@ def discard(context: typer.Context, *, run_id: RunId, json: Json = False) -> Non
     from scheduler.cli.output import print_json, print_line
     from scheduler.store.control import discard_run
 
-    async def question(store: "Store", settings: "Settings") -> None:
-        await discard_run(store, settings.tenant, run_id)
+    async def question(store: "Store", settings: "Settings") -> "UUID":
+        run = await find_run(store, settings.tenant, run_id)
+        await discard_run(store, settings.tenant, run)
+        return run
 
-    ask(context, question)
+    run = ask(context, question)
     if json:
-        print_json({"run": run_id, "discarded": True})
+        print_json({"run": run, "discarded": True})
     else:
-        print_line(f"{run_id}: discarded")
+        print_line(f"{run}: discarded")
 
 
 def register(app: typer.Typer) -> None:

@@ -73,7 +73,7 @@ def apply(
     async def question(store: "Store", _settings: "Settings") -> "ApplyResult":
         return await apply_definitions(store, definitions, prune=prune, clock=SystemClock())
 
-    result = ask(context, question)
+    result = ask(context, question, of_tenant=False)
     named = {"created": result.created, "changed": result.changed, "removed": result.removed}
     if json:
         print_json(named | {"unchanged": result.unchanged, "pools": result.pools, "warnings": definitions.warnings})

@@ -62,7 +62,7 @@ def executors(context: typer.Context, *, json: Json = False) -> None:
     async def question(store: "Store", settings: "Settings") -> "list[Row]":
         return await list_executors(store, lease_s=lease_s(settings))
 
-    found = ask(context, question)
+    found = ask(context, question, of_tenant=False)
     if json:
         print_json({"executors": found})
         return

@@ -22,7 +22,7 @@ def list_all(context: typer.Context, *, json: Json = False) -> None:
     async def question(store: "Store", _settings: "Settings") -> dict[str, int]:
         return await list_pools(store)
 
-    found = [{"name": name, "queue_limit": limit} for name, limit in ask(context, question).items()]
+    found = [{"name": name, "queue_limit": limit} for name, limit in ask(context, question, of_tenant=False).items()]
     if json:
         print_json({"pools": found})
         return
@@ -59,7 +59,7 @@ def set_one(
     async def question(store: "Store", _settings: "Settings") -> bool:
         return await set_pool(store, name, queue_limit)
 
-    changed = ask(context, question)
+    changed = ask(context, question, of_tenant=False)
     if json:
         print_json({"name": name, "queue_limit": queue_limit, "changed": changed})
     else:

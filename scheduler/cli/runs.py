@@ -7,6 +7,7 @@ from uuid import UUID
 
 import typer
 
+from scheduler.cli.run_id import RunId, find_run
 from scheduler.cli.shared import After, Json, Limit, ask
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from scheduler.store.reading import Row
     from scheduler.store.stores import Store
     from schemas.vocabulary import RunState
-
-RunId = Annotated[UUID, typer.Argument(metavar="ID", help="The run.")]
 
 run = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="One run.")
 
@@ -66,7 +65,7 @@ def show(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
     from scheduler.store.reading import get_run
 
     async def question(store: "Store", settings: "Settings") -> "Row":
-        return await get_run(store, settings.tenant, run_id)
+        return await get_run(store, settings.tenant, await find_run(store, settings.tenant, run_id))
 
     found = ask(context, question)
     if json:
@@ -90,12 +89,13 @@ def logs(
     from scheduler.cli.output import print_json, print_line, print_output
     from scheduler.store.reading import list_outputs
 
-    async def question(store: "Store", settings: "Settings") -> "list[Row]":
-        return await list_outputs(store, settings.tenant, run_id, attempt=attempt)
+    async def question(store: "Store", settings: "Settings") -> "tuple[UUID, list[Row]]":
+        run = await find_run(store, settings.tenant, run_id)
+        return run, await list_outputs(store, settings.tenant, run, attempt=attempt)
 
-    found = ask(context, question)
+    run, found = ask(context, question)
     if json:
-        print_json({"run": run_id, "attempts": found})
+        print_json({"run": run, "attempts": found})
         return
     for output in found:
         if len(found) > 1:
@@ -118,14 +118,15 @@ def cancel(
     from scheduler.cli.output import print_json, print_line
     from scheduler.store.control import cancel_run
 
-    async def question(store: "Store", settings: "Settings") -> "RunState":
-        return await cancel_run(store, settings.tenant, run_id, reason=reason)
+    async def question(store: "Store", settings: "Settings") -> "tuple[UUID, RunState]":
+        run = await find_run(store, settings.tenant, run_id)
+        return run, await cancel_run(store, settings.tenant, run, reason=reason)
 
-    state = ask(context, question)
+    run, state = ask(context, question)
     if json:
-        print_json({"run": run_id, "state": state, "cancel_asked": True})
+        print_json({"run": run, "state": state, "cancel_asked": True})
     else:
-        print_line(f"{run_id}: cancelled" if state == "cancelled" else f"{run_id}: its executor is asked to stop it")
+        print_line(f"{run}: cancelled" if state == "cancelled" else f"{run}: its executor is asked to stop it")
 
 
 @run.command()
@@ -161,19 +162,20 @@ def firings(
     print_rows(found, _FIRING_COLUMNS, empty="no firings yet")
 
 
-def retry_run(context: typer.Context, run_id: UUID, *, as_json: bool) -> None:
+def retry_run(context: typer.Context, run_id: str, *, as_json: bool) -> None:
     """Ask for a retry and say so."""
     from scheduler.cli.output import print_json, print_line
     from scheduler.clock import SystemClock
     from scheduler.store.control import Asked
     from scheduler.store.control import retry_run as ask_retry
 
-    async def question(store: "Store", settings: "Settings") -> Asked:
-        return await ask_retry(store, settings.tenant, run_id, clock=SystemClock())
+    async def question(store: "Store", settings: "Settings") -> tuple[UUID, Asked]:
+        run = await find_run(store, settings.tenant, run_id)
+        return run, await ask_retry(store, settings.tenant, run, clock=SystemClock())
 
-    asked = ask(context, question)
+    run, asked = ask(context, question)
     if as_json:
-        print_json({"run": run_id, "job": asked.job, "firing": asked.firing_id})
+        print_json({"run": run, "job": asked.job, "firing": asked.firing_id})
     else:
         print_line(f"{asked.job}: fired, {asked.firing_id}")
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+DEFAULT_TENANT = "default"
+
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where `scheduler up` keeps its state.")]
 TenantName = Annotated[str | None, typer.Option("--tenant", help="Whose jobs and runs.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file (default: scheduler.toml).")]
@@ -46,27 +48,31 @@ def load(context: typer.Context, **flags: Any) -> "Loaded":
     return loaded
 
 
-def ask(context: typer.Context, question: "Callable[[Store, Settings], Awaitable[T]]") -> T:
+def ask(context: typer.Context, question: "Callable[[Store, Settings], Awaitable[T]]", *, of_tenant: bool = True) -> T:
     """Open the database that is named or runs, put ``question`` to it, and return the answer.
+
+    ``of_tenant`` is False for questions that the tenant of the settings has no part in.
 
     Raises:
         DatabaseUnavailableError: there is none, or its schema is not this program's.
+        NotFoundError: there is no such tenant.
     """
     import asyncio
 
     settings = load(context).settings
 
     async def answer() -> T:
-        async with open_store(settings) as store:
+        async with open_store(settings, of_tenant=of_tenant) as store:
             return await question(store, settings)
 
     return asyncio.run(answer())
 
 
 @asynccontextmanager
-async def open_store(settings: "Settings") -> "AsyncIterator[Store]":
-    from scheduler.errors import DatabaseUnavailableError
+async def open_store(settings: "Settings", *, of_tenant: bool = True) -> "AsyncIterator[Store]":
+    from scheduler.errors import DatabaseUnavailableError, NotFoundError
     from scheduler.store.migrate import check_schema
+    from scheduler.store.reading import has_tenant
     from scheduler.store.stores import Stores
 
     dsn = find_database(settings)
@@ -75,7 +81,11 @@ async def open_store(settings: "Settings") -> "AsyncIterator[Store]":
         async with stores.main.connection() as db:
             if (wrong := await check_schema(db)) is not None:
                 raise DatabaseUnavailableError(wrong)
-        yield stores.of(settings.tenant)
+        store = stores.of(settings.tenant)
+        # The default tenant is always there; its row comes with its first job.
+        if of_tenant and settings.tenant != DEFAULT_TENANT and not await has_tenant(store, settings.tenant):
+            raise NotFoundError(f"there is no tenant {settings.tenant}")
+        yield store
     finally:
         await stores.close()
 

@@ -33,7 +33,8 @@ def trigger(
 
       scheduler trigger import --params '{"day": "2026-03-01"}' --wait --timeout 10m
 
-    Fire jobs now. Exit 4 when a firing was not started (its verdict says why), 1 when a run failed.
+    Fire jobs now. Exit 4 when a job is disabled or its firing was not started (its verdict says why),
+    1 when a run failed.
     """
     import asyncio
 

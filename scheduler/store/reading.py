@@ -45,6 +45,15 @@ async def list_runs(store: Store, tenant: str, which: RunFilter) -> list[Row]:
     return [_run(row) for row in rows]
 
 
+async def list_runs_between(store: Store, tenant: str, least: UUID, greatest: UUID, *, limit: int) -> list[Row]:
+    """Return the runs whose ids lie in a range, newest first."""
+    return await _rows(store, "list_runs_between", tenant, least, greatest, limit)
+
+
+async def has_tenant(store: Store, tenant: str) -> bool:
+    return bool((await _rows(store, "has_tenant", tenant))[0]["known"])
+
+
 async def get_run(store: Store, tenant: str, run_id: UUID) -> Row:
     """Return one run with its attempts and the needs that held it."""
     found = await _rows(store, "get_run", tenant, run_id)

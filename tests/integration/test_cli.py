@@ -114,10 +114,10 @@ def test_a_paused_job_has_no_next_time_until_it_is_resumed(cli: Cli) -> None:
 @pytest.mark.slow
 def test_a_disabled_job_is_not_started_and_one_that_is_needed_is_not_deleted(cli: Cli) -> None:
     cli("job", "disable", "fails")
-    skipped = cli.json("trigger", "fails", "--wait", code=4)["firings"][0]
+    refused = cli("trigger", "hello", "fails", code=4)
     cli("job", "enable", "fails")
 
-    assert (skipped["verdict"], skipped["run"]) == ("paused", None)
+    assert refused == "error: job fails is disabled: scheduler job enable fails\n"
     assert "after needs hello" in cli("job", "delete", "hello", code=4)
 
 
@@ -132,10 +132,28 @@ def test_a_disabled_job_is_not_started_and_one_that_is_needed_is_not_deleted(cli
         (("run", "retry", "0199b1c4-0000-7000-8000-000000000000"), 3),
         (("run", "show", "not-an-id"), 2),
         (("firings", "nobody"), 3),
+        (("jobs", "--tenant", "nobody"), 3),
+        (("trigger", "hello", "--tenant", "nobody"), 3),
+        (("run", "show", "0199b1c4-00"), 3),
+        (("run", "logs", "0199b1c"), 2),
     ],
 )
 def test_what_is_not_there_is_said_so(cli: Cli, arguments: Sequence[str], code: int) -> None:
     assert cli(*arguments, code=code).splitlines()[-1].lower().startswith("error: ")
+
+
+@pytest.mark.slow
+def test_the_beginning_of_an_id_names_a_run_when_it_is_enough(cli: Cli) -> None:
+    runs = [cli.json("trigger", "hello", "--wait")["firings"][0]["run"] for _ in range(2)]
+    shared = next(size for size in range(36, 8, -1) if runs[0][:size] == runs[1][:size])
+
+    shown = cli.json("run", "show", runs[0][:30])
+    several = cli("run", "logs", runs[0][:shared], code=2)
+
+    assert shown["id"] == runs[0]
+    assert all(run in several for run in runs)
+    assert "hello, succeeded" in several
+    assert cli("dead", "discard", runs[0][:30], code=4).startswith(f"error: run {runs[0]} is succeeded")
 
 
 @pytest.mark.slow

@@ -28,6 +28,12 @@ WHERE tenant = $1
   AND ($5::uuid IS NULL OR id < $5)
 ORDER BY id DESC LIMIT $6;
 
+-- name: list_runs_between
+SELECT id, job_name AS job, state FROM runs WHERE tenant = $1 AND id BETWEEN $2 AND $3 ORDER BY id DESC LIMIT $4;
+
+-- name: has_tenant
+SELECT EXISTS (SELECT FROM tenants WHERE name = $1) AS known;
+
 -- name: get_run
 SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priority, pool, flow_id, firing_id, fired_at,
        created_at, ready_at, queued_at, claimed_at, finished_at, executor, params, result, retry_of, retried_by, cancel_at,
