@@ -22,6 +22,7 @@ _LABELS: Final = {
     "firing_lag_ms": "firing lag, ms (due → handler entered)",
     "dag_edge_ms": "DAG edge, ms (parent ended → child entered)",
     "herd": "herd due at one instant (seconds: verdicts and runs committed)",
+    "simulate": "`scheduler simulate`, every schedule hourly (seconds: the whole command)",
     "rss_mb": "memory of each actor, MB (RSS)",
     "pss_mb": "… shared pages by share (PSS)",
     "idle_up": "idle `scheduler up` with 100 jobs, with its PostgreSQL",

@@ -17,6 +17,7 @@ from benchmarks.idle_up import measure_idle_up
 from benchmarks.latency import measure_dag_edge, measure_firing_lag, measure_idle_latency
 from benchmarks.load import Load, load
 from benchmarks.report import print_table, versions
+from benchmarks.simulate import measure_simulate
 from benchmarks.system import SLOTS, System, system
 
 _OUT: Final = Path(__file__).parents[1] / "build" / "bench.json"
@@ -88,14 +89,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("scale", metavar="N", type=float, nargs="?", default=1.0)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--part", action="append", choices=[*PARTS, "idle-up"])
+    parser.add_argument("--part", action="append", choices=[*PARTS, "simulate", "idle-up"])
     parser.add_argument("--out", type=Path, default=_OUT)
     given = parser.parse_args()
-    wanted = given.part or [*PARTS, *([] if given.quick else ["idle-up"])]
+    scale = _QUICK if given.quick else given.scale
+    wanted = given.part or [*PARTS, "simulate", *([] if given.quick else ["idle-up"])]
     figures: Figures = {}
     if parts := [part for part in PARTS if part in wanted]:
         with system() as running:
-            figures |= asyncio.run(_measure(running, parts, _QUICK if given.quick else given.scale))
+            figures |= asyncio.run(_measure(running, parts, scale))
+    if "simulate" in wanted:
+        print("measuring simulate …", flush=True)
+        figures["simulate"] = measure_simulate(scale)
     if "idle-up" in wanted:
         print("measuring idle-up …", flush=True)
         figures["idle_up"] = measure_idle_up()

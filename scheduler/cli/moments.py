@@ -1,0 +1,40 @@
+"""Times and job=value pairs on the command line."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+import typer
+
+
+def read_instant(text: str, zone: str, option: str) -> datetime:
+    """Return the instant that ``text`` says, a wall time in ``zone`` when it has no offset."""
+    from scheduler.domain.zones import to_instant
+    from scheduler.domain.zones import zone as find_zone
+    from schemas.spec_model import parse_moment
+
+    try:
+        moment = parse_moment(text)
+        return moment if moment.tzinfo is not None else to_instant(moment, find_zone(zone))
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: {error}") from None
+
+
+def read_span(text: str, option: str) -> timedelta:
+    from schemas.durations import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: {error}") from None
+
+
+def read_pairs(texts: Iterable[str], jobs: Iterable[str], option: str) -> Iterator[tuple[str, str]]:
+    """Yield job and value of each ``JOB=VALUE``, the value empty when there is none."""
+    from scheduler.definitions.problems import suggest
+
+    known = set(jobs)
+    for text in texts:
+        job, _, value = text.partition("=")
+        if job not in known:
+            raise typer.BadParameter(f"{option}: there is no job {job}; {suggest(job, known)}")
+        yield job, value

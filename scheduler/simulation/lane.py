@@ -1,0 +1,142 @@
+"""A lane: jobs that hang together by needs, and all that happens to them, event by event.
+
+No job of one lane has any influence on another lane: runs start as soon as they may, as if every
+pool had slots enough. Between events nothing moves, so that time is only a number here.
+"""
+
+import heapq
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+from scheduler.domain.firing import PlannedFiring, plan
+from scheduler.domain.flow import plan_flow
+from scheduler.domain.gates import JobEntry, decide
+from scheduler.simulation.assumptions import Assumptions
+from scheduler.simulation.cursors import Cursor
+from scheduler.simulation.instants import to_instant, to_us
+from scheduler.simulation.ledger import Chapter, LedgerRow, Stretch, ledger_row
+from scheduler.simulation.quiet import Quiet
+from scheduler.simulation.runs import Rank, Runs
+from scheduler.simulation.tally import Tally
+from schemas.vocabulary import FiringKind, Verdict
+
+
+class Lane:
+    """Works through one lane from the beginning to the end of the time looked at."""
+
+    def __init__(
+        self,
+        cursors: Sequence[Cursor],
+        downstream: Mapping[str, Sequence[JobEntry]],
+        assumptions: Assumptions,
+        tally: Tally,
+    ) -> None:
+        """Take the triggers of the lane, and for each job of theirs everything that follows it, in order."""
+        self._cursors = cursors
+        self._downstream = downstream
+        self._outages = assumptions.stretches()
+        self._until = to_us(assumptions.until)
+        self._tally = tally
+        jobs = [job for cursor in cursors for job in (cursor.job, *downstream[cursor.job.name])]
+        self._ids = {job.name: job.id for job in jobs}
+        self._runs = Runs(assumptions, self._push)
+        self._quiet = Quiet(cursors, self._runs, repeatable=_repeatable(jobs, assumptions))
+        self._events: list[tuple[int, Rank, int, Callable[[int], None]]] = []
+        self._order = itertools.count()
+        self._chapter = Chapter()
+        self.story: list[Chapter | Stretch] = []
+
+    def work(self) -> None:
+        """Do everything that happens; ``story`` then tells it."""
+        self._push_ticks()
+        while self._events and self._events[0][0] < self._until:
+            if not self._runs.open and self._turn_page():
+                continue
+            at, rank, _, action = heapq.heappop(self._events)
+            begun = next((end for begin, end in self._outages if begin <= at < end), None)
+            if begun is None:
+                self._tally.step()
+                action(at)
+            else:
+                self._quiet.forget()
+                heapq.heappush(self._events, (begun, rank, next(self._order), action))
+        self._close_chapter()
+
+    def _push(self, at: int, rank: Rank, action: Callable[[int], None]) -> None:
+        heapq.heappush(self._events, (at, rank, next(self._order), action))
+
+    def _push_ticks(self) -> None:
+        self._events.clear()
+        for cursor in self._cursors:
+            self._push_tick(cursor)
+
+    def _push_tick(self, cursor: Cursor) -> None:
+        if cursor.next_at is not None:
+            self._push(cursor.next_at, Rank.TICK, lambda now: self._tick(cursor, now))
+
+    def _turn_page(self) -> bool:
+        """End the chapter where nothing goes on; True when a stretch of firings was taken in one go after it."""
+        self._quiet.learn(self._chapter)
+        begin = self._events[0][0]
+        if any(first <= begin < end for first, end in self._outages):
+            return False
+        barrier = min([first for first, _ in self._outages if first > begin] + [self._until])
+        taken = self._quiet.take(begin, barrier)
+        if not taken:
+            return False
+        self._close_chapter()
+        for stretch in taken:
+            self._tally.take(stretch)
+        self.story += taken
+        self._push_ticks()
+        return True
+
+    def _close_chapter(self) -> None:
+        if self._chapter.rows:
+            self._chapter.runs = self._runs.made
+            self._runs.made = []
+            self._tally.take_chapter(self._chapter)
+            self.story.append(self._chapter)
+            self._chapter = Chapter()
+
+    def _tick(self, cursor: Cursor, now: int) -> None:
+        """Plan what is due of a trigger, as the Ticker does, and decide it at once."""
+        self._quiet.watch(cursor, now, self._chapter)
+        now_at = to_instant(now)
+        more = True
+        while more:
+            planned = plan(
+                cursor.schedule, since=cursor.last_at, now=now_at, rules=cursor.rules, remaining=cursor.remaining
+            )
+            more = planned.more
+            cursor.last_at = planned.planned_until
+            cursor.next_at = None if planned.next_at is None else to_us(planned.next_at)
+            cursor.fired += planned.used
+            for firing in planned.rows:
+                if firing.verdict is not None:
+                    self._chapter.rows.append(ledger_row(cursor, firing, firing.verdict, firing.reason, now))
+                else:
+                    self._chapter.rows.append(self._decide(cursor, firing, now))
+        self._push_tick(cursor)
+
+    def _decide(self, cursor: Cursor, firing: PlannedFiring, now: int) -> LedgerRow:
+        """Give a firing its verdict, as the Dispatcher does, and start its flow."""
+        job = cursor.job
+        decision = decide(FiringKind.TIME, job, self._runs.activity(job))
+        run = blocking = None
+        reason = decision.reason
+        if decision.verdict is Verdict.STARTED:
+            downstream = self._downstream[job.name]
+            waiting = self._runs.waiting(downstream) if any(len(j.spec.needs) > 1 for j in downstream) else {}
+            flow = plan_flow(job, downstream, waiting, self._ids, self._runs.new_id)
+            run = self._runs.start(flow, to_us(firing.fires_at), now).name
+        elif decision.blocking_run_id is not None:
+            blocking = self._runs.open[decision.blocking_run_id].name
+            reason = (reason or "").replace(str(decision.blocking_run_id), blocking)
+        return LedgerRow(firing.fires_at, None, 1, job.name, cursor.key, firing.wall_time, firing.zone,
+                         decision.verdict, reason, to_instant(now), run, blocking)  # fmt: skip
+
+
+def _repeatable(jobs: Sequence[JobEntry], assumptions: Assumptions) -> bool:
+    """Whether the same firing comes to the same each time: nothing fails, so that no back-off draws lots."""
+    return not any(job.name in assumptions.failing or assumptions.takes(job.name, job.spec)[1] for job in jobs)

@@ -1,0 +1,216 @@
+"""The runs of one simulation: they start at once, take as long as assumed, and settle by the real rules.
+
+What the store does in rows is done here in objects: flows are planned by ``flow.plan_flow``, needs
+decided by ``dag.decide``, ends judged by ``retry.judge``, states moved by ``run_state.after``.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import IntEnum
+from random import Random
+from typing import Final
+from uuid import UUID
+
+from scheduler.domain.dag import Release
+from scheduler.domain.dag import decide as decide_needs
+from scheduler.domain.flow import FlowPlan, PlannedRun, WaitingRun
+from scheduler.domain.gates import Activity, JobEntry
+from scheduler.domain.planned import MICROSECOND
+from scheduler.domain.retry import EndFacts, judge
+from scheduler.domain.run_state import ACTIVE, FINAL, Move, after
+from scheduler.simulation.assumptions import Assumptions
+from schemas.vocabulary import NeedCondition, Outcome, RunState
+
+_FAILED: Final = EndFacts(Outcome.FAILED, exit_code=1)
+_TIMED_OUT: Final = EndFacts(Outcome.TIMED_OUT)
+_SUCCEEDED: Final = EndFacts(Outcome.SUCCEEDED)
+
+
+class Rank(IntEnum):
+    """What comes first of things that happen at one instant: an end makes room for a firing."""
+
+    END = 0
+    WAKE = 1
+    TICK = 2
+
+
+@dataclass(slots=True)
+class Need:
+    """One edge of a waiting run."""
+
+    upstream_run: UUID | None
+    condition: NeedCondition
+    delay: timedelta
+    met: bool | None = None
+
+
+@dataclass(slots=True)
+class SimulatedRun:
+    """A run; instants in microseconds since 1970."""
+
+    id: UUID
+    name: str
+    """The job's, and the how-many-eth run of it."""
+    job: JobEntry
+    flow: str
+    """The name of the flow's first run."""
+    fired_at: int
+    state: RunState
+    reason: str | None = None
+    needs: dict[UUID, Need] = field(default_factory=dict)
+    release_at: int | None = None
+    started: list[int] = field(default_factory=list)
+    """When each attempt began."""
+    ended_at: int | None = None
+
+    @property
+    def unbound(self) -> bool:
+        return any(need.upstream_run is None for need in self.needs.values())
+
+
+At = Callable[[int, Rank, Callable[[int], None]], None]
+"""Has something done at an instant."""
+
+
+class Runs:
+    """The runs of the jobs of one lane."""
+
+    def __init__(self, assumptions: Assumptions, at: At) -> None:
+        self._assumptions = assumptions
+        self._at = at
+        self._rng = Random(0)  # noqa: S311 - the jitter of back-offs, the same at every simulation
+        self._numbers: dict[str, int] = {}
+        self._next_id = 0
+        self._active: dict[UUID, dict[UUID, SimulatedRun]] = {}
+        self._below: dict[UUID, list[SimulatedRun]] = {}
+        self.open: dict[UUID, SimulatedRun] = {}
+        """Runs that have not ended."""
+        self.made: list[SimulatedRun] = []
+        """Every run since somebody took them out."""
+
+    def new_id(self) -> UUID:
+        self._next_id += 1
+        return UUID(int=self._next_id)
+
+    def count(self, job: str, number: int = 1) -> int:
+        """Count ``number`` more runs of ``job``; return the number of the first."""
+        first = self._numbers.get(job, 0) + 1
+        self._numbers[job] = first + number - 1
+        return first
+
+    def activity(self, job: JobEntry) -> Activity:
+        active = self._active.get(job.id)
+        return Activity(len(active), min(active)) if active else Activity()
+
+    def waiting(self, jobs: Iterable[JobEntry]) -> dict[UUID, list[WaitingRun]]:
+        """Return, by job, the runs that wait for their needs, oldest first."""
+        ids = {job.id for job in jobs}
+        found: dict[UUID, list[WaitingRun]] = {}
+        for run in self.open.values():
+            if run.state is RunState.WAITING and run.job.id in ids:
+                upstream = {job_id: need.upstream_run for job_id, need in run.needs.items()}
+                found.setdefault(run.job.id, []).append(WaitingRun(run.id, run.job.id, upstream))
+        return found
+
+    def start(self, plan: FlowPlan, fired_at: int, now: int) -> SimulatedRun:
+        """Take in the runs of the flow of a firing, and start its root."""
+        made = [self._made(planned, plan, fired_at) for planned in plan.runs]
+        for edge in plan.edges:
+            self.open[edge.run_id].needs[edge.upstream_job_id] = Need(None, edge.condition, edge.delay)
+        bound = [(e.run_id, e.upstream_job_id, e.upstream_run_id) for e in plan.edges if e.upstream_run_id is not None]
+        for run_id, need_id, upstream in (*bound, *plan.binds):
+            self.open[run_id].needs[need_id].upstream_run = upstream
+            self._below.setdefault(upstream, []).append(self.open[run_id])
+        for run in made:
+            if run.state in FINAL and run.id in self.open:  # not ended by one before it
+                self._finish(run, run.state, now)
+        if made[0].state is RunState.READY:
+            self._begin(made[0], now)
+        return made[0]
+
+    def _made(self, planned: PlannedRun, plan: FlowPlan, fired_at: int) -> SimulatedRun:
+        job = planned.job
+        name = f"{job.name}#{self.count(job.name)}"
+        flow = name if planned is plan.runs[0] else self.open[plan.runs[0].id].flow
+        run = SimulatedRun(planned.id, name, job, flow, fired_at, planned.state, planned.reason)
+        self.made.append(run)
+        self.open[run.id] = run
+        if run.state in ACTIVE:
+            self._active.setdefault(job.id, {})[run.id] = run
+        return run
+
+    def _begin(self, run: SimulatedRun, now: int) -> None:
+        """Offer, claim and run it: nothing is in the way of a run that is ready."""
+        self._move(run, Move.OFFER)
+        self._move(run, Move.CLAIM)
+        run.started.append(now)
+        takes, _ = self._assumptions.takes(run.job.name, run.job.spec)
+        ends_at = now + takes // MICROSECOND
+        self._at(ends_at, Rank.END, lambda seen_at: self._end(run, ends_at, seen_at))
+
+    def _end(self, run: SimulatedRun, ended_at: int, seen_at: int) -> None:
+        spec, attempt = run.job.spec, len(run.started)
+        facts = _SUCCEEDED
+        if attempt <= self._assumptions.failing.get(run.job.name, 0):
+            facts = _FAILED
+        elif self._assumptions.takes(run.job.name, spec)[1]:
+            facts = _TIMED_OUT
+        decision = judge(facts, attempt=attempt, losses=0, spec=spec.retry, on_lost=spec.on_lost, rng=self._rng)
+        if decision.delay is None:
+            run.ended_at = ended_at
+            run.reason = None if facts is _SUCCEEDED else decision.reason
+            self._finish(run, after(run.state, decision.move) or run.state, seen_at)
+        else:
+            self._move(run, decision.move)
+            self._at(seen_at + decision.delay // MICROSECOND, Rank.WAKE, lambda now: self._wake(run, now))
+
+    def _wake(self, run: SimulatedRun, now: int) -> None:
+        self._move(run, Move.WAKE)
+        self._begin(run, now)
+
+    def _finish(self, run: SimulatedRun, state: RunState, now: int) -> None:
+        """End a run, and all that it brings to an end: the skipped ones downstream."""
+        todo = deque([(run, state)])
+        while todo:
+            ended, final = todo.popleft()
+            ended.state = final
+            ended.ended_at = now if ended.ended_at is None else ended.ended_at
+            del self.open[ended.id]
+            self._active.get(ended.job.id, {}).pop(ended.id, None)
+            held = [run for run in self._below.pop(ended.id, ()) if run.state is RunState.WAITING]
+            todo += [(run, run.state) for run in held if self._decide(run, ended, now)]
+
+    def _decide(self, run: SimulatedRun, ended: SimulatedRun, now: int) -> bool:
+        """Decide the need of ``run`` that waited for ``ended``; True when it is skipped by that."""
+        decided = [need for need in run.needs.values() if need.upstream_run == ended.id and need.met is None]
+        if not decided:
+            return False
+        for need in decided:
+            need.met = need.condition in {NeedCondition.FINISHED.value, ended.state.value}
+            if need.met and need.delay:
+                run.release_at = max(run.release_at or 0, now + need.delay // MICROSECOND)
+        answers = [need.met for need in run.needs.values()]
+        rule = run.job.spec.needs_rule
+        release = decide_needs(rule, met=answers.count(True), unmet=answers.count(False), undecided=answers.count(None))
+        if release is Release.SKIP:
+            run.reason = f"upstream {ended.job.name} {ended.state}"
+            self._move(run, Move.SKIP)
+            return True
+        if release is Release.RELEASE:
+            self._at(max(run.release_at or now, now), Rank.WAKE, lambda at: self._release(run, at))
+        return False
+
+    def _release(self, run: SimulatedRun, now: int) -> None:
+        """Start a run whose needs are met, unless one met later has put it off."""
+        if run.state is RunState.WAITING and now >= (run.release_at or 0):
+            self._move(run, Move.RELEASE)
+            self._active.setdefault(run.job.id, {})[run.id] = run
+            self._begin(run, now)
+
+    def _move(self, run: SimulatedRun, move: Move) -> None:
+        state = after(run.state, move)
+        if state is None:
+            raise AssertionError(f"{move} from {run.state} is not in the table")
+        run.state = state
