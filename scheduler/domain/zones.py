@@ -109,6 +109,10 @@ class Change:
         return self.at + min(self.before, self.after)
 
 
+_FOUND: Final[dict[ZoneInfo, Change]] = {}
+"""The change last asked for in each zone: all the wall times of one fold ask for the same one."""
+
+
 def offset_at(instant: datetime, tz: ZoneInfo) -> timedelta:
     """Return the offset of ``tz`` at an instant given as naive UTC."""
     return tz.fromutc(instant.replace(tzinfo=tz)).replace(tzinfo=None) - instant
@@ -132,6 +136,13 @@ def change_around(wall: datetime, tz: ZoneInfo) -> Change | None:
     before, after = offset_of(wall, tz), offset_of(wall.replace(fold=1), tz)
     if before == after:
         return None
+    change = _FOUND.get(tz)
+    if change is None or not change.wall_start <= wall < change.wall_end:
+        change = _FOUND[tz] = _find_change(wall, tz, before, after)
+    return change
+
+
+def _find_change(wall: datetime, tz: ZoneInfo, before: timedelta, after: timedelta) -> Change:
     low = (wall - max(before, after)).replace(microsecond=0)  # before the change, which is at a whole second
     span = abs(after - before) // _SECOND + 1  # at or after the change
     first, last = 0, span

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from scheduler.domain.cron import parse_cron
 from scheduler.domain.cron_schedule import CronSchedule
+from scheduler.domain.dst import DstRules
 from scheduler.domain.zones import zone
-
-MINUTE = timedelta(minutes=1)
-WINDOW = 2 * 24 * 60
-CORRECTION = timedelta(hours=3)
+from schemas.vocabulary import FoldRule, GapRule
+from tests.support.slow_cron import Expression, Window, expression
 
 CHANGES = [
     ("America/New_York", datetime(2026, 3, 7, 8, tzinfo=UTC)),
@@ -45,71 +44,42 @@ def numbers(low: int, high: int):
     return st.one_of(star, step, some, span)
 
 
-def matches(wall: datetime, fields) -> bool:
-    minute, hour, day, month, weekday = (values for _, values in fields)
-    if wall.minute not in minute or wall.hour not in hour or wall.month not in month:
-        return False
-    by_day, by_weekday = wall.day in day, wall.isoweekday() % 7 in weekday
-    starred = fields[2][0].startswith("*") or fields[4][0].startswith("*")
-    return by_day and by_weekday if starred else by_day or by_weekday
+FIELDS = st.tuples(numbers(0, 59), numbers(0, 23), numbers(1, 31), st.just(("*", set(range(1, 13)))), numbers(0, 6))
+CRONS = FIELDS.map(lambda fields: Expression(*zip(*fields, strict=True)))
+RULES = st.builds(DstRules, st.sampled_from(GapRule), st.sampled_from(FoldRule))
 
 
 @lru_cache(maxsize=32)
-def minutes(name: str, start: datetime) -> list[tuple[datetime, datetime, bool, list[datetime]]]:
-    """Return each minute of the window: instant, wall time, whether it is a repetition, and what was skipped before."""
-    found, before = [], start.astimezone(zone(name)).replace(tzinfo=None)
-    for number in range(1, WINDOW + 1):
-        local = (start + number * MINUTE).astimezone(zone(name))
-        wall = local.replace(tzinfo=None, fold=0)
-        repeated = local.fold == 1 and local.replace(fold=0).utcoffset() - local.utcoffset() <= CORRECTION
-        jump = wall - before - MINUTE
-        skipped = range(1, jump // MINUTE + 1) if jump <= CORRECTION else ()
-        found.append((start + number * MINUTE, wall, repeated, [before + n * MINUTE for n in skipped]))
-        before = wall
-    return found
-
-
-def reference(fields, name, start: datetime) -> list[datetime]:
-    """cron(8), one minute after the other."""
-    wild = fields[0][0].startswith("*") or fields[1][0].startswith("*")
-    return [
-        at
-        for at, wall, repeated, skipped in minutes(name, start)
-        if (matches(wall, fields) and (wild or not repeated)) or (not wild and any(matches(w, fields) for w in skipped))
-    ]
-
-
-FIELDS = st.tuples(numbers(0, 59), numbers(0, 23), numbers(1, 31), st.just(("*", set(range(1, 13)))), numbers(0, 6))
+def window(name: str, start: datetime) -> Window:
+    return Window(zone(name), start, timedelta(days=2))
 
 
 @settings(deadline=None, max_examples=200)
-@given(fields=FIELDS, where=st.sampled_from(CHANGES))
-@example(
-    fields=(("15,45", {15, 45}), ("2", {2}), ("*", set(range(1, 32))), ("*", set(range(1, 13))), ("*", set(range(7)))),
-    where=CHANGES[0],
-)
-def test_firings_are_those_of_a_cron_that_looks_every_minute(fields, where):
-    name, start = where
-    schedule = CronSchedule(parse_cron(" ".join(text for text, _ in fields)), zone(name))
+@given(cron=CRONS, where=st.sampled_from(CHANGES), rules=RULES)
+@example(cron=expression({15, 45}, {2}, "*", "*", "*"), where=CHANGES[0], rules=DstRules())
+def test_firings_are_those_of_a_cron_that_looks_every_minute(cron, where, rules):
+    minutes = window(*where)
+    schedule = CronSchedule(parse_cron(cron.text), minutes.tz, rules)
 
-    fired, at = [], schedule.next_after(start)
-    while at is not None and at.fires_at <= start + WINDOW * MINUTE:
-        fired.append(at.fires_at)
+    planned, at = [], schedule.next_after(minutes.start)
+    while at is not None and at.fires_at <= minutes.end:
+        planned.append((at.fires_at, datetime.fromisoformat(at.wall_time), at.skipped, at.times))
         at = schedule.next_after(at.fires_at)
 
-    assert reference(fields, name, start) == fired
+    assert minutes.firings(cron, gap=rules.gap, fold=rules.fold) == planned
 
 
 @settings(deadline=None)
 @given(
-    fields=FIELDS,
+    cron=CRONS,
     where=st.sampled_from(CHANGES),
+    rules=RULES,
     later=st.lists(st.timedeltas(timedelta(0), timedelta(days=3)), min_size=1, max_size=5),
 )
-def test_the_next_firing_is_the_same_from_wherever_one_asks(fields, where, later):
+def test_the_next_firing_is_the_same_from_wherever_one_asks(cron, where, rules, later):
     """After a restart at any microsecond: no firing twice, none left out, none in the past."""
     name, start = where
-    schedule = CronSchedule(parse_cron(" ".join(text for text, _ in fields)), zone(name))
+    schedule = CronSchedule(parse_cron(cron.text), zone(name), rules)
 
     for offset in later:
         following = schedule.next_after(start + offset)
