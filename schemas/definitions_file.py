@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictInt
 
+from schemas.calendar_spec import CalendarSpec
 from schemas.message import Name
 from schemas.spec_model import SpecModel
 
@@ -32,5 +33,7 @@ class DefinitionsFile(SpecModel):
         default_factory=dict
     )
     """Lists of jobs, each of which needs the one before it."""
+    calendars: dict[Name, CalendarSpec] = Field(default_factory=dict)
+    """Business calendars by name, for calendar triggers."""
     pools: dict[Name, PoolSpec] = Field(default_factory=dict)
     """Settings of executor pools; for the operator's tenant."""

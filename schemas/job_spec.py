@@ -112,7 +112,7 @@ class JobSpec(SpecModel):
     params: JsonObject = Field(default_factory=dict)
     """Values for templates and for the job itself; overridden by the trigger's and by hand."""
     triggers: Annotated[tuple[TriggerSpec, ...], Field(max_length=100)] = ()
-    """When the job runs by itself: each entry is one of cron, every, at; together they are a union."""
+    """When the job runs by itself: each entry is one of cron, every, at, calendar; together they are a union."""
     needs: Annotated[tuple[Annotated[NeedSpec, BeforeValidator(_need_of)], ...], Field(max_length=1000)] = ()
     """Jobs that must end first."""
     needs_rule: NeedsRule = NeedsRule.ALL

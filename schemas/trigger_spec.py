@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from schemas.calendar_trigger import CalendarTrigger
 from schemas.durations import IntervalField
 from schemas.spec_model import Moment, StrictBool, Text
 from schemas.trigger_model import TriggerModel
@@ -67,13 +68,20 @@ def _kind_of(value: Any) -> str | None:
 def _one_kind(value: object) -> object:
     if isinstance(value, dict):
         given = [kind for kind in TRIGGER_KINDS if kind in value]
+        if given == ["at", "calendar"]:
+            raise ValueError(
+                'the time of a calendar trigger stands inside it: {calendar: {business_day: 1, at: "18:00"}}'
+            )
         if len(given) > 1:
             raise ValueError(f"a trigger has one kind, found {' and '.join(given)}; make them entries of their own")
     return value
 
 
 TriggerSpec = Annotated[
-    Annotated[CronTrigger, Tag("cron")] | Annotated[EveryTrigger, Tag("every")] | Annotated[AtTrigger, Tag("at")],
+    Annotated[CronTrigger, Tag("cron")]
+    | Annotated[EveryTrigger, Tag("every")]
+    | Annotated[AtTrigger, Tag("at")]
+    | Annotated[CalendarTrigger, Tag("calendar")],
     Discriminator(
         _kind_of,
         custom_error_type="trigger_kind",

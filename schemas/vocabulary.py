@@ -69,6 +69,18 @@ class TriggerKind(StrEnum):
     CRON = "cron"
     EVERY = "every"
     AT = "at"
+    CALENDAR = "calendar"
+
+
+class Roll(StrEnum):
+    """Which open day stands for a closed one."""
+
+    NONE = "none"
+    """None does: that firing is skipped_calendar."""
+    FOLLOWING = "following"
+    PRECEDING = "preceding"
+    MODIFIED_FOLLOWING = "modified_following"
+    """The following one, unless it lies in another month: then the preceding one."""
 
 
 class NeedCondition(StrEnum):

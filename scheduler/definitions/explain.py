@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from scheduler.definitions.problems import Path, suggest
+from schemas.calendar_spec import CalendarSpec
+from schemas.calendar_trigger import CalendarRule, CalendarTrigger
 from schemas.definitions_file import DefinitionsFile, PoolSpec
 from schemas.job_spec import (
     AtTrigger,
@@ -30,11 +32,11 @@ from schemas.work import SecretRef
 _MAX_SHOWN: Final = 40
 
 _LATER_TRIGGERS: Final = (
-    "calendar", "file", "webhook", "event", "ended", "system", "missing", "all_of", "any_of"
+    "file", "webhook", "event", "ended", "system", "missing", "all_of", "any_of"
 )  # fmt: skip
 _LATER_TRIGGER_KEYS: Final = frozenset({"where", "jitter", "debounce", "throttle", "by", "collect"})
 _LATER_KEYS: Final[Mapping[type[BaseModel], frozenset[str]]] = {
-    DefinitionsFile: frozenset({"calendars", "webhooks"}),
+    DefinitionsFile: frozenset({"webhooks"}),
     JobSpec: frozenset(
         {
             "params_schema", "labels", "on_lost_contact", "concurrency", "rate", "unique", "resources",
@@ -45,13 +47,19 @@ _LATER_KEYS: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     CronTrigger: _LATER_TRIGGER_KEYS,
     EveryTrigger: _LATER_TRIGGER_KEYS,
     AtTrigger: _LATER_TRIGGER_KEYS,
+    CalendarTrigger: _LATER_TRIGGER_KEYS,
 }  # fmt: skip
 _LATER_VALUES: Final[Mapping[str, frozenset[str]]] = {
     "isolation": frozenset({"sandbox"}),
 }
 _NOT_SUPPORTED: Final = "is not supported by this version"
 
-_TRIGGERS: Final[Mapping[str, type[BaseModel]]] = {"cron": CronTrigger, "every": EveryTrigger, "at": AtTrigger}
+_TRIGGERS: Final[Mapping[str, type[BaseModel]]] = {
+    "cron": CronTrigger,
+    "every": EveryTrigger,
+    "at": AtTrigger,
+    "calendar": CalendarTrigger,
+}
 _PARTS: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("run",): RunSpec,
     ("run", "script"): ScriptSpec,
@@ -63,7 +71,9 @@ _PARTS: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("needs", "*"): NeedSpec,
     ("secrets", "*"): SecretRef,
     ("pools", "*"): PoolSpec,
+    ("calendars", "*"): CalendarSpec,
     ("triggers", "*", "*", "catch_up"): CatchUpSpec,
+    ("triggers", "*", "*", "calendar"): CalendarRule,
     ("triggers", "*", "*", "dst"): DstSpec,
 }
 
@@ -85,6 +95,9 @@ _MESSAGES: Final[Mapping[str, str]] = {
 }
 _PATTERNS: Final[Mapping[str, str]] = {
     "^[a-z0-9][a-z0-9_-]": "must be a name: a-z, 0-9, _ and -, not beginning with _ or -, at most 63 characters",
+    "^([a-z0-9]": "must be the name of a calendar, or a country such as JP or US-CA",
+    "^[A-Z]{2}": "must be an ISO 3166 code in capital letters, such as JP, US-CA or DE-BY",
+    "^[A-Za-z0-9]{": "must be the code of a state or province, such as CA",
     "^[A-Za-z_]": "must be the name of an environment variable: letters, digits and _, not beginning with a digit",
     "^[A-Za-z0-9_]": "must be the name of a handler: letters, digits, _, . and -, at most 128 characters",
 }
@@ -134,7 +147,7 @@ def _model_at(root: type[BaseModel], loc: Path) -> type[BaseModel]:
         return root
     if loc[0] == "triggers" and len(loc) == 3:  # noqa: PLR2004 - triggers, number, kind
         return _TRIGGERS[str(loc[2])]
-    wild = {"needs": 1, "secrets": 1, "pools": 1}.get(str(loc[0]))
+    wild = {"needs": 1, "secrets": 1, "pools": 1, "calendars": 1}.get(str(loc[0]))
     pattern = tuple("*" if index == wild or (loc[0] == "triggers" and index in {1, 2}) else str(part)
                     for index, part in enumerate(loc))  # fmt: skip
     return _PARTS[pattern]

@@ -21,6 +21,11 @@ def export(definitions: Definitions) -> str:
     if definitions.source is not None:
         document["source"] = definitions.source
     document["defaults"] = settled
+    if definitions.calendars:
+        plain_rows = {
+            name: spec.model_dump(mode="json", exclude_defaults=True) for name, spec in definitions.calendars.items()
+        }
+        document["calendars"] = plain_rows
     if definitions.pools:
         document["pools"] = {name: pool.model_dump(mode="json") for name, pool in definitions.pools.items()}
     document["jobs"] = {name: _job(spec) for name, spec in definitions.jobs.items()}

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from scheduler.definitions.calendars import CalendarEntries
 from scheduler.definitions.entries import Entry, read_entry
 from scheduler.definitions.explain import explain
 from scheduler.definitions.load_warnings import Loaded, find_warnings
@@ -45,7 +46,7 @@ def load(
         wrong = _in_order(loading.problems, files)
         raise DefinitionsError(_lines(wrong, files), [problem.detail() for problem in wrong])
     tenant = loading.tenant or "default"
-    warnings = find_warnings(Loaded(tenant, loading.entries, now)) if now is not None else []
+    warnings = find_warnings(Loaded(tenant, loading.entries, now, loading.calendars)) if now is not None else []
     return Definitions(
         tenant=tenant,
         source=loading.source,
@@ -53,6 +54,7 @@ def load(
         pools=loading.pools,
         files=tuple(files),
         warnings=tuple(_lines(warnings, files)),
+        calendars=loading.calendars.specs,
     )
 
 
@@ -66,6 +68,7 @@ class _Loading:
         self.tenant: str | None = None
         self.source: str | None = None
         self.pools: dict[str, PoolSpec] = {}
+        self.calendars = CalendarEntries()
         self.chains: list[tuple[Document, Mapping[str, tuple[str, ...]]]] = []
 
     def find(self, paths: Sequence[Path]) -> Iterator[Path]:
@@ -98,10 +101,10 @@ class _Loading:
             self.problem(str(file), "must be a mapping with the key jobs; a file begins with version: 1")
 
     def read_top(self, document: Document) -> None:
+        wrong: set[str | int] = set()
         try:
             top = DefinitionsFile.model_validate(document.value)
         except ValidationError as error:
-            wrong = set()
             for complaint in explain(error, DefinitionsFile):
                 place = document.nearest(complaint.path, key=complaint.on_key)
                 path = show_path(complaint.path)
@@ -111,6 +114,7 @@ class _Loading:
         self.agree(document, top)
         self.chains.append((document, top.chains))
         self.pools |= top.pools
+        self.problems += self.calendars.add(document, top.calendars, readable="calendars" not in wrong)
 
     def agree(self, document: Document, top: DefinitionsFile) -> None:
         """Files given together belong to one tenant and one source."""
@@ -148,8 +152,9 @@ class _Loading:
             self.problems += references.add_chains(document, chains)
         self.problems += references.check_needs()
         self.problems += references.check_cycles()
+        self.problems += self.calendars.check()
         for entry in self.entries.values():
-            self.problems += _times(entry)
+            self.problems += _times(entry, self.calendars)
             if entry.spec is not None:
                 self.problems += [entry.spec_problem(*found) for found in check_templates(entry.spec)]
 
@@ -174,7 +179,7 @@ def _files_in(path: Path) -> list[Path]:
     return sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
 
 
-def _times(entry: Entry) -> Iterator[Problem]:
+def _times(entry: Entry, calendars: CalendarEntries) -> Iterator[Problem]:
     """Yield what is wrong with the job's time zone and triggers."""
     if entry.spec is None:
         return
@@ -185,9 +190,13 @@ def _times(entry: Entry) -> Iterator[Problem]:
         wrong = _zone_problem(trigger.timezone) if trigger.timezone else None
         if wrong:
             yield entry.spec_problem(("triggers", index, "timezone"), wrong)
+        if (unknown := calendars.check_trigger(trigger)) is not None:
+            yield entry.spec_problem(("triggers", index, *unknown[0]), unknown[1])
+            continue
+        known = trigger.timezone if trigger.timezone and not wrong else entry.spec.timezone
+        usable = "UTC" if known == entry.spec.timezone and wrong_zone else known
         try:
-            known = trigger.timezone if trigger.timezone and not wrong else entry.spec.timezone
-            check_trigger(trigger, timezone="UTC" if known == entry.spec.timezone and wrong_zone else known)
+            check_trigger(trigger, timezone=usable, calendars=calendars.known)
         except ValueError as error:
             yield entry.spec_problem(("triggers", index, trigger.kind.value), str(error))
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from scheduler.definitions.calendars import CalendarEntries
 from scheduler.definitions.entries import Entry
 from scheduler.definitions.problems import Problem
 from scheduler.domain.cron_days import warn_of_union
+from schemas.calendar_trigger import CalendarTrigger
 from schemas.job_spec import JobSpec
 from schemas.trigger_spec import CronTrigger
 
@@ -22,10 +24,18 @@ class Loaded:
     tenant: str
     entries: Mapping[str, Entry]
     now: datetime
+    calendars: CalendarEntries
 
     def jobs(self) -> Iterator[tuple[Entry, JobSpec]]:
         """Yield each job; ``Entry.problem`` makes a warning that knows its line."""
         return ((entry, entry.spec) for entry in self.entries.values() if entry.spec is not None)
+
+    def calendar_triggers(self) -> Iterator[tuple[Entry, JobSpec, int, CalendarTrigger]]:
+        """Yield each calendar trigger with its job and its index."""
+        for entry, spec in self.jobs():
+            for index, trigger in enumerate(spec.triggers):
+                if isinstance(trigger, CalendarTrigger):
+                    yield entry, spec, index, trigger
 
 
 def warn_of_day_fields(loaded: Loaded) -> Iterator[Problem]:
@@ -44,7 +54,31 @@ def warn_of_day_fields(loaded: Loaded) -> Iterator[Problem]:
                 yield entry.problem(("triggers", index, "cron"), said)
 
 
-FINDERS: Final[tuple[Callable[[Loaded], Iterable[Problem]], ...]] = (warn_of_day_fields,)
+def warn_of_calendar_ends(loaded: Loaded) -> Iterator[Problem]:
+    """The data of a calendar end soon, or have ended."""
+    today = loaded.now.date()
+    for name in loaded.calendars.specs:
+        if (said := loaded.calendars.known[name].expiry(today)) is not None:
+            yield loaded.calendars.problem(name, said)
+    for entry, _, index, trigger in loaded.calendar_triggers():
+        country = trigger.calendar.country
+        if country is not None and (said := loaded.calendars.known[country].expiry(today)) is not None:
+            yield entry.problem(("triggers", index, "calendar", "country"), said)
+
+
+def warn_of_missing_calendars(loaded: Loaded) -> Iterator[Problem]:
+    """Business days are counted, and no calendar says which days are holidays."""
+    for entry, _, index, trigger in loaded.calendar_triggers():
+        if trigger.calendar.counts_business_days and trigger.calendar.calendar_name is None:
+            message = "names no calendar and no country: only Saturdays and Sundays are closed, holidays are not"
+            yield entry.problem(("triggers", index, "calendar"), message)
+
+
+FINDERS: Final[tuple[Callable[[Loaded], Iterable[Problem]], ...]] = (
+    warn_of_day_fields,
+    warn_of_calendar_ends,
+    warn_of_missing_calendars,
+)
 
 
 def find_warnings(loaded: Loaded) -> list[Problem]:

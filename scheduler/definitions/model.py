@@ -1,10 +1,13 @@
 """What loading definitions files gives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from scheduler.domain.calendar import Calendar
+from scheduler.domain.calendar_sources import resolve_calendars
 from scheduler.domain.dag import Graph
+from schemas.calendar_spec import CalendarSpec
 from schemas.definitions_file import PoolSpec
 from schemas.job_spec import JobSpec
 
@@ -21,6 +24,13 @@ class Definitions:
     files: tuple[Path, ...]
     warnings: tuple[str, ...] = ()
     """What is valid and probably not meant, as lines like those of problems."""
+
+    calendars: dict[str, CalendarSpec] = field(default_factory=dict)
+
+    @cached_property
+    def resolved_calendars(self) -> dict[str, Calendar]:
+        """Every calendar by name, and by its code every country that a trigger names: for build_schedule."""
+        return resolve_calendars(self.calendars, self.jobs.values())
 
     @cached_property
     def graph(self) -> Graph:

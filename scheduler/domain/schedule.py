@@ -1,9 +1,12 @@
 """From what a user wrote to the schedule behind it, and the checks that need one."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, assert_never
 from zoneinfo import ZoneInfo
 
+from scheduler.domain.calendar import Calendar
+from scheduler.domain.calendar_schedule import CalendarSchedule
 from scheduler.domain.counted_schedules import BoundedCount, ListSchedule, MonthSchedule, SpanSchedule, TwiceAMonth
 from scheduler.domain.cron import parse_cron
 from scheduler.domain.cron_schedule import CronSchedule
@@ -20,6 +23,7 @@ from scheduler.domain.planned import (
     planned,
 )
 from scheduler.domain.zones import zone
+from schemas.calendar_trigger import CalendarTrigger
 from schemas.trigger_spec import AtTrigger, CronTrigger, EveryTrigger, TriggerSpec
 from schemas.vocabulary import FoldRule, GapRule
 
@@ -63,23 +67,35 @@ class BoundedSteady(BoundedSchedule):
         return self._steady.count_in(since, until) if since < until else 0
 
 
-def build_schedule(trigger: TriggerSpec, *, timezone: str, hash_key: str, anchor: datetime) -> Schedule:
+def build_schedule(
+    trigger: TriggerSpec,
+    *,
+    timezone: str,
+    hash_key: str,
+    anchor: datetime,
+    calendars: Mapping[str, Calendar] | None = None,
+) -> Schedule:
     """Return the schedule of a trigger.
 
     ``timezone`` is the IANA name that holds for it, ``hash_key`` names tenant and job (what ``H``
     is spread by), ``anchor`` is the time of the first apply, for intervals without one of their
     own. ``starts_at`` and ``ends_at`` are themselves instants at which it may fire; ``max_fires``
-    is not looked at, since it needs the ledger. The result is a CountedSchedule but for cron, and
-    for months whose repeated wall times fire twice.
+    is not looked at, since it needs the ledger. ``calendars`` has the calendar that a calendar
+    trigger names, by name or country. The result is a CountedSchedule but for cron, calendars, and
+    months whose repeated wall times fire twice.
 
     Raises:
-        ValueError: one plain sentence about the time zone or the expression.
+        ValueError: one plain sentence about the time zone, the expression or the calendar.
     """
     tz = zone(timezone)
     rules = rules_of(trigger.dst)
     before_start = instant_of(trigger.starts_at, tz, rules) - MICROSECOND if trigger.starts_at else None
     ends_at = instant_of(trigger.ends_at, tz, rules, last=True) if trigger.ends_at else None
-    schedule = _unbounded(trigger, tz, hash_key, anchor)
+    if isinstance(trigger, CalendarTrigger):
+        calendar = _calendar(trigger.calendar.calendar_name, calendars or {})
+        schedule: Schedule = CalendarSchedule(trigger.calendar, tz, calendar, rules)
+    else:
+        schedule = _unbounded(trigger, tz, hash_key, anchor)
     if before_start is None and ends_at is None:
         return schedule
     if is_counted(schedule):
@@ -89,7 +105,15 @@ def build_schedule(trigger: TriggerSpec, *, timezone: str, hash_key: str, anchor
     return BoundedSchedule(schedule, before_start, ends_at)
 
 
-def _unbounded(trigger: TriggerSpec, tz: ZoneInfo, hash_key: str, anchor: datetime) -> Schedule:
+def _calendar(name: str | None, calendars: Mapping[str, Calendar]) -> Calendar | None:
+    if name is not None and name not in calendars:
+        raise ValueError(f"there is no calendar {name}")
+    return None if name is None else calendars[name]
+
+
+def _unbounded(
+    trigger: CronTrigger | EveryTrigger | AtTrigger, tz: ZoneInfo, hash_key: str, anchor: datetime
+) -> Schedule:
     rules = rules_of(trigger.dst)
     match trigger:
         case CronTrigger():
@@ -131,7 +155,7 @@ def _listed(moment: datetime, tz: ZoneInfo, rules: DstRules) -> tuple[PlannedIns
     return plan_wall(moment, tz, rules) if moment.tzinfo is None else (planned(at, tz),)
 
 
-def check_trigger(trigger: TriggerSpec, *, timezone: str) -> None:
+def check_trigger(trigger: TriggerSpec, *, timezone: str, calendars: Mapping[str, Calendar] | None = None) -> None:
     """Refuse a trigger that cannot be read or can never fire; cheap, with a bounded search.
 
     A time in the past is no error: the file is right, it was only applied late.
@@ -143,7 +167,9 @@ def check_trigger(trigger: TriggerSpec, *, timezone: str) -> None:
         both_wall = (trigger.starts_at.tzinfo is None) == (trigger.ends_at.tzinfo is None)
         if both_wall and trigger.ends_at < trigger.starts_at:
             raise ValueError("ends_at is earlier than starts_at")
-    schedule = build_schedule(trigger, timezone=timezone, hash_key="", anchor=_CHECK_ANCHOR)
+    schedule = build_schedule(trigger, timezone=timezone, hash_key="", anchor=_CHECK_ANCHOR, calendars=calendars)
     searched_from = _DAWN if is_counted(schedule) else _CHECK_ANCHOR
     if next_firing(schedule, searched_from) is None:
+        if isinstance(trigger, CalendarTrigger) and trigger.starts_at is None and trigger.ends_at is None:
+            raise ValueError("the trigger never fires on an open day of its calendar; roll can move it to one")
         raise ValueError("the trigger never fires between its starts_at and its ends_at")

@@ -10,7 +10,7 @@ from scheduler.definitions.load import load
 from scheduler.errors import DefinitionsError
 
 UNITS = "write for instance 500ms, 10s, 5m, 6h, 2d or 1h30m"
-KINDS = "a trigger has one of the keys cron, every, at"
+KINDS = "a trigger has one of the keys cron, every, at, calendar"
 NAME = "must be a name: a-z, 0-9, _ and -, not beginning with _ or -, at most 63 characters"
 
 
@@ -26,7 +26,7 @@ GOLDEN = [
     # the file
     ("version: 2\n", ["1:10: version: 2 is not known; allowed: 1"]),
     ("tenent: x\n", ['1:1: tenent: unknown key; did you mean "tenant"?']),
-    ("calendars: {}\n", ["1:1: calendars: is not supported by this version"]),
+    ("webhooks: {}\n", ["1:1: webhooks: is not supported by this version"]),
     ("tenant: My Tenant\n", [f'1:9: tenant: {NAME}, found "My Tenant"']),
     ("jobs: {Bad Name: {run: {handler: x}}}\n", [f"1:8: jobs.Bad Name: {NAME}"]),
     ("jobs: {a: }\n", ["1:8: jobs.a: must be a mapping with the keys of a job, run at least"]),
