@@ -125,14 +125,16 @@ class Lane:
         decision = decide(FiringKind.TIME, job, self._runs.activity(job))
         run = blocking = None
         reason = decision.reason
+        if decision.blocking_run_id is not None:
+            blocking = self._runs.open[decision.blocking_run_id].name
+            reason = (reason or "").replace(str(decision.blocking_run_id), blocking)
         if decision.verdict is Verdict.STARTED:
             downstream = self._downstream[job.name]
             waiting = self._runs.waiting(downstream) if any(len(j.spec.needs) > 1 for j in downstream) else {}
             flow = plan_flow(job, downstream, waiting, self._ids, self._runs.new_id)
+            if decision.waits:
+                flow.runs[0].wait(reason)
             run = self._runs.start(flow, to_us(firing.fires_at), now).name
-        elif decision.blocking_run_id is not None:
-            blocking = self._runs.open[decision.blocking_run_id].name
-            reason = (reason or "").replace(str(decision.blocking_run_id), blocking)
         return LedgerRow(firing.fires_at, None, 1, job.name, cursor.key, firing.wall_time, firing.zone,
                          decision.verdict, reason, to_instant(now), run, blocking)  # fmt: skip
 

@@ -21,7 +21,7 @@ from scheduler.domain.planned import MICROSECOND
 from scheduler.domain.retry import EndFacts, judge
 from scheduler.domain.run_state import ACTIVE, FINAL, Move, after
 from scheduler.simulation.assumptions import Assumptions
-from schemas.vocabulary import NeedCondition, Outcome, RunState
+from schemas.vocabulary import NeedCondition, Outcome, OverlapPolicy, RunState, Turn
 
 _FAILED: Final = EndFacts(Outcome.FAILED, exit_code=1)
 _TIMED_OUT: Final = EndFacts(Outcome.TIMED_OUT)
@@ -65,10 +65,6 @@ class SimulatedRun:
     """When each attempt began."""
     ended_at: int | None = None
 
-    @property
-    def unbound(self) -> bool:
-        return any(need.upstream_run is None for need in self.needs.values())
-
 
 At = Callable[[int, Rank, Callable[[int], None]], None]
 """Has something done at an instant."""
@@ -85,6 +81,8 @@ class Runs:
         self._next_id = 0
         self._active: dict[UUID, dict[UUID, SimulatedRun]] = {}
         self._below: dict[UUID, list[SimulatedRun]] = {}
+        self._lines: dict[UUID, dict[UUID, SimulatedRun]] = {}
+        self._tended: set[UUID] = set()
         self.open: dict[UUID, SimulatedRun] = {}
         """Runs that have not ended."""
         self.made: list[SimulatedRun] = []
@@ -101,8 +99,12 @@ class Runs:
         return first
 
     def activity(self, job: JobEntry) -> Activity:
-        active = self._active.get(job.id)
-        return Activity(len(active), min(active)) if active else Activity()
+        active, line = self._active.get(job.id), self._lines.get(job.id)
+        return Activity(
+            active=len(active) if active else 0,
+            oldest=min(active) if active else None,
+            last_waiting=max(line) if line else None,
+        )
 
     def waiting(self, jobs: Iterable[JobEntry]) -> dict[UUID, list[WaitingRun]]:
         """Return, by job, the runs that wait for their needs, oldest first."""
@@ -126,9 +128,12 @@ class Runs:
         for run in made:
             if run.state in FINAL and run.id in self.open:  # not ended by one before it
                 self._finish(run, run.state, now)
-        if made[0].state is RunState.READY:
-            self._begin(made[0], now)
-        return made[0]
+        root = made[0]
+        if plan.runs[0].turn is Turn.AWAITS:
+            self._line_up(root, now)
+        elif root.state is RunState.READY:
+            self._begin(root, now)
+        return root
 
     def _made(self, planned: PlannedRun, plan: FlowPlan, fired_at: int) -> SimulatedRun:
         job = planned.job
@@ -151,6 +156,8 @@ class Runs:
         self._at(ends_at, Rank.END, lambda seen_at: self._end(run, ends_at, seen_at))
 
     def _end(self, run: SimulatedRun, ended_at: int, seen_at: int) -> None:
+        if run.id not in self.open:  # another run has taken its place
+            return
         spec, attempt = run.job.spec, len(run.started)
         facts = _SUCCEEDED
         if attempt <= self._assumptions.failing.get(run.job.name, 0):
@@ -167,20 +174,26 @@ class Runs:
             self._at(seen_at + decision.delay // MICROSECOND, Rank.WAKE, lambda now: self._wake(run, now))
 
     def _wake(self, run: SimulatedRun, now: int) -> None:
-        self._move(run, Move.WAKE)
-        self._begin(run, now)
+        if run.id in self.open:
+            self._move(run, Move.WAKE)
+            self._begin(run, now)
 
     def _finish(self, run: SimulatedRun, state: RunState, now: int) -> None:
         """End a run, and all that it brings to an end: the skipped ones downstream."""
         todo = deque([(run, state)])
+        passed_on: dict[UUID, JobEntry] = {}
         while todo:
             ended, final = todo.popleft()
             ended.state = final
             ended.ended_at = now if ended.ended_at is None else ended.ended_at
             del self.open[ended.id]
             self._active.get(ended.job.id, {}).pop(ended.id, None)
+            self._lines.get(ended.job.id, {}).pop(ended.id, None)
+            passed_on[ended.job.id] = ended.job
             held = [run for run in self._below.pop(ended.id, ()) if run.state is RunState.WAITING]
             todo += [(run, run.state) for run in held if self._decide(run, ended, now)]
+        for job in passed_on.values():
+            self._tend(job, now)
 
     def _decide(self, run: SimulatedRun, ended: SimulatedRun, now: int) -> bool:
         """Decide the need of ``run`` that waited for ``ended``; True when it is skipped by that."""
@@ -204,10 +217,41 @@ class Runs:
 
     def _release(self, run: SimulatedRun, now: int) -> None:
         """Start a run whose needs are met, unless one met later has put it off."""
-        if run.state is RunState.WAITING and now >= (run.release_at or 0):
-            self._move(run, Move.RELEASE)
-            self._active.setdefault(run.job.id, {})[run.id] = run
-            self._begin(run, now)
+        if run.state is not RunState.WAITING or now < (run.release_at or 0):
+            return
+        if run.job.spec.overlap.takes_turns:
+            self._line_up(run, now)
+        else:
+            self._let_go(run, now)
+
+    def _let_go(self, run: SimulatedRun, now: int) -> None:
+        self._move(run, Move.RELEASE)
+        run.reason = None
+        self._active.setdefault(run.job.id, {})[run.id] = run
+        self._begin(run, now)
+
+    def _line_up(self, run: SimulatedRun, now: int) -> None:
+        """Have a run wait for its turn, which may be at once."""
+        self._lines.setdefault(run.job.id, {})[run.id] = run
+        self._tend(run.job, now)
+
+    def _tend(self, job: JobEntry, now: int) -> None:
+        """Release what may start in the line of a job, ending first what is to be ended for it."""
+        line, active = self._lines.get(job.id), self._active.get(job.id, {})
+        if not line or job.id in self._tended:
+            return
+        self._tended.add(job.id)
+        most = job.spec.max_running or len(line)
+        policy = job.spec.overlap
+        if policy in {OverlapPolicy.CANCEL_PREVIOUS, OverlapPolicy.KILL_PREVIOUS}:
+            newest = line[max(line)]
+            oldest = [active[run_id] for run_id in sorted(active)[: max(0, len(active) - most + 1)]]
+            for run in [*(other for other in line.values() if other is not newest), *oldest]:
+                run.reason = f"run {newest.name} takes its place (overlap {policy})"
+                self._finish(run, RunState.CANCELLED, now)
+        for run_id in sorted(line)[: max(0, most - len(self._active.get(job.id, {})))]:
+            self._let_go(line.pop(run_id), now)
+        self._tended.discard(job.id)
 
     def _move(self, run: SimulatedRun, move: Move) -> None:
         state = after(run.state, move)

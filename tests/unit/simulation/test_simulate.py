@@ -90,6 +90,39 @@ def test_a_run_that_ends_at_the_instant_of_a_firing_is_not_in_its_way():
     assert {"started"} == {verdict for _, verdict, _ in ledger(found)}
 
 
+def overlapping(policy: str, **job: Any) -> Simulation:
+    spec = CRON | {"timeout": "9h", "overlap": policy} | job
+    return run({"a": spec}, hours=5, run_times={"a": timedelta(minutes=150)})
+
+
+def test_one_run_or_all_wait_for_their_turn():
+    one, every = overlapping("queue_one"), overlapping("queue_all")
+
+    assert ["started", "started", "skipped_overlap", "started", "skipped_overlap"] == [v for _, v, _ in ledger(one)]
+    assert [("a#1", "succeeded", 0, 150), ("a#2", "running", 150, None), ("a#3", "waiting", None, None)] == runs(one)
+    assert 5 == len(runs(every))
+    rows = list(every.firings())
+    assert ("waits for run a#1 (overlap queue_all)", "a#1") == (rows[1].reason, rows[1].blocking_run)
+
+
+@pytest.mark.parametrize("policy", ["cancel_previous", "kill_previous"])
+def test_the_newest_run_takes_the_place_of_the_one_before(policy: str):
+    found = overlapping(policy)
+
+    assert [("a#1", "cancelled", 0, 60), ("a#2", "cancelled", 60, 120)] == runs(found)[:2]
+    assert f"run a#2 takes its place (overlap {policy})" == next(iter(found.runs())).reason
+
+
+def test_a_run_downstream_waits_for_its_turn_too():
+    jobs = {"a": CRON, "b": {"needs": ["a"], "overlap": "queue_all", "timeout": "9h"}}
+
+    found = runs(run(jobs, hours=3, run_times={"b": timedelta(minutes=90)}))
+
+    assert [("b#1", "succeeded", 1, 91), ("b#2", "running", 91, None), ("b#3", "waiting", None, None)] == [
+        row for row in found if row[0][0] == "b"
+    ]
+
+
 def test_two_triggers_of_one_job_at_one_instant_overlap():
     twice = {"triggers": [{"cron": "0 * * * *"}, {"cron": "0 */2 * * *"}]}
     found = run({"a": twice}, hours=4)
