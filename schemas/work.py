@@ -44,7 +44,7 @@ class HttpWork(WorkModel):
     kind: Literal["http"]
     method: str = "POST"
     url: str
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = Field(default_factory=dict)
     json_body: Any = None
     body: str | None = None
 
@@ -81,11 +81,11 @@ class WorkOrder(WorkModel):
     job_version: int
     flow_id: UUID
     work: Work
-    params: dict[str, Any] = {}
-    results: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
+    results: dict[str, Any] = Field(default_factory=dict)
     """Results of the upstream runs of this flow, by job name."""
-    env: dict[str, str] = {}
-    secrets: dict[str, SecretRef] = {}
+    env: dict[str, str] = Field(default_factory=dict)
+    secrets: dict[str, SecretRef] = Field(default_factory=dict)
     cwd: str | None = None
     limits: TimeLimits = TimeLimits()
     isolation: Literal["inline", "thread", "process"] | None = None
