@@ -18,6 +18,7 @@ from scheduler.crash import crash_point
 from scheduler.ids import uuid7
 from scheduler.ports import Transport
 from scheduler.store.doorbell import DEFINITIONS, WAKE, Doorbell
+from scheduler.store.pacing import Pacing
 from scheduler.store.planning import Planning
 from scheduler.store.stores import Store, Stores
 from scheduler.store.waking import find_next_tick, wake_runs
@@ -26,6 +27,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 _HELD_PAUSE_S = 0.02
+_RELEASE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class TickSettings:
     """The longest sleep: how late a change is seen whose notification was lost."""
     batch_size: int = 500
     """Triggers planned in one transaction."""
+    per_minute: int = 600
+    """Missed firings started in a minute, in each store."""
 
 
 class Ticker(Actor):
@@ -46,6 +50,7 @@ class Ticker(Actor):
         self._stores = stores
         self._settings = settings
         self._planning = Planning(partial(uuid7, clock))
+        self._pacing = {store.name: Pacing(settings.per_minute) for store in stores.all()}
         self._looked_at: datetime | None = None
 
     async def start(self) -> None:
@@ -61,23 +66,34 @@ class Ticker(Actor):
                 await bell.wait(self.clock, await self._until_next(store))
 
     async def tick(self, store: Store) -> None:
-        """Plan everything that is due now, batch by batch, and wake the runs whose wait is over."""
-        more = True
+        """Plan everything that is due now, batch by batch; then let go what was missed, as the pace allows,
+        and wake the runs whose wait is over.
+        """
+        more, pacing = True, self._pacing[store.name]
         while more and not self.draining:
             self._looked_at = self.clock.now()
             planned = await self._planning.plan_due(store, now=self._looked_at, limit=self._settings.batch_size)
             more = planned.more
+            pacing.holds = pacing.holds or planned.holds
             if planned.triggers:
                 crash_point("ticker.after_commit")
                 await self.say("scheduler.firings", "firing.due", planned.due)
                 crash_point("ticker.after_confirm")
                 log.debug("ticker.ticked", triggers=planned.triggers, rows=planned.rows, store=store.name)
+        released = await pacing.release(store, now=self.clock.now()) if pacing.holds else []
+        if released:
+            await self.say("scheduler.firings", "firing.due", released)
+            log.info("ticker.caught_up", firings=len(released), store=store.name)
         await wake_runs(store)
 
     async def _until_next(self, store: Store) -> float:
         """Return seconds until something is due, at most the tick interval."""
-        next_at, wake_s = await find_next_tick(store)
+        following = await find_next_tick(store)
+        next_at, wake_s = following.at, following.wake_s
+        self._pacing[store.name].holds = following.holds
         waits = [self._settings.interval_s]
+        if following.holds:
+            waits.append(_RELEASE_S)
         if next_at is not None:
             # Due when last looked and yet not planned: another Ticker holds it. It is looked at again,
             # but not without pause. What became due since then is planned at once.

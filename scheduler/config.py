@@ -81,6 +81,11 @@ class CatchUpSection(_Section):
     """With policy all: at most this many runs."""
 
 
+class PacingSection(_Section):
+    per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
+    """After an outage: missed firings started in a minute, those of urgent jobs first. Punctual ones never wait."""
+
+
 class DefaultsSection(_Section):
     timeout: Duration = timedelta(minutes=30)
     """Hard limit of an attempt of jobs that do not say."""
@@ -115,6 +120,7 @@ class Settings(_Section):
     drain_timeout: Duration = timedelta(seconds=60)
     """A draining executor kills what still runs after this long."""
     tick: TickSection = TickSection()
+    catch_up: PacingSection = PacingSection()
     defaults: DefaultsSection = DefaultsSection()
     data_dir: Annotated[Path, BeforeValidator(lambda path: Path(path).expanduser())] = Field(default_factory=_state_dir)
     """The private PostgreSQL of `scheduler up`, and what executors keep. Default: $XDG_STATE_HOME/scheduler."""

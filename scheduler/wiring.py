@@ -108,7 +108,8 @@ async def open_link(world: World, stack: AsyncExitStack, *, actor: str) -> Trans
 
 def make_ticker(world: World, stores: Stores, transport: Transport) -> Ticker:
     tick = world.settings.tick
-    settings = TickSettings(interval_s=_seconds(tick.interval), batch_size=tick.batch_size)
+    per_minute = world.settings.catch_up.per_minute
+    settings = TickSettings(_seconds(tick.interval), tick.batch_size, per_minute)
     return Ticker(stores, transport, world.clock, world.rng, settings)
 
 

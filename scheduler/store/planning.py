@@ -23,6 +23,7 @@ UNPLANNED: Final = timedelta(minutes=5)
 """After so long a trigger that cannot be planned is looked at again."""
 
 _Made = tuple["asyncpg.Record", Rule, Plan]
+_Fresh = tuple["asyncpg.Record", Rule, PlannedFiring]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Planned:
     triggers: int
     rows: int
     more: bool
+    holds: bool = False
+    """Whether some of the rows are held by pacing."""
 
 
 class Planning:
@@ -54,7 +57,7 @@ class Planning:
                 return Planned((), 0, 0, more=False)
             await self._rules.learn(db, held)
             plans = [made for row in held if (made := self._plan(row, now)) is not None]
-            due = await self._write(db, plans)
+            written = await self._write(db, plans, now)
             if len(plans) < len(held):
                 done = {row["id"] for row, _, _ in plans}
                 left = [row for row in held if row["id"] not in done]
@@ -63,7 +66,8 @@ class Planning:
             crash_point("ticker.before_commit")
         rows = sum(len(planned.rows) for _, _, planned in plans)
         more = len(held) == limit or any(planned.more for _, _, planned in plans)
-        return Planned(due, len(held), rows, more)
+        due = [FiringDue(tenant=row["tenant"], firing_id=row["id"]) for row in written if row["held_rank"] is None]
+        return Planned(due, len(held), rows, more, holds=len(due) < len(written))
 
     def _plan(self, row: "asyncpg.Record", now: datetime) -> "_Made | None":
         """Return the plan of a trigger; None when there can be none."""
@@ -84,13 +88,14 @@ class Planning:
             return None
         return row, rule, planned
 
-    async def _write(self, db: "Connection", plans: Sequence["_Made"]) -> list[FiringDue]:
-        fresh: list[tuple[asyncpg.Record, Rule, PlannedFiring]] = []
+    async def _write(self, db: "Connection", plans: Sequence["_Made"], now: datetime) -> list["asyncpg.Record"]:
+        """Write the rows and move the triggers on; return those that are owed a verdict."""
+        fresh: list[_Fresh] = []
         for row, rule, planned in plans:
             for index, firing in enumerate(planned.rows):
                 if index > 0 or not await self._grow(db, row, firing):
                     fresh.append((row, rule, firing))
-        written = await db.fetch(Q["record_firings"], *self._columns(fresh)) if fresh else []
+        written = await db.fetch(Q["record_firings"], *self._columns(fresh, now)) if fresh else []
         await db.execute(
             Q["advance"],
             [row["id"] for row, _, _ in plans],
@@ -98,7 +103,7 @@ class Planning:
             [planned.next_at for _, _, planned in plans],
             [row["fired"] + planned.used for row, _, planned in plans],
         )
-        return [FiringDue(tenant=row["tenant"], firing_id=row["id"]) for row in written if row["verdict"] is None]
+        return [row for row in written if row["verdict"] is None]
 
     @staticmethod
     async def _grow(db: "Connection", row: "asyncpg.Record", firing: PlannedFiring) -> bool:
@@ -109,7 +114,8 @@ class Planning:
         grown = await db.fetch(Q["extend_range"], row["id"], firing.verdict, last, firing.count, row["last_at"])
         return bool(grown)
 
-    def _columns(self, fresh: Sequence[tuple["asyncpg.Record", Rule, PlannedFiring]]) -> tuple[list[Any], ...]:
+    def _columns(self, fresh: Sequence["_Fresh"], now: datetime) -> tuple[list[Any], ...]:
+        missed = [f.verdict is None and now - f.fires_at > rule.catch_up.punctual for _, rule, f in fresh]
         return (
             [self._new_id() for _ in fresh],
             [row["tenant"] for row, _, _ in fresh],
@@ -124,5 +130,10 @@ class Planning:
             [rule.params for _, rule, _ in fresh],
             [firing.verdict for _, _, firing in fresh],
             [firing.reason for _, _, firing in fresh],
+            [rule.rank if late else None for (_, rule, _), late in zip(fresh, missed, strict=True)],
+            [
+                firing.fires_at + rule.catch_up.window if late else None
+                for (_, rule, firing), late in zip(fresh, missed, strict=True)
+            ],
             list(range(len(fresh))),
         )

@@ -16,6 +16,7 @@ from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 from schemas.trigger_model import CatchUpSpec
 from schemas.trigger_spec import TriggerSpec
+from schemas.vocabulary import Priority
 
 if TYPE_CHECKING:
     import asyncpg
@@ -37,6 +38,8 @@ class Rule:
     schedule: Schedule
     catch_up: CatchUpRules
     max_fires: int | None
+    rank: int
+    """Of its job's priority, 0 is the most urgent."""
     params: str | None
     """JSON text of the trigger's params."""
 
@@ -82,7 +85,7 @@ class Rules:
         log.error("trigger.unplanned", tenant=row["tenant"], trigger_id=str(row["id"]), **names, error=why)
 
     def _read(self, text: "asyncpg.Record") -> Rule:
-        parts = (text["spec"], text["timezone"], text["catch_up"])
+        parts = (text["spec"], text["timezone"], text["catch_up"], text["priority"])
         # Only a hashed field depends on the job's name, and only an interval on the anchor.
         own = (text["anchor_at"], f"{text['tenant']}/{text['job_name']}")
         key = (*parts, *own) if '"every"' in parts[0] or "H" in parts[0] else parts
@@ -97,13 +100,13 @@ def _key(row: "asyncpg.Record") -> _Key:
     return row["id"], row["job_version"], row["anchor_at"]
 
 
-def _parse(spec: str, timezone: str, catch_up: str, anchor: datetime, hash_key: str) -> Rule:
+def _parse(spec: str, timezone: str, catch_up: str, priority: str, anchor: datetime, hash_key: str) -> Rule:
     # As in messages, a key that a newer program has stored must not stop this one.
     trigger = _TRIGGER.validate_json(spec, extra="ignore")
     limits = trigger.catch_up or CatchUpSpec.model_validate_json(catch_up, extra="ignore")
     schedule = build_schedule(trigger, timezone=trigger.timezone or timezone, hash_key=hash_key, anchor=anchor)
     rules = CatchUpRules(policy=limits.policy, window=limits.window, max_runs=limits.max)
-    return Rule(schedule, rules, trigger.max_fires, json_text(trigger.params or None))
+    return Rule(schedule, rules, trigger.max_fires, Priority(priority).rank, json_text(trigger.params or None))
 
 
 def _words(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """What a Ticker looks at besides triggers: runs that wait for a time, and runs that come into line after it."""
 
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from scheduler.store.doorbell import WORK
 from scheduler.store.queries import queries
@@ -33,7 +33,20 @@ async def wake_runs(store: Store) -> int:
             return woken
 
 
-async def find_next_tick(store: Store) -> tuple[datetime | None, float | None]:
-    """Return when the next trigger is due, and in how many seconds the next run is to be woken."""
+class NextTick(NamedTuple):
+    """What to wake up for; None: nothing."""
+
+    at: datetime | None
+    """When the next trigger is due."""
+    wake_s: float | None
+    """In how many seconds the next run is to be woken."""
+    holds: bool
+    """Whether missed firings are held by pacing."""
+
+
+async def find_next_tick(store: Store) -> NextTick:
+    """Look what comes next: three probes of partial indexes, whatever is stored."""
     async with store.connection() as db:
-        return await db.fetchval(Q["find_next_at"]), await db.fetchval(Q["find_next_wake"])
+        row = await db.fetchrow(Q["find_next_at"])
+        wake_s = await db.fetchval(Q["find_next_wake"])
+    return NextTick(None, wake_s, holds=False) if row is None else NextTick(row["next_at"], wake_s, row["holds"])

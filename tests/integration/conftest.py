@@ -8,6 +8,7 @@ import pytest
 
 from scheduler.clock import SystemClock
 from scheduler.embedded.postgres import PrivatePostgres
+from tests.support.ticking import Stage, open_stage
 
 collect_ignore = [] if os.geteuid() == 0 else ["test_embedded_postgres_as_root.py"]
 
@@ -26,3 +27,9 @@ async def private_postgres(data_dir: Path) -> AsyncIterator[PrivatePostgres]:
     await made.start()
     yield made
     await made.stop()
+
+
+@pytest.fixture
+async def stage(database_url: str) -> AsyncIterator[Stage]:
+    async with open_stage(database_url) as opened:
+        yield opened

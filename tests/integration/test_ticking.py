@@ -1,90 +1,14 @@
 """The Ticker on a real database: every planned instant gets one row, whoever ticks and whenever."""
 
 import asyncio
-import random
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-import asyncpg
-import pytest
 from structlog.testing import capture_logs
 
-from actors.ticker import Ticker, TickSettings
-from scheduler.clock import VirtualClock
-from scheduler.definitions.model import Definitions
 from scheduler.store.control import pause_job, resume_job
-from scheduler.store.definitions import apply, delete_job
-from scheduler.store.pool import connect
+from scheduler.store.definitions import delete_job
 from scheduler.store.reading import count_health, list_jobs
-from scheduler.store.stores import Stores
-from scheduler.transport.memory import MemoryBroker, MemoryTransport
-from scheduler.transport.topology import topology
-from schemas.job_spec import JobSpec
-
-START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
-LEDGER = "SELECT fires_at, to_at, count, verdict FROM firings ORDER BY fires_at"
-
-
-class Stage:
-    """A virtual clock, a store, and Tickers to tick by hand."""
-
-    def __init__(self, stores: Stores, db: "asyncpg.Connection[asyncpg.Record]") -> None:
-        self.clock = VirtualClock(START)
-        self.stores = stores
-        self.db = db
-        self.broker = MemoryBroker()
-        self.broker.declare(topology({"default": 10}))
-        self.transport = MemoryTransport(self.broker, self.clock, random.Random(1))
-        self.tickers: list[Ticker] = []
-
-    async def ticker(self, batch_size: int = 500) -> Ticker:
-        """Return a Ticker that ticks only when told to."""
-        ticker = Ticker(self.stores, self.transport, self.clock, random.Random(1), TickSettings(5.0, batch_size))
-        ticker._publisher = await self.transport.publisher("ticker")  # started without its own loop
-        self.tickers.append(ticker)
-        return ticker
-
-    async def apply(self, **triggers: list[dict[str, object]]) -> None:
-        jobs = {
-            name: JobSpec.model_validate({"run": {"command": ["true"]}, "triggers": given, "overlap": "allow"})
-            for name, given in triggers.items()
-        }
-        await apply(self.stores.main, Definitions("default", None, jobs, {}, ()), prune=False, clock=self.clock)
-
-    async def zone_of(self, job: str, name: str) -> None:
-        """Store a time zone that no definitions file could bring in."""
-        await self.db.execute(
-            "UPDATE job_versions SET spec = jsonb_set(spec, '{timezone}', to_jsonb($2::text)) "
-            "WHERE job_id = (SELECT id FROM jobs WHERE name = $1)",
-            job,
-            name,
-        )
-
-    async def planned_jobs(self) -> set[str]:
-        return {row["name"] for row in await self.db.fetch("SELECT name FROM firings JOIN jobs ON jobs.id = job_id")}
-
-    async def ledger(self) -> list[tuple[float, float | None, int, str | None]]:
-        """Return (from, to, count, verdict), times in seconds after START."""
-
-        def seconds(at: datetime | None) -> float | None:
-            return None if at is None else (at - START).total_seconds()
-
-        rows = await self.db.fetch(LEDGER)
-        return [(seconds(row[0]) or 0.0, seconds(row[1]), row[2], row[3]) for row in rows]
-
-
-@pytest.fixture
-async def stage(database_url: str) -> AsyncIterator[Stage]:
-    stores = await Stores.open(database_url, name="test", size=8)
-    db = await connect(database_url, name="test")
-    opened = Stage(stores, db)
-    await opened.transport.start()
-    yield opened
-    for ticker in opened.tickers:
-        await ticker.stop()
-    await opened.transport.close()
-    await db.close()
-    await stores.close()
+from tests.support.ticking import START, Stage
 
 
 async def test_due_triggers_fire_once_each_and_move_on(stage: Stage) -> None:

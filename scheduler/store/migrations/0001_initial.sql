@@ -94,6 +94,8 @@ CREATE TABLE firings (
     planned_at       timestamptz NOT NULL DEFAULT now(),
     decided_at       timestamptz,
     sweep_at         timestamptz,
+    held_rank        smallint,              -- held by pacing: the rank of its job's priority
+    start_until      timestamptz,           -- held until later than this, it is misfired
     CONSTRAINT firings_instant_is_unique UNIQUE (trigger_id, fires_at, wall_time),
     CONSTRAINT firings_decided_means_verdict CHECK ((verdict IS NULL) = (decided_at IS NULL)),
     CONSTRAINT firings_undecided_are_swept CHECK ((verdict IS NULL) = (sweep_at IS NOT NULL)),
@@ -101,7 +103,16 @@ CREATE TABLE firings (
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX firings_event_is_unique ON firings (event_id, job_id) WHERE event_id IS NOT NULL;
 CREATE INDEX firings_to_sweep ON firings (sweep_at) WHERE sweep_at IS NOT NULL;
+CREATE INDEX firings_held ON firings (held_rank, fires_at, id) WHERE held_rank IS NOT NULL;
 CREATE INDEX firings_of_job ON firings (job_id, fires_at DESC);
+
+-- What Tickers share: one row.
+CREATE TABLE ticking (
+    the_only     boolean PRIMARY KEY DEFAULT true CHECK (the_only),
+    paced_until  timestamptz,               -- the budget for missed firings is spent up to here
+    per_minute   integer                    -- how large it is
+);
+INSERT INTO ticking DEFAULT VALUES;
 
 CREATE TABLE flows (
     id          uuid PRIMARY KEY,         -- that of its root run

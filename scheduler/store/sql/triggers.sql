@@ -11,7 +11,8 @@ ORDER BY due.next_at;
 -- name: get_rules
 -- What the schedules of these triggers are made from, as text: equal texts are parsed once.
 SELECT t.id, t.tenant, t.key, t.anchor_at, j.name AS job_name, t.spec::text AS spec,
-       v.spec ->> 'timezone' AS timezone, (v.spec -> 'catch_up')::text AS catch_up
+       v.spec ->> 'timezone' AS timezone, (v.spec -> 'catch_up')::text AS catch_up,
+       v.spec ->> 'priority' AS priority
 FROM triggers AS t
 JOIN jobs AS j ON j.id = t.job_id
 JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
@@ -33,16 +34,19 @@ FROM unnest($1::uuid[], $2::text[]) AS off (id, why) WHERE t.id = off.id;
 -- name: record_firings
 -- Write planned instants. One that is there already was planned by somebody else: it keeps its row.
 INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone,
-                     params, verdict, reason, decided_at, sweep_at)
+                     params, verdict, reason, held_rank, start_until, decided_at, sweep_at)
 SELECT id, tenant, 'time', trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, params::jsonb,
-       verdict, reason, CASE WHEN verdict IS NOT NULL THEN now() END, CASE WHEN verdict IS NULL THEN now() + interval '5 seconds' END
+       verdict, reason, held_rank, start_until, CASE WHEN verdict IS NOT NULL THEN now() END,
+       CASE WHEN held_rank IS NOT NULL THEN start_until + interval '1 minute'
+            WHEN verdict IS NULL THEN now() + interval '5 seconds' END
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::int[], $6::timestamptz[], $7::timestamptz[],
-            $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::int[])
+            $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::smallint[],
+            $15::timestamptz[], $16::int[])
      AS planned (id, tenant, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, params,
-                 verdict, reason, position)
+                 verdict, reason, held_rank, start_until, position)
 ORDER BY position
 ON CONFLICT ON CONSTRAINT firings_instant_is_unique DO NOTHING
-RETURNING id, tenant, verdict;
+RETURNING id, tenant, verdict, held_rank;
 
 -- name: extend_range
 -- A stretch of instants that got the same verdict as the row before it grows that row.
@@ -52,7 +56,9 @@ WHERE id = (SELECT id FROM firings WHERE trigger_id = $1 AND to_at IS NOT NULL O
 RETURNING id;
 
 -- name: find_next_at
-SELECT min(next_at) FROM triggers WHERE active;
+-- When the next trigger is due, and whether missed firings are held.
+SELECT (SELECT min(next_at) FROM triggers WHERE active) AS next_at,
+       EXISTS (SELECT FROM firings WHERE held_rank IS NOT NULL) AS holds;
 
 -- name: wake_runs
 -- Runs whose delay or back-off is over go to the backlog, or into the line of their job when its

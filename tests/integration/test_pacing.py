@@ -1,0 +1,112 @@
+"""Paced catch-up on a real database: missed firings are let go so many a minute, the urgent first."""
+
+import asyncio
+from datetime import timedelta
+
+from scheduler.store.control import make_owed_due
+from tests.support.ticking import START, Stage
+
+HOUR = timedelta(hours=1)
+
+
+async def released(stage: Stage) -> list[str]:
+    """Return the jobs whose firings nobody holds any more, by name."""
+    rows = await stage.db.fetch(
+        "SELECT name FROM firings JOIN jobs ON jobs.id = job_id "
+        "WHERE held_rank IS NULL AND verdict IS NULL ORDER BY name"
+    )
+    return [row["name"] for row in rows]
+
+
+async def initials(stage: Stage) -> str:
+    return "".join(name[0] for name in await released(stage))
+
+
+async def test_what_was_missed_is_let_go_by_the_minute_and_by_priority(stage: Stage) -> None:
+    ticker = await stage.ticker(per_minute=6)
+    await stage.apply(priority="background", **{f"low{n}": [{"every": "1h"}] for n in range(4)})
+    await stage.apply(priority="critical", **{f"a{n}": [{"every": "1h", "max_fires": 1}] for n in range(4)})
+    await stage.apply(priority="high", **{f"b{n}": [{"every": "1h", "max_fires": 1}] for n in range(4)})
+
+    stage.clock.jump(START + 1.5 * HOUR)
+    await ticker.tick(stage.stores.main)
+    assert "aaaabb" == await initials(stage)
+
+    await ticker.tick(stage.stores.main)
+    assert len(await released(stage)) == 6
+
+    stage.clock.jump(stage.clock.now() + timedelta(seconds=20))
+    await ticker.tick(stage.stores.main)
+    assert "aaaabbbb" == await initials(stage)
+
+    stage.clock.jump(stage.clock.now() + timedelta(seconds=60))
+    await ticker.tick(stage.stores.main)
+    assert len(await released(stage)) == 12
+
+
+async def test_what_is_punctual_is_never_held(stage: Stage) -> None:
+    ticker = await stage.ticker(per_minute=1)
+    await stage.apply(**{f"late{n}": [{"every": "1h"}] for n in range(3)}, now=[{"at": (START + 2 * HOUR).isoformat()}])
+
+    stage.clock.jump(START + 1.5 * HOUR)
+    await ticker.tick(stage.stores.main)
+    stage.clock.jump(START + 2 * HOUR)
+    await ticker.tick(stage.stores.main)
+
+    due = await stage.db.fetchval(
+        "SELECT count(*) FROM firings WHERE held_rank IS NULL AND fires_at = $1", stage.clock.now()
+    )
+    assert 4 == due
+
+
+async def test_deadline_holds_while_a_firing_is_held(stage: Stage) -> None:
+    ticker = await stage.ticker(per_minute=1)
+    triggers = [{"at": (START + HOUR).isoformat(), "catch_up": {"window": "10m"}}]
+    await stage.apply(**{f"job{n}": triggers for n in range(3)})
+    stage.clock.jump(START + HOUR + timedelta(minutes=9))
+    await ticker.tick(stage.stores.main)
+    assert len(await released(stage)) == 1
+
+    stage.clock.jump(START + HOUR + timedelta(minutes=10, seconds=1))
+    await ticker.tick(stage.stores.main)
+
+    verdicts = await stage.db.fetch("SELECT verdict, reason, held_rank FROM firings WHERE verdict IS NOT NULL")
+    assert ["misfired", "misfired"] == [row["verdict"] for row in verdicts]
+    assert all("pacing" in row["reason"] and row["held_rank"] is None for row in verdicts)
+
+
+async def test_several_tickers_spend_one_budget(stage: Stage) -> None:
+    tickers = [await stage.ticker(per_minute=10) for _ in range(4)]
+    await stage.apply(**{f"job{n}": [{"every": "1h"}] for n in range(40)})
+
+    stage.clock.jump(START + 1.5 * HOUR)
+    await asyncio.gather(*(ticker.tick(stage.stores.main) for ticker in tickers))
+    assert len(await released(stage)) == 10
+
+    stage.clock.jump(stage.clock.now() + timedelta(seconds=30))
+    await asyncio.gather(*(ticker.tick(stage.stores.main) for ticker in tickers))
+    assert len(await released(stage)) == 15
+
+
+async def test_clock_set_back_does_not_stop_the_releases(stage: Stage) -> None:
+    ticker = await stage.ticker(per_minute=2)
+    await stage.apply(**{f"job{n}": [{"every": "1h"}] for n in range(4)})
+    stage.clock.jump(START + 49.5 * HOUR)
+    await ticker.tick(stage.stores.main)
+    assert len(await released(stage)) == 2
+
+    stage.clock.jump(START + HOUR)
+    await ticker.tick(stage.stores.main)
+    stage.clock.jump(START + HOUR + timedelta(minutes=1))
+    await ticker.tick(stage.stores.main)
+
+    assert len(await released(stage)) == 4
+
+
+async def test_rebuilding_the_broker_leaves_the_pace(stage: Stage) -> None:
+    ticker = await stage.ticker(per_minute=1)
+    await stage.apply(**{f"job{n}": [{"every": "1h"}] for n in range(4)})
+    stage.clock.jump(START + 1.5 * HOUR)
+    await ticker.tick(stage.stores.main)
+
+    assert 1 == (await make_owed_due(stage.stores.main)).firings
