@@ -95,19 +95,30 @@ def export(
 
       scheduler export > jobs.yaml
 
-    Print the jobs of the tenant as a definitions file that applies to the same.
+    Print the jobs of the tenant as a definitions file that applies to the same. A job disabled by
+    hand is disabled in it; which jobs are paused is said in a comment.
     """
     from scheduler.definitions.export import export as export_definitions
     from scheduler.definitions.model import Definitions
     from scheduler.store.definitions import list_definitions, list_pools
-    from scheduler.store.reading import Row
+    from scheduler.store.reading import Row, list_jobs
     from schemas.definitions_file import PoolSpec
+
+    async def states(store: "Store", settings: "Settings") -> list[Row]:
+        return await list_jobs(store, settings.tenant)
 
     async def question(store: "Store", settings: "Settings") -> tuple[str, Row, dict[str, int]]:
         return settings.tenant, await list_definitions(store, settings.tenant), await list_pools(store)
 
     tenant, found, pools = ask(context, question)
-    jobs = {name: spec for name, (from_source, spec) in found.items() if source in {None, from_source}}
+    stands = {row["name"]: row for row in ask(context, states)}
+    jobs = {
+        name: spec.model_copy(update={"enabled": stands[name]["enabled"]})
+        for name, (from_source, spec) in found.items()
+        if source in {None, from_source} and name in stands
+    }
+    if paused := [name for name in jobs if stands[name]["paused"]]:
+        typer.echo(f"# Paused at the time, which a definitions file does not say: {', '.join(paused)}")
     used = {spec.pool for spec in jobs.values()}
     limits = {name: PoolSpec(queue_limit=limit) for name, limit in pools.items() if name in used}
     typer.echo(export_definitions(Definitions(tenant, source, jobs, limits, ())), nl=False)

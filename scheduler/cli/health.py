@@ -30,20 +30,24 @@ def health(
     Say whether everything that is needed is there; exit 1 when not, 69 without a database.
     """
     from scheduler.cli.output import print_fields, print_json, print_line
-    from scheduler.store.reading import count_health
+    from scheduler.store.reading import count_health, list_held
 
     async def question(store: "Store", settings: "Settings") -> "tuple[Row, dict[str, str]]":
         counts = await count_health(store, settings.tenant, lease_s=lease_s(settings))
-        return counts, _troubles(counts) | await _broker_trouble(settings)
+        held = await list_held(store, settings.tenant, lease_s=lease_s(settings))
+        return counts, _troubles(counts, held) | await _broker_trouble(settings)
 
     counts, troubles = ask(context, question)
-    document: dict[str, Any] = {"healthy": not troubles, "troubles": troubles}
+    held_back = _held_back(counts)
+    document: dict[str, Any] = {"healthy": not troubles, "troubles": troubles, "held_back": held_back}
     if json:
         print_json(document | ({"counts": counts} if detailed else {}))
     else:
         print_line("healthy" if not troubles else "not healthy")
         for part, trouble in troubles.items():
             print_line(f"  {part}: {trouble}")
+        for line in held_back:
+            print_line(f"  {line}")
         if detailed:
             print_fields(counts)
     raise typer.Exit(1 if troubles else 0)
@@ -69,8 +73,10 @@ def executors(context: typer.Context, *, json: Json = False) -> None:
     print_rows(found, _EXECUTOR_COLUMNS, empty="no executors")
 
 
-def _troubles(counts: "Row") -> dict[str, str]:
+def _troubles(counts: "Row", held: dict[str, int]) -> dict[str, str]:
     troubles = {}
+    if held:
+        troubles["runs"] = "; ".join(f"{why} ({number} waiting)" for why, number in held.items())
     if not counts["executors"]:
         troubles["executors"] = "none is heard of: scheduler start executor"
     if not counts["recorders"]:
@@ -80,6 +86,20 @@ def _troubles(counts: "Row") -> dict[str, str]:
     if counts["unplanned_triggers"]:
         troubles["triggers"] = f"{counts['unplanned_triggers']} cannot be planned: scheduler jobs"
     return troubles
+
+
+def _held_back(counts: "Row") -> list[str]:
+    """Return what people hold back: nothing is wrong, but it explains why nothing happens."""
+    from scheduler.cli.output import cell
+
+    lines = []
+    if counts["paused_at"] is not None:
+        lines.append(f"every job is paused since {cell(counts['paused_at'])}: scheduler resume --all")
+    if counts["paused_jobs"]:
+        lines.append(f"jobs paused one by one: {counts['paused_jobs']}; scheduler jobs shows which")
+    if counts["disabled_jobs"]:
+        lines.append(f"jobs disabled: {counts['disabled_jobs']}; scheduler jobs shows which")
+    return lines
 
 
 async def _broker_trouble(settings: "Settings") -> dict[str, str]:

@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from scheduler.cli.run_id import RunId, find_run
-from scheduler.cli.shared import After, Json, Limit, ask
+from scheduler.cli.shared import After, Json, Limit, ask, lease_s
 
 if TYPE_CHECKING:
     from scheduler.config import Settings
@@ -49,13 +49,13 @@ def runs(
     which = RunFilter(job, _states(state), _since(since), page_start(after), limit)
 
     async def question(store: "Store", settings: "Settings") -> "list[Row]":
-        return await list_runs(store, settings.tenant, which)
+        return await list_runs(store, settings.tenant, which, lease_s=lease_s(settings))
 
     found = ask(context, question)
     if json:
         print_json({"runs": found, "next": next_page(found, limit)})
         return
-    print_rows(found, _RUN_COLUMNS, empty="no such runs")
+    print_rows([row | {"reason": row["held_by"] or row["reason"]} for row in found], _RUN_COLUMNS, empty="no such runs")
 
 
 @run.command()
@@ -65,7 +65,8 @@ def show(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
     from scheduler.store.reading import get_run
 
     async def question(store: "Store", settings: "Settings") -> "Row":
-        return await get_run(store, settings.tenant, await find_run(store, settings.tenant, run_id))
+        run = await find_run(store, settings.tenant, run_id)
+        return await get_run(store, settings.tenant, run, lease_s=lease_s(settings))
 
     found = ask(context, question)
     if json:

@@ -26,6 +26,10 @@ class RunFilter:
     limit: int = 50
 
 
+_SILENT_S: Final = 30.0
+"""An executor not heard of for so long is not alive, unless the caller knows the lease."""
+
+
 async def list_jobs(store: Store, tenant: str) -> list[Row]:
     return [_job(row) for row in await _rows(store, "list_jobs", tenant, None)]
 
@@ -38,10 +42,11 @@ async def get_job(store: Store, tenant: str, name: str) -> Row:
     return _job(found[0]) | {"spec": found[0]["spec"], "triggers": await _rows(store, "list_triggers", tenant, name)}
 
 
-async def list_runs(store: Store, tenant: str, which: RunFilter) -> list[Row]:
-    """Return runs, newest first."""
+async def list_runs(store: Store, tenant: str, which: RunFilter, *, lease_s: float = _SILENT_S) -> list[Row]:
+    """Return runs, newest first; ``held_by`` says why no executor can take one that waits for it."""
     states = list(which.states) if which.states else None
-    rows = await _rows(store, "list_runs", tenant, which.job, states, which.since, which.after, which.limit)
+    filters = (which.job, states, which.since, which.after, which.limit)
+    rows = await _rows(store, "list_runs", tenant, *filters, lease_s)
     return [_run(row) for row in rows]
 
 
@@ -54,9 +59,9 @@ async def has_tenant(store: Store, tenant: str) -> bool:
     return bool((await _rows(store, "has_tenant", tenant))[0]["known"])
 
 
-async def get_run(store: Store, tenant: str, run_id: UUID) -> Row:
-    """Return one run with its attempts and the needs that held it."""
-    found = await _rows(store, "get_run", tenant, run_id)
+async def get_run(store: Store, tenant: str, run_id: UUID, *, lease_s: float = _SILENT_S) -> Row:
+    """Return one run with its attempts and the needs that held it; ``held_by`` as in ``list_runs``."""
+    found = await _rows(store, "get_run", tenant, run_id, lease_s)
     if not found:
         raise NotFoundError(f"there is no run {run_id}")
     attempts = await _rows(store, "list_attempts", run_id)
@@ -65,7 +70,7 @@ async def get_run(store: Store, tenant: str, run_id: UUID) -> Row:
 
 async def list_outputs(store: Store, tenant: str, run_id: UUID, *, attempt: int | None = None) -> list[Row]:
     """Return what each ended attempt wrote: head, tail and the bytes there were in all."""
-    if not await _rows(store, "get_run", tenant, run_id):
+    if not await _rows(store, "get_run", tenant, run_id, _SILENT_S):
         raise NotFoundError(f"there is no run {run_id}")
     return await _rows(store, "list_outputs", run_id, attempt)
 
@@ -95,6 +100,11 @@ async def list_executors(store: Store, *, lease_s: float) -> list[Row]:
 
 async def count_health(store: Store, tenant: str, *, lease_s: float) -> Row:
     return (await _rows(store, "count_health", tenant, lease_s))[0]
+
+
+async def list_held(store: Store, tenant: str, *, lease_s: float) -> dict[str, int]:
+    """Return why runs wait that no executor can take, and how many they are."""
+    return {row["held_by"]: row["runs"] for row in await _rows(store, "list_held", tenant, lease_s)}
 
 
 async def is_idle(store: Store) -> bool:

@@ -181,6 +181,26 @@ def test_what_export_prints_applies_to_the_same(cli: Cli) -> None:
 
 
 @pytest.mark.slow
+def test_what_people_hold_back_is_said_by_health_and_by_export(cli: Cli) -> None:
+    cli("job", "disable", "fails")
+    cli("job", "pause", "clock")
+    cli("pause", "--all")
+    try:
+        said = cli("health")
+        exported = cli("export")
+    finally:
+        cli("resume", "--all")
+        cli("job", "resume", "clock")
+        cli("job", "enable", "fails")
+
+    assert said.startswith("healthy\n")
+    assert all(word in said for word in ("scheduler resume --all", "paused one by one: 1", "disabled: 1"))
+    assert exported.startswith("# Paused at the time, which a definitions file does not say: after, clock, ")
+    assert "fails:\n    run:\n      command:\n      - 'false'\n    enabled: false\n" in exported.replace('"', "'")
+    assert cli.json("health") == {"healthy": True, "troubles": {}, "held_back": []}
+
+
+@pytest.mark.slow
 def test_up_until_idle_ends_by_itself_and_says_by_its_code_whether_a_run_failed(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     (tmp_path / "once.yaml").write_text(ONCE)

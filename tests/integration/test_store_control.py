@@ -156,3 +156,26 @@ async def test_a_pause_takes_its_locks_in_the_order_of_an_apply(store: Store, cl
         assert await pause
     finally:
         await other.close()
+
+
+async def test_a_run_that_no_executor_can_take_says_why(store: Store) -> None:
+    await value(store, RUN, "ready")
+    await value(store, "UPDATE job_versions SET spec = jsonb_set(spec, '{run}', '{\"handler\": \"rare\"}')")
+    arrive = """INSERT INTO executors (boot_id, name, pool, slots, busy, handlers, host, pid, version)
+                VALUES (gen_random_uuid(), 'e', 'default', 1, 0, $1, 'h', 1, '0')"""
+    said: list[str | None] = []
+    for handlers in (None, ["other"], ["rare"]):
+        if handlers is not None:
+            await value(store, arrive, handlers)
+        (run,) = await reading.list_runs(store, TENANT, reading.RunFilter())
+        assert run["held_by"] == (await reading.get_run(store, TENANT, run["id"]))["held_by"]
+        assert await reading.list_held(store, TENANT, lease_s=30.0) == {run["held_by"]: 1}
+        said.append(run["held_by"])
+    await value(store, "DELETE FROM executors WHERE handlers = '{other}'")
+
+    assert said == [
+        "no live executor of pool default",
+        "no live executor of pool default has handler rare",
+        "not every live executor of pool default has handler rare",
+    ]
+    assert await reading.list_held(store, TENANT, lease_s=30.0) == {}

@@ -268,3 +268,17 @@ CREATE TABLE recorders (
     seen_at       timestamptz NOT NULL,
     stopped_at    timestamptz               -- went in order; what it held unread is still on its way to the others
 );
+
+-- Why no executor can take a run, in words; null when one can. An offer lands on any executor of the pool,
+-- so all that are alive have to have the handler. silent_s: after so long without a heartbeat one is not alive.
+CREATE FUNCTION missing_executor(wanted_pool text, handler text, silent_s double precision) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN count(*) = 0 THEN 'no live executor of pool ' || wanted_pool
+                WHEN bool_or(handler = ANY (handlers)) IS FALSE
+                THEN 'no live executor of pool ' || wanted_pool || ' has handler ' || handler
+                WHEN bool_and(handler = ANY (handlers)) IS FALSE
+                THEN 'not every live executor of pool ' || wanted_pool || ' has handler ' || handler END
+    FROM executors
+    WHERE pool = wanted_pool AND stopped_at IS NULL AND NOT draining
+      AND seen_at > now() - silent_s * interval '1 second'
+$$;

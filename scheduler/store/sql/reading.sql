@@ -16,10 +16,14 @@ FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id
 WHERE j.tenant = $1 AND j.name = $2 AND j.deleted_at IS NULL AND t.removed_at IS NULL ORDER BY t.key;
 
 -- name: list_runs
--- Newest first; after is the id of the last run of the page before.
+-- Newest first; after is the id of the last run of the page before. $7: seconds after which a silent
+-- executor is not alive.
 SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priority, pool, flow_id, firing_id, fired_at,
        created_at, ready_at, queued_at, claimed_at, finished_at, executor, params, result, retry_of, retried_by, cancel_at,
-       cancel_reason, discarded_at
+       cancel_reason, discarded_at,
+       CASE WHEN state IN ('ready', 'queued', 'backing_off') THEN missing_executor(pool, (
+           SELECT v.spec #>> '{run,handler}' FROM job_versions AS v
+           WHERE v.job_id = runs.job_id AND v.version = runs.job_version), $7) END AS held_by
 FROM runs
 WHERE tenant = $1
   AND ($2::text IS NULL OR job_id = (SELECT id FROM jobs WHERE tenant = $1 AND name = $2))
@@ -37,7 +41,10 @@ SELECT EXISTS (SELECT FROM tenants WHERE name = $1) AS known;
 -- name: get_run
 SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priority, pool, flow_id, firing_id, fired_at,
        created_at, ready_at, queued_at, claimed_at, finished_at, executor, params, result, retry_of, retried_by, cancel_at,
-       cancel_reason, discarded_at
+       cancel_reason, discarded_at,
+       CASE WHEN state IN ('ready', 'queued', 'backing_off') THEN missing_executor(pool, (
+           SELECT v.spec #>> '{run,handler}' FROM job_versions AS v
+           WHERE v.job_id = runs.job_id AND v.version = runs.job_version), $3) END AS held_by
 FROM runs WHERE tenant = $1 AND id = $2;
 
 -- name: list_attempts
@@ -98,7 +105,18 @@ SELECT (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL)::int
        (SELECT count(*) FROM executors WHERE stopped_at IS NULL
         AND seen_at > now() - $2::float8 * interval '1 second')::int AS executors,
        (SELECT count(*) FROM recorders WHERE stopped_at IS NULL AND seen_at > now() - $2::float8 * interval '1 second')::int AS recorders,
-       (SELECT paused_at FROM tenants WHERE name = $1) AS paused_at;
+       (SELECT paused_at FROM tenants WHERE name = $1) AS paused_at,
+       (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL AND paused_at IS NOT NULL)::int AS paused_jobs,
+       (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL AND NOT enabled)::int AS disabled_jobs;
+
+-- name: list_held
+-- Why runs of the backlog, or handed back, cannot be taken, and how many they are.
+SELECT held_by, sum(runs)::int AS runs
+FROM (SELECT missing_executor(r.pool, v.spec #>> '{run,handler}', $2) AS held_by, r.runs
+      FROM (SELECT pool, job_id, job_version, count(*) AS runs FROM runs
+            WHERE tenant = $1 AND state IN ('ready', 'queued', 'backing_off') GROUP BY 1, 2, 3) AS r
+      JOIN job_versions AS v ON v.job_id = r.job_id AND v.version = r.job_version) AS found
+WHERE held_by IS NOT NULL GROUP BY held_by ORDER BY held_by;
 
 -- name: is_idle
 -- Nothing will happen by itself any more.
