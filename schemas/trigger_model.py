@@ -3,15 +3,24 @@
 import hashlib
 import json
 from datetime import timedelta
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from schemas.durations import Duration
+from schemas.durations import Duration, format_duration
 from schemas.json_values import JsonObject
 from schemas.message import Name
 from schemas.spec_model import Moment, SpecModel, StrictBool, StrictInt, Text
 from schemas.vocabulary import CatchUpPolicy, FoldRule, GapRule, TriggerKind
+
+MAX_JITTER: Final = timedelta(days=1)
+"""With more, a firing would leave the day it was planned for, and start behind those of the next day."""
+
+
+def _at_most_a_day(jitter: timedelta) -> timedelta:
+    if jitter > MAX_JITTER:
+        raise ValueError(f"must be at most {format_duration(MAX_JITTER)}")
+    return jitter
 
 
 class CatchUpSpec(SpecModel):
@@ -61,6 +70,8 @@ class TriggerModel(SpecModel):
     """false: it does not fire."""
     catch_up: CatchUpSpec | None = None
     """Default: the job's."""
+    jitter: Annotated[Duration, AfterValidator(_at_most_a_day)] = timedelta(0)
+    """Each firing comes later by a fixed share of this, at most 1d, and before the next one."""
     dst: DstSpec | None = None
     """What becomes of skipped and repeated wall times; each rule that is not given is the job's."""
 

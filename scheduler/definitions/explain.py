@@ -34,7 +34,7 @@ _MAX_SHOWN: Final = 40
 _LATER_TRIGGERS: Final = (
     "file", "webhook", "event", "ended", "system", "missing", "all_of", "any_of"
 )  # fmt: skip
-_LATER_TRIGGER_KEYS: Final = frozenset({"where", "jitter", "debounce", "throttle", "by", "collect"})
+_LATER_TRIGGER_KEYS: Final = frozenset({"where", "debounce", "throttle", "by", "collect"})
 _LATER_KEYS: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     DefinitionsFile: frozenset({"webhooks"}),
     JobSpec: frozenset(

@@ -11,6 +11,7 @@ from scheduler.domain.counted_schedules import BoundedCount, ListSchedule, Month
 from scheduler.domain.cron import parse_cron
 from scheduler.domain.cron_schedule import CronSchedule
 from scheduler.domain.dst import DstRules, plan_wall, rules_of
+from scheduler.domain.jitter import jittered
 from scheduler.domain.planned import (
     MICROSECOND,
     CountedSchedule,
@@ -78,7 +79,7 @@ def build_schedule(
     """Return the schedule of a trigger.
 
     ``timezone`` is the IANA name that holds for it, ``hash_key`` names tenant and job (what ``H``
-    is spread by), ``anchor`` is the time of the first apply, for intervals without one of their
+    and ``jitter`` are spread by), ``anchor`` is the time of the first apply, for intervals without one of their
     own. ``starts_at`` and ``ends_at`` are themselves instants at which it may fire; ``max_fires``
     is not looked at, since it needs the ledger. ``calendars`` has the calendar that a calendar
     trigger names, by name or country. The result is a CountedSchedule but for cron, calendars, and
@@ -96,8 +97,14 @@ def build_schedule(
         schedule: Schedule = CalendarSchedule(trigger.calendar, tz, calendar, rules)
     else:
         schedule = _unbounded(trigger, tz, hash_key, anchor)
-    if before_start is None and ends_at is None:
-        return schedule
+    if before_start is not None or ends_at is not None:
+        schedule = _bounded(schedule, before_start, ends_at)
+    if trigger.jitter:
+        return jittered(schedule, key=f"{hash_key}/{trigger.key}", jitter=trigger.jitter, ends_at=ends_at)
+    return schedule
+
+
+def _bounded(schedule: Schedule, before_start: datetime | None, ends_at: datetime | None) -> Schedule:
     if is_counted(schedule):
         return BoundedCount(schedule, before_start, ends_at)
     if is_steady(schedule):

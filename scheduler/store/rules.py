@@ -86,9 +86,10 @@ class Rules:
 
     def _read(self, text: "asyncpg.Record") -> Rule:
         parts = (text["spec"], text["timezone"], text["catch_up"], text["priority"])
-        # Only a hashed field depends on the job's name, and only an interval on the anchor.
+        # Only a hashed field and jitter depend on the job's name, and only an interval on the anchor.
         own = (text["anchor_at"], f"{text['tenant']}/{text['job_name']}")
-        key = (*parts, *own) if '"every"' in parts[0] or "H" in parts[0] else parts
+        is_own = any(sign in parts[0] for sign in ('"every"', '"jitter"', "H"))
+        key = (*parts, *own) if is_own else parts
         rule = self._parsed.get(key)
         if rule is None:
             rule = self._parsed[key] = _parse(*parts, *own)

@@ -224,3 +224,27 @@ def test_a_change_is_found_to_the_second():
 def test_the_rarest_pattern_is_found_within_bounded_time():
     schedule = CronSchedule(parse_cron("0 0 29 2 1", day_match="all"), zone("UTC"))
     assert schedule.next_after(utc("2072-03-01T00:00")).fires_at == utc("2112-02-29T00:00")
+
+
+def test_jitter_delays_what_fires_and_keeps_the_wall_time():
+    trigger = CronTrigger(cron="0 2 * * *", jitter="30m")
+    at, again = (build(trigger, "Asia/Tokyo").next_after(ANCHOR) for _ in range(2))
+
+    assert at == again
+    assert (at.wall_time, at.zone) == ("2026-01-02T02:00:00", "Asia/Tokyo")
+    assert utc("2026-01-01T17:00") <= at.fires_at < utc("2026-01-01T17:30")
+
+
+def test_jitter_differs_between_jobs_and_keeps_to_ends_at():
+    trigger = CronTrigger(cron="0 2 * * *", jitter="1d", ends_at="2026-01-01T02:05:00Z")
+    found = {
+        build_schedule(trigger, timezone="UTC", hash_key=f"default/job{n}", anchor=ANCHOR).next_after(ANCHOR).fires_at
+        for n in range(20)
+    }
+    assert len(found) > 15
+    assert max(found) <= utc("2026-01-01T02:05")
+
+
+def test_more_than_a_day_of_jitter_is_refused():
+    with pytest.raises(ValueError, match="at most 1d"):
+        CronTrigger(cron="0 2 * * *", jitter="25h")

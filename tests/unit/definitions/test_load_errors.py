@@ -86,9 +86,9 @@ GOLDEN = [
         "4:23: jobs.a.triggers[0].cron: minute field: '61' is out of range; "
         "allowed are 0-59, *, ranges, lists, steps, H"
     ]),
-    (job("triggers: [{every: 5}, {every: 5s, jitter: 1s}]"), [
+    (job("triggers: [{every: 5}, {every: 5s, debounce: 1s}]"), [
         f"4:24: jobs.a.triggers[0].every: 5 has no unit; {UNITS}",
-        "4:40: jobs.a.triggers[1].jitter: is not supported by this version",
+        "4:40: jobs.a.triggers[1].debounce: is not supported by this version",
     ]),
     (job("triggers: [{webhook: x}, {crn: x}, {}, {cron: '* * * * *', every: 5s}, daily]"), [
         f"4:17: jobs.a.triggers[0].webhook: is not supported by this version; {KINDS}",
