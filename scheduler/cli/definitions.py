@@ -1,11 +1,13 @@
 """``scheduler validate``, ``apply`` and ``export``."""
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scheduler.cli.shared import Json, ask, load
+from scheduler.cli.shared import Json, ask, lease_s, load
 
 if TYPE_CHECKING:
     from scheduler.config import Settings
@@ -24,11 +26,12 @@ def validate(context: typer.Context, *, files: Files, json: Json = False) -> Non
       scheduler validate definitions/
 
     Check definitions without applying them; says which jobs lead to which. Exit 65 with every problem;
-    a warning alone is exit 0.
+    a warning alone is exit 0. Pools are taken to have as many slots as the setting says.
     """
     from scheduler.cli.output import print_json, print_line
 
-    definitions = _read(context, files)
+    slots = load(context).settings.slots
+    definitions = warn_of_crowds(read_definitions(context, files), lambda _pool: slots)
     roots = definitions.roots
     if json:
         jobs: dict[str, Any] = {name: {"roots": roots[name]} for name in definitions.jobs}
@@ -65,15 +68,17 @@ def apply(
     from scheduler.errors import DefinitionsError
     from scheduler.store.definitions import apply as apply_definitions
 
-    definitions = _read(context, files)
+    definitions = read_definitions(context, files)
     if prune and definitions.source is None:
         wrong = Problem(str(files[0]), Place(), "source", "is needed for --prune: it names what was applied from here")
         raise DefinitionsError([str(wrong)], [wrong.detail()])
 
-    async def question(store: "Store", _settings: "Settings") -> "ApplyResult":
-        return await apply_definitions(store, definitions, prune=prune, clock=SystemClock())
+    async def question(store: "Store", settings: "Settings") -> "tuple[ApplyResult, Callable[[str], int]]":
+        result = await apply_definitions(store, definitions, prune=prune, clock=SystemClock())
+        return result, await live_slots(store, settings)
 
-    result = ask(context, question, of_tenant=False)
+    result, slots_of = ask(context, question, of_tenant=False)
+    definitions = warn_of_crowds(definitions, slots_of)
     named = {"created": result.created, "changed": result.changed, "removed": result.removed}
     if json:
         print_json(named | {"unchanged": result.unchanged, "pools": result.pools, "warnings": definitions.warnings})
@@ -124,11 +129,35 @@ def export(
     typer.echo(export_definitions(Definitions(tenant, source, jobs, limits, ())), nl=False)
 
 
-def _read(context: typer.Context, files: list[Path]) -> "Definitions":
+def read_definitions(context: typer.Context, files: list[Path]) -> "Definitions":
     from scheduler.clock import SystemClock
     from scheduler.definitions.load import load as load_definitions
 
     return load_definitions(files, settings=load(context).settings.job_defaults(), now=SystemClock().now())
+
+
+async def live_slots(store: "Store", settings: "Settings") -> "Callable[[str], int]":
+    """Return how many slots the executors of a pool have that are alive; the setting where there is none."""
+    from scheduler.store.reading import list_executors
+
+    slots: Counter[str] = Counter()
+    for executor in await list_executors(store, lease_s=lease_s(settings)):
+        if executor["alive"] and not executor["draining"]:
+            slots[executor["pool"]] += executor["slots"]
+    return lambda pool: slots[pool] or settings.slots
+
+
+def warn_of_crowds(definitions: "Definitions", slots_of: "Callable[[str], int]") -> "Definitions":
+    """Return ``definitions`` with warnings of minutes that have more firings than a pool has slots."""
+    from dataclasses import replace
+
+    from scheduler.clock import SystemClock
+    from scheduler.definitions.conflicts import find_crowds
+    from scheduler.simulation.upcoming import Upcoming
+
+    upcoming = Upcoming(definitions.tenant, SystemClock().now(), definitions.resolved_calendars)
+    crowds = find_crowds(definitions.jobs, upcoming, slots_of)
+    return replace(definitions, warnings=(*definitions.warnings, *crowds))
 
 
 def say_warnings(definitions: "Definitions") -> None:

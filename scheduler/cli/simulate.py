@@ -68,7 +68,8 @@ def simulate(
     times = _Times(settings.timezone, now, since, until, outages or [])
     assumptions = _assumptions(definitions, times, run_time, durations or [], failing or [])
     try:
-        found = run_simulation(definitions.jobs, definitions.tenant, assumptions)
+        calendars = definitions.resolved_calendars
+        found = run_simulation(definitions.jobs, definitions.tenant, assumptions, calendars)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if json:

@@ -9,9 +9,11 @@ from datetime import datetime
 from typing import Final
 
 from scheduler.definitions.calendars import CalendarEntries
+from scheduler.definitions.conflicts import find_same_instants, limit_of
 from scheduler.definitions.entries import Entry
 from scheduler.definitions.problems import Problem
 from scheduler.domain.cron_days import warn_of_union
+from scheduler.simulation.upcoming import Upcoming
 from schemas.calendar_trigger import CalendarTrigger
 from schemas.job_spec import JobSpec
 from schemas.trigger_spec import CronTrigger
@@ -74,10 +76,20 @@ def warn_of_missing_calendars(loaded: Loaded) -> Iterator[Problem]:
             yield entry.problem(("triggers", index, "calendar"), message)
 
 
+def warn_of_same_instants(loaded: Loaded) -> Iterator[Problem]:
+    """Two triggers of one job fire at the same instant."""
+    upcoming = Upcoming(loaded.tenant, loaded.now, loaded.calendars.known)
+    limit = limit_of([spec for _, spec in loaded.jobs()])
+    for entry, spec in loaded.jobs():
+        for index, said in find_same_instants(entry.name, spec, upcoming, limit):
+            yield entry.problem(("triggers", index), said)
+
+
 FINDERS: Final[tuple[Callable[[Loaded], Iterable[Problem]], ...]] = (
     warn_of_day_fields,
     warn_of_calendar_ends,
     warn_of_missing_calendars,
+    warn_of_same_instants,
 )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from scheduler.domain.calendar import Calendar
 from scheduler.domain.cron import parse_cron
 from scheduler.domain.cron_schedule import CronSchedule
 from scheduler.domain.firing import CatchUpRules
@@ -82,7 +83,7 @@ def instants_of(trigger: TriggerSpec, schedule: Schedule, hash_key: str) -> Inst
     return Instants(schedule)
 
 
-def cursors(job: JobEntry, tenant: str, since: datetime) -> list[Cursor]:
+def cursors(job: JobEntry, tenant: str, since: datetime, calendars: Mapping[str, Calendar]) -> list[Cursor]:
     """Return the triggers of a job that is applied at ``since``, from then on.
 
     An instant at ``since`` itself is ahead, except of an interval that is counted from the apply.
@@ -93,7 +94,8 @@ def cursors(job: JobEntry, tenant: str, since: datetime) -> list[Cursor]:
             continue
         limits = trigger.catch_up or job.spec.catch_up
         hash_key = f"{tenant}/{job.name}"
-        schedule = build_schedule(trigger, timezone=job.spec.timezone_of(trigger), hash_key=hash_key, anchor=since)
+        zone = job.spec.timezone_of(trigger)
+        schedule = build_schedule(trigger, timezone=zone, hash_key=hash_key, anchor=since, calendars=calendars)
         rules = CatchUpRules(policy=limits.policy, window=limits.window, max_runs=limits.max)
         cursor = Cursor(job, trigger, schedule, rules, instants_of(trigger, schedule, hash_key), since)
         from_apply = isinstance(trigger, EveryTrigger) and trigger.anchor is None

@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from scheduler.domain.calendar import Calendar
 from scheduler.domain.dag import Graph
 from scheduler.simulation.assumptions import Assumptions
 from scheduler.simulation.cursors import cursors, entries
@@ -47,8 +48,15 @@ class Simulation:
         return heapq.merge(*map(_runs, self.stories), key=lambda run: run.fired_at)
 
 
-def simulate(jobs: Mapping[str, JobSpec], tenant: str, assumptions: Assumptions) -> Simulation:
+def simulate(
+    jobs: Mapping[str, JobSpec],
+    tenant: str,
+    assumptions: Assumptions,
+    calendars: Mapping[str, Calendar] | None = None,
+) -> Simulation:
     """Work out what ``jobs``, applied to ``tenant`` when the time looked at begins, would do.
+
+    ``calendars`` has those that calendar triggers name, by name or country.
 
     Takes a few seconds for a year of 300 hourly schedules, 30 µs for each event of what overlaps,
     fails or waits for several roots.
@@ -61,7 +69,9 @@ def simulate(jobs: Mapping[str, JobSpec], tenant: str, assumptions: Assumptions)
     tally = Tally()
     stories = []
     for names in _lanes(graph):
-        lane_cursors = [cursor for name in names for cursor in cursors(known[name], tenant, assumptions.since)]
+        lane_cursors = [
+            cursor for name in names for cursor in cursors(known[name], tenant, assumptions.since, calendars or {})
+        ]
         if not lane_cursors:
             continue
         downstream = {
