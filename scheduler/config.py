@@ -17,13 +17,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from scheduler.domain.addresses import (
-    BROKER_SCHEMES,
-    DATABASE_SCHEMES,
-    MANAGEMENT_SCHEMES,
-    check_scheme,
-    database_warning,
-)
+from scheduler.domain import addresses
 from scheduler.errors import ConfigurationError
 from schemas.durations import Duration, format_duration
 from schemas.message import Name
@@ -48,7 +42,7 @@ def _listed(value: object) -> object:
 def _of(*schemes: str) -> AfterValidator:
     def check(url: SecretStr | None) -> SecretStr | None:
         if url is not None:
-            check_scheme(url.get_secret_value(), schemes)
+            addresses.check_scheme(url.get_secret_value(), schemes)
         return url
 
     return AfterValidator(check)
@@ -95,11 +89,11 @@ class DefaultsSection(_Section):
 class Settings(_Section):
     """Every setting, with its default."""
 
-    database_url: Annotated[SecretStr | None, _of(*DATABASE_SCHEMES)] = None
+    database_url: Annotated[SecretStr | None, _of(*addresses.DATABASE_SCHEMES)] = None
     """PostgreSQL, as in postgresql://user:password@host/name. Default: the private server of `scheduler up`."""
-    amqp_url: Annotated[SecretStr | None, _of(*BROKER_SCHEMES)] = None
+    amqp_url: Annotated[SecretStr | None, _of(*addresses.BROKER_SCHEMES)] = None
     """RabbitMQ, as in amqp://user:password@host/vhost. Default: `scheduler up` needs none."""
-    management_url: Annotated[SecretStr | None, _of(*MANAGEMENT_SCHEMES)] = None
+    management_url: Annotated[SecretStr | None, _of(*addresses.MANAGEMENT_SCHEMES)] = None
     """RabbitMQ's management API, as in http://user:password@host:15672. With it, queue limits are policies."""
     insecure_broker: bool = False
     """Let amqp:// without TLS reach another host: for a private network, such as that of a compose file."""
@@ -215,7 +209,7 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str], *, file:
         name = _knob_at(first["loc"], found)
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigurationError(f"{name} (from {origins.get(name, 'default')}): {message}") from None
-    unsafe = settings.database_url and database_warning(
+    unsafe = settings.database_url and addresses.database_warning(
         settings.database_url.get_secret_value(), environ.get("PGSSLMODE")
     )
     return Loaded(settings, origins, (*warnings, *_unknown_variables(environ, every), *([unsafe] if unsafe else ())))

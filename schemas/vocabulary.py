@@ -16,7 +16,7 @@ class RunState(StrEnum):
     RUNNING = "running"
     """Claimed by an executor under a lease."""
     BACKING_OFF = "backing_off"
-    """An attempt failed or was lost; the next one waits for its time."""
+    """An attempt failed or was lost, or nobody there could run it; the next one waits for its time."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"

@@ -17,6 +17,8 @@ class Move(StrEnum):
     OFFER = "offer"
     RETURN = "return"
     """The offer or the claim was handed back unstarted."""
+    POSTPONE = "postpone"
+    """The offer was handed back by an executor that cannot run it."""
     CLAIM = "claim"
     FINISH = "finish"
     RETRY = "retry"
@@ -33,6 +35,7 @@ TRANSITIONS: Final[dict[S, dict[Move, S]]] = {
     S.QUEUED: {
         Move.CLAIM: S.RUNNING,
         Move.RETURN: S.READY,
+        Move.POSTPONE: S.BACKING_OFF,
         Move.GIVE_UP: S.FAILED,
         Move.SKIP: S.SKIPPED,
         Move.CANCEL: S.CANCELLED,
@@ -41,6 +44,7 @@ TRANSITIONS: Final[dict[S, dict[Move, S]]] = {
         Move.FINISH: S.SUCCEEDED,
         Move.RETRY: S.BACKING_OFF,
         Move.RETURN: S.READY,
+        Move.POSTPONE: S.BACKING_OFF,
         Move.GIVE_UP: S.FAILED,
         Move.CANCEL: S.CANCELLED,
         Move.SKIP: S.SKIPPED,

@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from scheduler.store.doorbell import WORK
+from scheduler.store.doorbell import WAKE, WORK
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from schemas.commands import AttemptReturned, ClaimAttempt
+from schemas.vocabulary import ReturnReason
 
 Q: Final = queries("attempts")
 _RING: Final = queries("triggers")["ring"]
+
+_UNABLE_PAUSE_S: Final = 5.0
+_UNABLE: Final = "handed back by an executor that does not have its handler"
 
 
 async def claim(store: Store, claims: Sequence[ClaimAttempt], lease_s: float) -> set[UUID]:
@@ -35,8 +39,12 @@ async def claim(store: Store, claims: Sequence[ClaimAttempt], lease_s: float) ->
 
 
 async def take_back(store: Store, returned: Sequence[AttemptReturned]) -> int:
-    """Put attempts that were handed back unstarted into the backlog; return how many moved."""
+    """Put attempts that were handed back unstarted into the backlog; return how many moved.
+
+    One whose handler its executor does not have is looked at again after a pause.
+    """
     returned = sorted(returned, key=lambda back: back.run_id)
+    unables = [back.reason is ReturnReason.NO_HANDLER for back in returned]
     async with store.transaction() as db:
         rows = await db.fetch(
             Q["return_attempts"],
@@ -44,7 +52,11 @@ async def take_back(store: Store, returned: Sequence[AttemptReturned]) -> int:
             [back.attempt for back in returned],
             [back.lease_token for back in returned],
             [back.claim_id for back in returned],
+            [_UNABLE_PAUSE_S if unable else 0.0 for unable in unables],
+            [_UNABLE if unable else None for unable in unables],
         )
         if rows:
             await db.execute(_RING, WORK, "")
+        if any(unables):
+            await db.execute(_RING, WAKE, "")
     return len(rows)

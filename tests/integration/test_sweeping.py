@@ -2,6 +2,7 @@
 
 from scheduler.store.sweeping import expire_waiting
 from scheduler.transport.topology import topology
+from schemas.vocabulary import ReturnReason
 from tests.support.engine import Engine, engine
 
 TRUE = {"command": ["true"]}
@@ -106,3 +107,25 @@ async def test_a_pool_without_a_queue_holds_up_no_other(database_url: str) -> No
 
         consumer = await stage.executor.transport.consumer("scheduler.executor.a-gone", credit=1, name="e")
         assert ["lost"] == [offer.order.job for offer in stage.executor.read(await consumer.take(1))]
+
+
+async def test_what_an_executor_cannot_run_is_offered_again_after_a_pause_and_keeps_its_deadline(
+    database_url: str,
+) -> None:
+    async with engine(database_url, alive=False) as stage:
+        await stage.executor.beat()
+        await stage.apply(job={"run": TRUE, "timeout": {"hard": "1m", "queue": "1h"}})
+        await stage.fire("job")
+        deadline = await stage.until("SELECT queue_until FROM runs WHERE state = 'queued'")
+        consumer = await stage.executor.transport.consumer("scheduler.executor.default", credit=5, name="unable")
+        batch = await consumer.take(1)
+
+        await stage.executor.give_back(stage.executor.read(batch)[0], None, ReturnReason.NO_HANDLER)
+        await consumer.ack(batch)
+
+        await stage.until("SELECT sweep_at > now() + interval '3 seconds' FROM runs WHERE state = 'backing_off'")
+        assert "handler" in await stage.db.fetchval("SELECT reason FROM runs")
+        await stage.db.execute("UPDATE runs SET sweep_at = now()")
+        await stage.db.execute("SELECT pg_notify('scheduler_wake', '')")
+        again = stage.executor.read(await consumer.take(1))[0]
+        assert (1, deadline) == (again.attempt, await stage.db.fetchval("SELECT queue_until FROM runs"))

@@ -27,7 +27,7 @@ from schemas.facts import AttemptFinished, ClaimAnswered, ExecutorHeartbeat, Hea
 from schemas.job_spec import JobSpec
 from schemas.message import AttemptKey, Message
 from schemas.registry import dump, parse, split
-from schemas.vocabulary import Outcome
+from schemas.vocabulary import Outcome, ReturnReason
 
 DEADLINE_S = 15.0
 EXECUTOR = "played"
@@ -88,10 +88,12 @@ class PlayedExecutor:
     async def finish(self, offer: StartAttempt, claim_id: uuid.UUID, outcome: Outcome) -> None:
         await self.say("attempt.finished", self.end(offer, claim_id, outcome))
 
-    async def give_back(self, offer: StartAttempt, claim_id: uuid.UUID | None) -> None:
+    async def give_back(
+        self, offer: StartAttempt, claim_id: uuid.UUID | None, reason: ReturnReason = ReturnReason.LATE_GRANT
+    ) -> None:
         await self.say("attempt.returned", AttemptReturned(
             tenant=offer.tenant, run_id=offer.run_id, attempt=offer.attempt, lease_token=offer.lease_token,
-            claim_id=claim_id, reason="late_grant"))  # fmt: skip
+            claim_id=claim_id, reason=reason))  # fmt: skip
 
     async def take_offers(self) -> None:
         consumer = await self.transport.consumer("scheduler.executor.default", credit=1000, name=EXECUTOR)

@@ -15,13 +15,19 @@ RETURNING runs.id, runs.owner;
 
 -- name: return_attempts
 -- An offer or a grant handed back unstarted: to the backlog, unless somebody has cancelled it
--- meanwhile. A grant only by the claim that holds it.
-UPDATE runs SET state = CASE WHEN cancel_at IS NULL THEN 'ready' ELSE 'cancelled' END, ready_at = now(),
+-- meanwhile. A grant only by the claim that holds it. One that the executor cannot run waits a while:
+-- it would only be handed back again.
+UPDATE runs SET state = CASE WHEN cancel_at IS NOT NULL THEN 'cancelled' WHEN back.pause_s > 0 THEN 'backing_off'
+                             ELSE 'ready' END,
+                ready_at = now(),
                 lease_token = NULL, owner = NULL, executor = NULL, boot_id = NULL, lease_until = NULL,
                 finished_at = CASE WHEN cancel_at IS NOT NULL THEN now() END,
-                reason = CASE WHEN cancel_at IS NULL THEN reason ELSE cancel_reason END,
-                sweep_at = CASE WHEN cancel_at IS NULL THEN queue_until WHEN has_downstream THEN now() END
-FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[]) AS back (run_id, attempt, lease_token, claim_id)
+                reason = CASE WHEN cancel_at IS NULL THEN coalesce(back.reason, runs.reason) ELSE cancel_reason END,
+                sweep_at = CASE WHEN cancel_at IS NOT NULL THEN CASE WHEN has_downstream THEN now() END
+                                WHEN back.pause_s > 0 THEN now() + back.pause_s * interval '1 second'
+                                ELSE queue_until END
+FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::float8[], $6::text[])
+     AS back (run_id, attempt, lease_token, claim_id, pause_s, reason)
 WHERE runs.id = back.run_id AND runs.attempt = back.attempt AND runs.lease_token = back.lease_token
   AND CASE runs.state WHEN 'queued' THEN true WHEN 'running' THEN runs.owner = back.claim_id ELSE false END
 RETURNING runs.id, runs.tenant, runs.pool;
@@ -75,6 +81,7 @@ WITH ended AS (
         attempt = CASE WHEN e.state = 'backing_off' THEN r.attempt + 1 ELSE r.attempt END,
         losses = r.losses + e.lost,
         finished_at = CASE WHEN e.state <> 'backing_off' THEN now() END,
+        queue_until = CASE WHEN e.state <> 'backing_off' THEN r.queue_until END,
         sweep_at = CASE WHEN e.state = 'backing_off' THEN now() + e.delay_s * interval '1 second'
                         WHEN r.has_downstream THEN now() + interval '3 seconds' END,
         lease_until = NULL, lease_token = NULL

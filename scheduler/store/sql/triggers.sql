@@ -68,9 +68,9 @@ UPDATE runs SET
     turn = CASE WHEN state = 'waiting' AND turn IS NOT NULL THEN 'awaits' ELSE turn END,
     ready_at = CASE WHEN state = 'waiting' AND turn IS NOT NULL THEN NULL ELSE now() END,
     queue_until = CASE WHEN state = 'waiting' AND turn IS NOT NULL THEN queue_until
-                       WHEN state = 'waiting' THEN now() + (queue_until - created_at) END,
+                       WHEN state = 'waiting' THEN now() + (queue_until - created_at) ELSE queue_until END,
     sweep_at = CASE WHEN state = 'waiting' AND turn IS NOT NULL THEN now() + interval '3 seconds'
-                    WHEN state = 'waiting' THEN now() + (queue_until - created_at) END
+                    WHEN state = 'waiting' THEN now() + (queue_until - created_at) ELSE queue_until END
 WHERE id IN (SELECT id FROM runs WHERE state IN ('waiting', 'backing_off') AND sweep_at <= now()
              ORDER BY sweep_at LIMIT $1 FOR UPDATE SKIP LOCKED)
 RETURNING id, job_id, state;
