@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 from scheduler.embedded.account import Account, account_for, initdb_account
 from scheduler.embedded.binaries import system_folders, wheel_folders
 from tests.support.services import Estate, Server, ServicesError, accepts, free_port, until
+from tests.support.services_disk import SmallDisk
 
 # The disk of a killed process is whole without fsync: only a power cut would need it.
 _SETTINGS = {
@@ -35,13 +36,17 @@ def programs() -> Path | None:
 class PostgresServer:
     """One private cluster; user ``postgres`` is trusted over loopback."""
 
-    def __init__(self, estate: Estate, name: str, *, settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, estate: Estate, name: str, *, settings: dict[str, str] | None = None, disk: SmallDisk | None = None
+    ) -> None:
+        """``disk`` takes its data; its log stays where the tests' other files are."""
         found = programs()
         if found is None:
             raise ServicesError("PostgreSQL's programs are not on this machine")
         self._programs = found
         self._estate = estate
         self._folder = estate.root / name
+        self._disk = disk
         self._settings = _SETTINGS | (settings or {})
         self._server: Server | None = None
         self.port = free_port()
@@ -56,13 +61,13 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start and return when connections are taken; the data of an earlier start is kept."""
-        cluster = self._folder / "data"
+        cluster = self._seen("data")
         if not cluster.exists():
             self._initdb(cluster)
         options = [f"-c{key}={value}" for key, value in self._settings.items()]
-        argv = [str(self._programs / "postgres"), "-D", str(cluster), f"-cport={self.port}", *options]
+        argv = [str(self._programs / "postgres"), "-D", self._path("data"), f"-cport={self.port}", *options]
         argv += [f"-cunix_socket_directories={self._folder}"]
-        argv = [*account_for(cluster).prefix(*self._needed()), *argv]
+        argv = self._entered(account_for(cluster), argv)
         for _ in range(_STARTS):
             if self._started(argv, cluster):
                 return
@@ -112,18 +117,36 @@ class PostgresServer:
             return False
         return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready" and accepts(self.port)
 
-    def _needed(self) -> list[Path]:
-        return [self._programs / "postgres", self._folder]
+    def log(self) -> str:
+        """Return what the server has logged so far."""
+        return (self._folder / "log").read_text(errors="replace")
+
+    def alive(self) -> bool:
+        return self._server is not None and self._server.alive()
+
+    def _path(self, part: str) -> str:
+        """Return where the server itself finds a part of its data."""
+        return str((self._disk.inside if self._disk is not None else self._folder) / part)
+
+    def _seen(self, part: str) -> Path:
+        """Return where this process finds it."""
+        return (self._disk.outside if self._disk is not None else self._folder) / part
+
+    def _entered(self, account: Account, argv: list[str]) -> list[str]:
+        prefix = self._disk.prefix if self._disk is not None else []
+        return [*prefix, *account.prefix(self._programs / "postgres", self._folder), *argv]
 
     def _initdb(self, cluster: Path) -> None:
         account = account_for(cluster)
         maker = initdb_account(account)
         self._folder.mkdir(mode=0o700)
         _give(self._folder, maker)
-        argv = [str(self._programs / "initdb"), "-D", str(cluster), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
-        argv += ["--locale=C.UTF-8", "--no-sync", "--no-instructions"]
+        cluster.mkdir(mode=0o700)
+        _give(cluster, maker)
+        argv = [str(self._programs / "initdb"), "-D", self._path("data"), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+        argv += ["--locale=C.UTF-8", "--no-sync", "--no-instructions", f"--wal-segsize={4 if self._disk else 16}"]
         done = subprocess.run(
-            [*maker.prefix(*self._needed()), *argv],
+            self._entered(maker, argv),
             env=_environment(),
             capture_output=True,
             text=True,
@@ -132,7 +155,7 @@ class PostgresServer:
         )
         if done.returncode:
             raise ServicesError(f"initdb: {done.stdout}{done.stderr}")
-        for path in [self._folder, *self._folder.rglob("*")]:
+        for path in [self._folder, cluster, *cluster.rglob("*")]:
             _give(path, account)
 
 
