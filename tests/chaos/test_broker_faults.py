@@ -1,13 +1,17 @@
 """The broker is killed, emptied, or takes nothing for a while; on a node of this module's own."""
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from tests.support.chaos import Stage
-from tests.support.chaos_work import Work, mixed, soon
+from tests.support.chaos import ACTORS, DEADLINE_S, ActorProcess, Stage
+from tests.support.chaos_work import Work, make_work, mixed, soon, writes
 from tests.support.services import SESSION_PIDS, Estate
 from tests.support.services_rabbit import RabbitNode
 
@@ -38,10 +42,32 @@ async def under_way(stage: Stage, name: str) -> Work:
     return work
 
 
-async def in_alarm(node: RabbitNode) -> None:
-    async with asyncio.timeout(30):
-        while not node.management.call("GET", "nodes")[0]["mem_alarm"]:
-            await asyncio.sleep(0.1)
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """What makes the broker refuse to read from publishers, and how it says so."""
+
+    command: str
+    raising: str
+    clearing: str
+    sign: str
+
+
+ALARMS = {
+    "memory": Alarm("set_vm_memory_high_watermark", "0.00001", "0.4", "mem_alarm"),
+    "disk": Alarm("set_disk_free_limit", "900000GB", "50MB", "disk_free_alarm"),
+}
+
+
+@asynccontextmanager
+async def in_alarm(node: RabbitNode, alarm: Alarm) -> AsyncIterator[None]:
+    await asyncio.to_thread(node.ctl, alarm.command, alarm.raising)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while not node.management.call("GET", "nodes")[0].get(alarm.sign):
+                await asyncio.sleep(0.1)
+        yield
+    finally:
+        await asyncio.to_thread(node.ctl, alarm.command, alarm.clearing)
 
 
 async def test_broker_that_is_killed_under_load(stage: Stage, node: RabbitNode) -> None:
@@ -69,17 +95,40 @@ async def test_broker_that_is_emptied_under_load(stage: Stage, node: RabbitNode,
     await stage.check(work, losses=True)
 
 
-async def test_broker_that_takes_nothing_for_longer_than_a_lease(stage: Stage, node: RabbitNode) -> None:
-    work = await under_way(stage, "alarm")
+async def broker_trouble(actor: ActorProcess, wanted: str | None) -> None:
+    """Wait until the readiness of ``actor`` says this of the broker."""
+    deadline = time.monotonic() + DEADLINE_S
+    while (troubles := await actor.troubles()).get("broker") != wanted:
+        assert time.monotonic() < deadline, f"{troubles}: {actor.tail()}"
+        await asyncio.sleep(0.1)
 
-    await asyncio.to_thread(node.ctl, "set_vm_memory_high_watermark", "0.00001")
-    await in_alarm(node)
-    began = await stage.until("SELECT now()")
-    # The alarm outlasts every lease that was held when it began, by the clock that judges leases.
-    await stage.until(f"SELECT now() > $1::timestamptz + interval '{LEASE}' + interval '1 second'", began)
-    before = len(stage.entries(work))
-    await asyncio.to_thread(node.ctl, "set_vm_memory_high_watermark", "0.4")
+
+@pytest.mark.parametrize("kind", ALARMS)
+async def test_broker_that_takes_nothing_for_longer_than_a_lease(
+    stage: Stage, node: RabbitNode, kind: str, tmp_path: Path
+) -> None:
+    """Publishers wait and say so; an attempt that runs keeps its lease; then all goes on."""
+    gate = tmp_path / "gate"
+    begins = soon(0.3)
+    job = {"run": writes(stage.ledger, f"until={gate}"), "triggers": [{"at": begins.isoformat()}]}
+    held = make_work(f"held-{kind}", {"held": job}, {"held": [begins]})
+    await stage.apply(held)
+    await stage.told(bool, held)
+    work = await under_way(stage, f"alarm-{kind}")
+
+    async with in_alarm(node, ALARMS[kind]):
+        began = await stage.until("SELECT now()")
+        for publisher in ("recorder", "executor", "ticker"):
+            await broker_trouble(stage.only(publisher), "the link to the broker is blocked")
+        # The alarm outlasts every lease that was held when it began, by the clock that judges leases.
+        await stage.until(f"SELECT now() > $1::timestamptz + interval '{LEASE}' + interval '1 second'", began)
+        before = len(stage.entries(work))
+    gate.touch()
 
     await stage.settled(work)
+    await stage.settled(held)
     await stage.check(work)
+    await stage.check(held)
     assert before < len(stage.entries(work))
+    for kept in ACTORS:
+        await broker_trouble(stage.only(kept), None)

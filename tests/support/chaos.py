@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import asyncpg
 
 from scheduler.clock import SystemClock, VirtualClock
@@ -82,6 +84,14 @@ class ActorProcess:
 
     def says(self, event: str) -> bool:
         return event in self.log.read_text(errors="replace")
+
+    async def troubles(self) -> dict[str, str]:
+        """Ask its probe what keeps it from being ready, by part."""
+        await self.works()
+        lines = map(json.loads, self.log.read_text().splitlines())
+        port = next(line["port"] for line in lines if line["message"] == "probe.listening")
+        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/readyz") as answer:
+            return {part["part"]: part["trouble"] for part in await answer.json()}
 
     async def _code(self) -> int:
         deadline = time.monotonic() + DEADLINE_S
