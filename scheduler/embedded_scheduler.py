@@ -5,7 +5,7 @@ PostgreSQL is a private server unless ``database_url`` is set, the broker is in 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final, Self
@@ -17,6 +17,7 @@ from actors.recorder import Recorder
 from scheduler.embedded.postgres import PrivatePostgres
 from scheduler.errors import TransientError
 from scheduler.hosting import Check, Work
+from scheduler.roles import ACTOR_ROLES
 from scheduler.service import Service
 from scheduler.store.definitions import ApplyResult, Wanted, apply, list_pools
 from scheduler.store.migrate import migrate
@@ -37,8 +38,8 @@ from scheduler.wiring import (
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-_CONNECTIONS: Final = 6
-"""Of the shared pool. Each costs the private server a process of several megabytes."""
+_CONNECTIONS: Final = 2
+"""Of the pool of each role, opened when first needed. Each costs the private server a process of some megabytes."""
 
 
 class EmbeddedScheduler:
@@ -52,6 +53,7 @@ class EmbeddedScheduler:
         self.stack = AsyncExitStack()
         self._stores: Stores | None = None
         self._actors: Actors | None = None
+        self._dsn_of: Callable[[str], str]
         self.checks: Mapping[str, Check] = {}
 
     @property
@@ -105,17 +107,28 @@ class EmbeddedScheduler:
         await migrate(dsn)
         self._stores = await open_stores(dsn, stack, name="up", size=_CONNECTIONS)
         await self._declare()
+        stores = {
+            actor: await open_stores(self._dsn_of(role), stack, name=actor, size=_CONNECTIONS)
+            for actor, role in ACTOR_ROLES.items()
+        }
         links = {actor: await open_link(world, stack, actor=actor) for actor in ("up", "executor")}
         executor = await make_executor(world, links["executor"], stack)
-        others = [make(world, self._stores, links["up"]) for make in (make_recorder, make_dispatcher, make_ticker)]
+        others = [
+            make_recorder(world, stores["recorder"], links["up"]),
+            make_dispatcher(world, stores["dispatcher"], links["up"]),
+            make_ticker(world, stores["ticker"], links["up"]),
+        ]
         self._actors = Actors(executor, others)
         self.checks = {"broker": link_check(links["up"]), "database": store_check(self._stores)}
         return Work(self._actors, self.checks)
 
     async def _database(self) -> str:
         if self.world.settings.database_url is not None:
-            return self.world.settings.database_url.get_secret_value()
+            named = self.world.settings.database_url.get_secret_value()
+            self._dsn_of = lambda _: named
+            return named
         server = PrivatePostgres(self.world.settings.data_dir, self.world.clock)
+        self._dsn_of = server.dsn_of
         self.stack.push_async_callback(server.stop)
         await server.start()
         keeper = Service("postgres", self.world.clock, self.world.rng)

@@ -24,12 +24,14 @@ from scheduler.config import Settings
 from scheduler.errors import ConfigurationError, DatabaseUnavailableError
 from scheduler.hosting import Check, Work
 from scheduler.ports import LinkState, Transport
+from scheduler.roles import ACTOR_ROLES
 from scheduler.sandbox.address_guard import NetworkPolicy
 from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.protection import protect_process
 from scheduler.sandbox.runner import Runner
 from scheduler.seat import Seat
 from scheduler.store.migrate import check_schema
+from scheduler.store.roles import take_role
 from scheduler.store.stores import Stores
 from scheduler.transport.broker_url import check_broker_url
 from scheduler.transport.memory_broker import MemoryBroker
@@ -76,11 +78,13 @@ def check_settings(world: World, *, database: bool, broker: bool) -> None:
 
 
 async def open_stores(dsn: str, stack: AsyncExitStack, *, name: str, size: int = 5) -> Stores:
-    """Open the stores and see that their schema is current.
+    """Open the stores and see that their schema is current. An actor, named so, takes its role where it may.
 
     Raises:
         DatabaseUnavailableError: no connection, or the schema is not (yet) the one of this program.
     """
+    if name in ACTOR_ROLES:
+        dsn = await take_role(dsn, name)
     stores = await Stores.open(dsn, name=name, size=size)
     stack.push_async_callback(stores.close)
     for store in stores.all():

@@ -9,11 +9,12 @@ from pathlib import Path
 from scheduler.embedded.account import Account, account_for, initdb_account, our_names
 from scheduler.embedded.binaries import Binaries, choose
 from scheduler.errors import ConfigurationError
+from scheduler.roles import ACTOR_ROLES
 
 SUPERUSER = "postgres"
 OWNER = "scheduler"
-"""The role we connect as and the database's name: owner of its tables, and no superuser, since
-a superuser would pass by row level security."""
+"""The role that migrates and obeys commands, and the database's name: owner of its tables, and no
+superuser, since a superuser would pass by row level security. Actors have roles of their own."""
 
 _LOG_LIMIT_BYTES = 4 * 1024 * 1024
 
@@ -139,7 +140,9 @@ def _make(folder: Path, binaries: Binaries, account: Account) -> None:
         last = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise ConfigurationError(f"PostgreSQL's initdb failed in {fresh}: {last}")
     (fresh / "pg_hba.conf").write_text("local all all peer map=scheduler\n", encoding="utf-8")
-    lines = [f'scheduler "{name}" {role}\n' for name in our_names() for role in (SUPERUSER, OWNER)]
+    lines = [
+        f'scheduler "{name}" {role}\n' for name in our_names() for role in (SUPERUSER, OWNER, *ACTOR_ROLES.values())
+    ]
     (fresh / "pg_ident.conf").write_text("".join(lines), encoding="utf-8")
     for path in [*fresh.rglob("*"), fresh]:
         _give(path, account)

@@ -26,6 +26,7 @@ from scheduler.embedded.cluster import (
 from scheduler.embedded.ownership import DataDirLock, end_leftover
 from scheduler.embedded.sockets import dsn, make_socket_folder
 from scheduler.errors import DatabaseUnavailableError
+from scheduler.roles import ACTOR_ROLES
 
 _WATCH = Path(__file__).with_name("watch.sh")
 _FAST_SHUTDOWN_S = 30
@@ -52,9 +53,13 @@ class PrivatePostgres:
     @property
     def dsn(self) -> str:
         """For asyncpg; of a role that owns the database ``scheduler`` and is no superuser."""
+        return self.dsn_of(OWNER)
+
+    def dsn_of(self, role: str) -> str:
+        """Return the DSN of another role; those of the actors may log in, and own nothing."""
         if self._socket_folder is None:
             raise DatabaseUnavailableError("the private PostgreSQL server is not started")
-        return dsn(self._socket_folder)
+        return dsn(self._socket_folder, role)
 
     def lost(self) -> asyncio.Event:
         """Return the event that is set when the server started last ends without ``stop``."""
@@ -158,10 +163,13 @@ class PrivatePostgres:
     async def _make_database(self, socket_folder: Path) -> None:
         link = await asyncpg.connect(host=str(socket_folder), port=5432, user=SUPERUSER, database="postgres")
         try:
-            if not await link.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", OWNER):
-                await link.execute(f"CREATE ROLE {OWNER} LOGIN")
+            for role in (OWNER, *ACTOR_ROLES.values()):
+                if not await link.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role):
+                    await link.execute(f"CREATE ROLE {role} LOGIN")
             if not await link.fetchval("SELECT true FROM pg_database WHERE datname = $1", OWNER):
                 await link.execute(f"CREATE DATABASE {OWNER} OWNER {OWNER}")
+                await link.execute(f"REVOKE ALL ON DATABASE {OWNER} FROM PUBLIC")
+                await link.execute(f"GRANT CONNECT ON DATABASE {OWNER} TO {', '.join(ACTOR_ROLES.values())}")
         finally:
             await link.close()
 

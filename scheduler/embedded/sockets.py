@@ -37,9 +37,9 @@ def make_socket_folder(cluster: Path, account: Account) -> Path:
     return folder
 
 
-def dsn(folder: Path) -> str:
+def dsn(folder: Path, role: str = OWNER) -> str:
     """Return the DSN of the application's database over that directory's socket."""
-    return f"postgresql://{OWNER}@/{OWNER}?host={quote(str(folder))}&port=5432"
+    return f"postgresql://{role}@/{OWNER}?host={quote(str(folder))}&port=5432"
 
 
 def find_running(data_dir: Path) -> str | None:

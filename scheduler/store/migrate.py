@@ -14,6 +14,7 @@ import asyncpg
 
 from scheduler.errors import ConfigurationError
 from scheduler.store.pool import SCHEMA, reachable
+from scheduler.store.roles import grant_roles
 
 if TYPE_CHECKING:
     from scheduler.store.pool import Connection
@@ -53,6 +54,8 @@ def migrations() -> list[Migration]:
 async def migrate(dsn: str) -> list[str]:
     """Apply what is missing and return the names applied; [] when the schema is current.
 
+    The roles of the actors get their rights each time, so that roles made since then have them too.
+
     Raises:
         DatabaseUnavailableError: no connection.
         ConfigurationError: an applied migration differs from its file, or the database is newer.
@@ -63,7 +66,9 @@ async def migrate(dsn: str) -> list[str]:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_KEY)
         await connection.execute(_BOOK)
         done = await _applied(connection)
-        return [migration.name for migration in migrations() if await _apply(connection, migration, done)]
+        applied = [migration.name for migration in migrations() if await _apply(connection, migration, done)]
+        await grant_roles(connection)
+        return applied
     finally:
         await connection.close()
 

@@ -45,6 +45,8 @@ async def test_jobs_run_inside_and_what_they_did_is_there_next_time(tmp_path: Pa
         result = await scheduler.apply(load([tmp_path / "jobs.yaml"]))
         store = scheduler.stores.main
         await trigger_jobs(store, "default", ["first"], params=None, clock=clock)
+        async with store.connection() as db:
+            users = await db.fetch("SELECT application_name, usename FROM pg_stat_activity WHERE usename <> 'postgres'")
         async with asyncio.timeout(20):
             while len(done := await list_runs(store, "default", RunFilter(states=["succeeded"]))) < 2:
                 await clock.sleep(0.05)
@@ -52,6 +54,9 @@ async def test_jobs_run_inside_and_what_they_did_is_there_next_time(tmp_path: Pa
     async with EmbeddedScheduler(world()) as scheduler:
         again = await list_runs(scheduler.stores.main, "default", RunFilter())
 
+    own = {f"scheduler/{actor}": f"scheduler_{actor}" for actor in ("ticker", "dispatcher", "recorder")}
+    bells = {f"scheduler/{actor} bell": f"scheduler_{actor}" for actor in ("ticker", "dispatcher")}
+    assert own | bells | {"scheduler/up": "scheduler"} == dict(users)
     assert (result.created, result.pools) == (["first", "second"], ["small"])
     assert {run["job"]: run["result"] for run in again}["first"] == {"hello": "world"}
     assert [run["id"] for run in again] == [run["id"] for run in done]

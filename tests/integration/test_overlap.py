@@ -23,7 +23,7 @@ RUNS = "SELECT array_agg(state ORDER BY id) FROM runs WHERE job_name = 'slow'"
 
 WATCH = """
 CREATE TABLE watched (job text, active int);
-CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = scheduler AS $$ BEGIN
     INSERT INTO watched SELECT NEW.job_name, count(*) FROM scheduler.runs
     WHERE job_id = NEW.job_id AND state IN ('ready', 'queued', 'running', 'backing_off');
     RETURN NULL;

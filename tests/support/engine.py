@@ -17,8 +17,10 @@ from actors.ticker import Ticker, TickSettings
 from scheduler.clock import Clock, SystemClock
 from scheduler.definitions.model import Definitions
 from scheduler.ports import Delivery, Out
+from scheduler.roles import ACTOR_ROLES
 from scheduler.store.definitions import apply
 from scheduler.store.pool import connect
+from scheduler.store.roles import as_role
 from scheduler.store.stores import Stores
 from scheduler.transport.memory import MemoryBroker, MemoryTransport
 from scheduler.transport.topology import topology
@@ -201,7 +203,9 @@ async def engine(
     """Open the stage on a migrated database; ``alive=False``: the executor takes nothing until told to."""
     clock, rng, broker = SystemClock(), random.Random(7), MemoryBroker()
     broker.declare(topology({"default": 1000}))
-    stores = await Stores.open(dsn, name="test", size=8)
+    stores = await Stores.open(dsn, name="test", size=2)
+    # Each actor as its own role: a right that is missing shows wherever it is needed.
+    opened = {actor: await Stores.open(as_role(dsn, role), name=actor) for actor, role in ACTOR_ROLES.items()}
     db = await connect(dsn, name="test")
     transports = [MemoryTransport(broker, clock, rng) for _ in range(4)]
     for transport in transports:
@@ -209,9 +213,9 @@ async def engine(
     executor = PlayedExecutor(transports[3])
     stage = Engine(
         stores, broker, clock, db, executor,
-        Ticker(stores, transports[0], clock, rng, TickSettings()),
-        Dispatcher(stores, transports[1], clock, rng, DispatchSettings(0.2, resend_s, lease_s)),
-        Recorder(stores, transports[2], clock, rng, RecordSettings(lease_s)),
+        Ticker(opened["ticker"], transports[0], clock, rng, TickSettings()),
+        Dispatcher(opened["dispatcher"], transports[1], clock, rng, DispatchSettings(0.2, resend_s, lease_s)),
+        Recorder(opened["recorder"], transports[2], clock, rng, RecordSettings(lease_s)),
     )  # fmt: skip
     actors = (stage.recorder, stage.dispatcher, stage.ticker)
     for actor in actors:
@@ -229,4 +233,5 @@ async def engine(
         for service in (*actors, *transports):
             await (service.stop() if hasattr(service, "stop") else service.close())
         await db.close()
-        await stores.close()
+        for closing in (stores, *opened.values()):
+            await closing.close()

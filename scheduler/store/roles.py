@@ -1,0 +1,102 @@
+"""What each actor may do in the database, and nothing else: a role of its own for each.
+
+A migration makes the roles where it may and grants anew what they are to have. They cannot log in:
+the operator lets a user of each actor be a member, or the roles log in themselves. An actor whose
+user is a member takes its role; one whose user is not works as who it is, and says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+import structlog
+
+from scheduler.roles import ACTOR_ROLES
+from scheduler.store.pool import SCHEMA, connect, reachable
+
+if TYPE_CHECKING:
+    from scheduler.store.pool import Connection
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# Only who may update a column of a row may lock it: a right to lock is one on a column that does no harm.
+GRANTS: Final[Mapping[str, Sequence[str]]] = {
+    "ticker": (
+        "SELECT, INSERT, UPDATE ON firings",
+        "SELECT ON triggers, runs",
+        "UPDATE (last_at, next_at, fired, held_until, trouble) ON triggers",
+        "UPDATE ON runs",
+        "SELECT, UPDATE ON ticking",
+        "UPDATE (updated_at) ON jobs",
+    ),
+    "dispatcher": (
+        "SELECT, UPDATE ON firings",
+        "SELECT, INSERT ON flows, flow_joins",
+        "SELECT, INSERT, UPDATE ON runs, run_edges",
+        "SELECT ON triggers, executors",
+        "UPDATE (updated_at) ON jobs",
+        "UPDATE (created_at) ON pools",
+    ),
+    "recorder": (
+        "SELECT, UPDATE ON runs",
+        "SELECT, INSERT, UPDATE ON attempts",
+        "SELECT, INSERT ON orphan_ends",
+        "SELECT, INSERT, UPDATE, DELETE ON executors, recorders",
+    ),
+}
+_EVERYBODY: Final = (f"USAGE ON SCHEMA {SCHEMA}", "SELECT ON migrations, tenants, pools, jobs, job_versions")
+_SET_IS_A_RIGHT: Final = 16
+"""From this version of PostgreSQL on, to be a member is not yet to be allowed to act as the role."""
+
+
+async def grant_roles(connection: "Connection") -> None:
+    """Make the roles where they are missing, and give them what they are to have; the caller owns the schema."""
+    there = {row["rolname"] for row in await connection.fetch("SELECT rolname FROM pg_roles")}
+    refused = [role for role in ACTOR_ROLES.values() if role not in there and not await _make(connection, role)]
+    if refused:
+        log.warning("roles.missing", roles=refused, reason="may not create them: every actor works as the one user")
+    async with connection.transaction():
+        for actor, role in ACTOR_ROLES.items():
+            if role not in refused:
+                await connection.execute(f"REVOKE ALL ON ALL TABLES IN SCHEMA {SCHEMA} FROM {role}")
+                for what in (*_EVERYBODY, *GRANTS[actor]):
+                    await connection.execute(f"GRANT {what} TO {role}")
+
+
+async def take_role(dsn: str, actor: str) -> str:
+    """Return the DSN by which ``actor`` connects as its role; ``dsn`` itself where its user may not take it.
+
+    Raises:
+        DatabaseUnavailableError: no connection.
+    """
+    connection = await connect(dsn, name=actor)
+    try:
+        right = "SET" if connection.get_server_version().major >= _SET_IS_A_RIGHT else "MEMBER"
+        async with reachable(dsn):
+            allowed = await connection.fetchval(
+                "SELECT pg_has_role(oid, $2) FROM pg_roles WHERE rolname = $1", ACTOR_ROLES[actor], right
+            )
+    finally:
+        await connection.close()
+    if not allowed:
+        log.warning("role.not_taken", role=ACTOR_ROLES[actor], reason="the database's user is no member of it")
+        return dsn
+    return as_role(dsn, ACTOR_ROLES[actor])
+
+
+def as_role(dsn: str, role: str) -> str:
+    """Return ``dsn`` with ``role`` for the role that its connections take."""
+    parts = urlsplit(dsn)
+    return urlunsplit(parts._replace(query=urlencode({**dict(parse_qsl(parts.query)), "role": role})))
+
+
+async def _make(connection: "Connection", role: str) -> bool:
+    try:
+        await connection.execute(f"CREATE ROLE {role} NOLOGIN")
+        await connection.execute(f"GRANT {role} TO CURRENT_USER")
+    except asyncpg.InsufficientPrivilegeError:
+        return False
+    except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+        pass  # made at this moment for another database of the server
+    return True
