@@ -3,20 +3,23 @@
 What happens when a handler raises is decided by the error's class alone: TransientError gives
 the batch back after a backoff; anything else is poison or a bug of ours, so the batch is halved
 until the one element that cannot be handled is found, which goes to the dead letters alone with
-the reason. A delivery is acked when all of its elements are dealt with.
+the reason. A delivery is acked when all of its elements are dealt with. What was delivered before
+may have ended its reader, and is taken in hand alone.
 """
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
 from pydantic_core import to_json
 
+from actors.suspects import CRASHES, Suspects, reason
 from scheduler.clock import Clock
-from scheduler.crash import crash_point
+from scheduler.crash import CRASH_AT, crash_point
 from scheduler.errors import SessionLostError, TransientError
 from scheduler.ports import Consumer, Delivery, Headers, Out, Publisher, PublishOutcome, Transport
 from scheduler.service import Service
@@ -56,6 +59,8 @@ class Actor(Service):
     def __init__(self, name: str, transport: Transport, clock: Clock, rng: random.Random) -> None:
         super().__init__(name, clock, rng)
         self.transport = transport
+        self.suspects: Suspects | None = None
+        """Who counts over which messages readers end; None: nobody does, as when a broker ends with its readers."""
         self._publisher: Publisher | None = None
         self._consumers: dict[str, Consumer] = {}
         self._idle: dict[str, asyncio.Event] = {}
@@ -137,20 +142,62 @@ class Actor(Service):
         return self.draining
 
     async def _settle(self, consumer: Consumer, batch: Sequence[Delivery]) -> None:
+        """Settle what comes for the first time together, and then each delivery that was in hand before."""
+        if self.suspects is None:
+            await self._settle_together(consumer, batch)
+            return
+        fresh = [delivery for delivery in batch if not delivery.redelivered]
+        again = [delivery for delivery in batch if delivery.redelivered]
+        well = not fresh or await self._settle_together(consumer, fresh)
+        for at, delivery in enumerate(again):
+            if not well:
+                await consumer.release(again[at:])
+                return
+            well = await self._settle_alone(self.suspects, consumer, delivery)
+
+    async def _settle_alone(self, suspects: Suspects, consumer: Consumer, delivery: Delivery) -> bool:
+        """Settle a delivery that was in hand before; False when it was given back."""
+        try:
+            async with suspects.in_hand(delivery) as crashes:
+                if crashes >= CRASHES:
+                    await self._bury(consumer, delivery, reason(crashes))
+                    return True
+                elements = elements_of(delivery) if crashes else ()
+                if len(elements) <= 1:
+                    return await self._settle_together(consumer, [delivery])
+                deal = partial(self._deal, delivery)
+                await suspects.one_by_one(delivery, elements, deal, self._bury_element)
+                await consumer.ack([delivery])
+                return True
+        except TransientError as error:
+            await self._retry(consumer, [delivery], error)
+            return False
+
+    async def _deal(self, delivery: Delivery, element: Any) -> None:
+        item = await self._read_element(delivery, element, self.handlers())
+        if item is not None:
+            await self._handle(type(item.message), [item])
+
+    async def _retry(self, consumer: Consumer, batch: Sequence[Delivery], error: TransientError) -> None:
+        log.warning("batch.retried", actor=self.name, size=len(batch), error=str(error))
+        await self.clock.sleep(_RETRY_PAUSE_S)
+        await consumer.release(batch)
+
+    async def _settle_together(self, consumer: Consumer, batch: Sequence[Delivery]) -> bool:
+        """Settle a batch; False when it was given back."""
         try:
             items, buried = await self._read(consumer, batch)
             for kind, group in _by_type(items):
                 for at in range(0, len(group), BATCH_ELEMENTS):
                     await self._handle(kind, group[at : at + BATCH_ELEMENTS])
         except TransientError as error:
-            log.warning("batch.retried", actor=self.name, size=len(batch), error=str(error))
-            await self.clock.sleep(_RETRY_PAUSE_S)
-            await consumer.release(batch)
-            return
+            await self._retry(consumer, batch, error)
+            return False
         done = [delivery for delivery in batch if id(delivery) not in buried]
         if done:
             await consumer.ack(done)
             crash_point("actor.after_ack", done[0].queue)
+        return True
 
     async def _read(
         self, consumer: Consumer, batch: Sequence[Delivery], hears: Container[type[Message]] | None = None
@@ -166,19 +213,23 @@ class Actor(Service):
             try:
                 elements = split(delivery.body)
             except UnreadableError as error:
-                await consumer.bury([delivery], str(error))
+                await self._bury(consumer, delivery, str(error))
                 buried.add(id(delivery))
                 continue
             for element in elements:
                 try:
-                    message = parse(element)
-                    if type(message) not in table:
-                        raise UnreadableError(f"{message.type} does not belong on {delivery.queue}")
+                    items.append(_item(delivery, element, table))
                 except UnreadableError as error:
                     await self._bury_element(delivery, element, str(error))
-                else:
-                    items.append(Item(delivery, element, message))
         return items, buried
+
+    async def _read_element(self, delivery: Delivery, element: Any, hears: Container[type[Message]]) -> Item | None:
+        """Return what an element says; None when it cannot be read, and is buried."""
+        try:
+            return _item(delivery, element, hears)
+        except UnreadableError as error:
+            await self._bury_element(delivery, element, str(error))
+            return None
 
     async def _handle(self, kind: type[Message], items: Sequence[Item]) -> None:
         """Hand a batch of one type to its handler; find and bury the element it cannot handle."""
@@ -195,6 +246,10 @@ class Actor(Service):
                 log.exception("message.buried", actor=self.name, type=kind.type)
                 await self._bury_element(items[0].delivery, items[0].element, f"{type(error).__name__}: {error}")
 
+    async def _bury(self, consumer: Consumer, delivery: Delivery, why: str) -> None:
+        log.warning("message.buried", actor=self.name, queue=delivery.queue, reason=why)
+        await consumer.bury([delivery], why)
+
     async def _bury_element(self, delivery: Delivery, element: Any, reason: str) -> None:
         log.warning("message.buried", actor=self.name, queue=delivery.queue, reason=reason)
         headers: Headers = {"x-reason": reason[:1000], "x-origin-queue": delivery.queue}
@@ -204,6 +259,23 @@ class Actor(Service):
         outcome = await self._publisher.publish(Out(DEAD_LETTERS, delivery.queue, body, headers=headers))
         if outcome is not PublishOutcome.STORED:
             raise SessionLostError("the dead letter was not confirmed")
+
+
+def _item(delivery: Delivery, element: Any, hears: Container[type[Message]]) -> Item:
+    if CRASH_AT:
+        crash_point("actor.reading", str(element.get("tenant")) if isinstance(element, dict) else "")
+    message = parse(element)
+    if type(message) not in hears:
+        raise UnreadableError(f"{message.type} does not belong on {delivery.queue}")
+    return Item(delivery, element, message)
+
+
+def elements_of(delivery: Delivery) -> Sequence[Any]:
+    """Return the elements of a body; none when it cannot be read."""
+    try:
+        return split(delivery.body)
+    except UnreadableError:
+        return ()
 
 
 def _by_type(items: Iterable[Item]) -> list[tuple[type[Message], list[Item]]]:

@@ -10,11 +10,11 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
-from actors.base import Actor, BatchHandler
+from actors.base import Actor, BatchHandler, elements_of
 from actors.executing.desk import Desk
 from actors.executing.ends import Ends
 from actors.executing.finished import Reporter, finished
@@ -22,6 +22,7 @@ from actors.executing.heartbeats import Heartbeats
 from actors.executing.running import Run, Running
 from actors.executing.settings import ExecutorSettings
 from actors.executing.spool import Spool
+from actors.suspects import CRASHES, Suspects, reason
 from scheduler.clock import Clock
 from scheduler.crash import crash_point
 from scheduler.errors import SessionLostError, TransientError
@@ -171,6 +172,34 @@ class Executor(Actor):
             await self._take_up(consumer, batch)
 
     async def _take_up(self, consumer: Consumer, batch: Sequence[Delivery]) -> None:
+        """Hand what comes for the first time to the desk, and then each delivery that was in hand before."""
+        if self.suspects is None:
+            await self._take_together(consumer, batch)
+            return
+        await self._take_together(consumer, [delivery for delivery in batch if not delivery.redelivered])
+        for delivery in batch:
+            if delivery.redelivered:
+                await self._take_alone(self.suspects, consumer, delivery)
+
+    async def _take_alone(self, suspects: Suspects, consumer: Consumer, delivery: Delivery) -> None:
+        starts: list[StartAttempt] = []
+
+        async def deal(element: Any) -> None:
+            item = await self._read_element(delivery, element, (StartAttempt,))
+            if item is not None and isinstance(item.message, StartAttempt):
+                starts.append(item.message)
+
+        async with suspects.in_hand(delivery) as crashes:
+            elements = elements_of(delivery) if crashes else ()
+            if crashes >= CRASHES:
+                await self._bury(consumer, delivery, reason(crashes))
+            elif len(elements) <= 1:
+                await self._take_together(consumer, [delivery])
+            else:
+                await suspects.one_by_one(delivery, elements, deal, self._bury_element)
+                await self.desk.take([(delivery, starts)])
+
+    async def _take_together(self, consumer: Consumer, batch: Sequence[Delivery]) -> None:
         """Hand the readable elements to the desk; what cannot be read was buried on the way."""
         try:
             items, buried = await self._read(consumer, batch, (StartAttempt,))

@@ -19,6 +19,7 @@ from scheduler.errors import TransientError
 from scheduler.hosting import Check, Work
 from scheduler.roles import ACTOR_ROLES
 from scheduler.service import Service
+from scheduler.store.crash_book import StoreCrashBook
 from scheduler.store.definitions import ApplyResult, Wanted, apply, list_pools
 from scheduler.store.migrate import migrate
 from scheduler.store.stores import Stores
@@ -30,6 +31,7 @@ from scheduler.wiring import (
     make_dispatcher,
     make_executor,
     make_recorder,
+    make_suspects,
     make_ticker,
     open_link,
     open_stores,
@@ -118,6 +120,9 @@ class EmbeddedScheduler:
             make_dispatcher(world, stores["dispatcher"], links["up"]),
             make_ticker(world, stores["ticker"], links["up"]),
         ]
+        suspects = make_suspects(world, StoreCrashBook(stores["recorder"].main))
+        for actor in (executor, *others):
+            actor.suspects = suspects
         self._actors = Actors(executor, others)
         self.checks = {"broker": link_check(links["up"]), "database": store_check(self._stores)}
         return Work(self._actors, self.checks)

@@ -123,6 +123,26 @@ class Consumer(Protocol):
         ...
 
 
+class CrashBook(Protocol):
+    """Where a reader notes what it has in hand, so that its successor knows what it ended over."""
+
+    async def note(self, digest: bytes, queue: str) -> int:
+        """Note that a message is taken in hand; return how many notes of it there were.
+
+        Raises:
+            TransientError: it cannot be noted now.
+        """
+        ...
+
+    async def forget(self, digest: bytes) -> None:
+        """Take back every note of a message: whoever has it in hand lived through it.
+
+        Raises:
+            TransientError: the notes stay.
+        """
+        ...
+
+
 class Transport(Protocol):
     """A link to a broker that keeps itself up."""
 

@@ -15,21 +15,24 @@ from typing import Final
 from pydantic import SecretStr
 
 from actors.dispatcher import Dispatcher, DispatchSettings
+from actors.executing.crash_notes import CrashNotes
 from actors.executing.settings import ExecutorSettings
 from actors.executor import Executor
 from actors.recorder import Recorder, RecordSettings
+from actors.suspects import Suspects
 from actors.ticker import Ticker, TickSettings
 from scheduler.clock import Clock
 from scheduler.config import Settings
 from scheduler.errors import ConfigurationError, DatabaseUnavailableError
 from scheduler.hosting import Check, Work
-from scheduler.ports import LinkState, Transport
+from scheduler.ports import CrashBook, LinkState, Transport
 from scheduler.roles import ACTOR_ROLES
 from scheduler.sandbox.address_guard import NetworkPolicy
 from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.protection import protect_process
 from scheduler.sandbox.runner import Runner
 from scheduler.seat import Seat
+from scheduler.store.crash_book import StoreCrashBook
 from scheduler.store.migrate import check_schema
 from scheduler.store.roles import take_role
 from scheduler.store.stores import Stores
@@ -117,6 +120,11 @@ def make_ticker(world: World, stores: Stores, transport: Transport) -> Ticker:
     return Ticker(stores, transport, world.clock, world.rng, settings)
 
 
+def make_suspects(world: World, book: CrashBook) -> Suspects | None:
+    """Return who counts the crashes of readers; nobody does for a broker that ends with its readers."""
+    return Suspects(book) if world.broker is None else None
+
+
 def make_dispatcher(world: World, stores: Stores, transport: Transport) -> Dispatcher:
     settings = DispatchSettings(resend_s=_seconds(world.settings.resend), lease_s=_seconds(world.settings.lease))
     return Dispatcher(stores, transport, world.clock, world.rng, settings)
@@ -162,7 +170,9 @@ async def prepare_actor(actor: str, world: World, stack: AsyncExitStack) -> Work
     if actor == "executor":
         protect_process()
         transport = await open_link(world, stack, actor=actor)
-        return Work(await make_executor(world, transport, stack), {"broker": link_check(transport)})
+        executor = await make_executor(world, transport, stack)
+        executor.suspects = make_suspects(world, CrashNotes(executor.settings.state_dir / "in-hand"))
+        return Work(executor, {"broker": link_check(transport)})
     stores = await open_stores(database_url(world.settings), stack, name=actor)
     transport = await open_link(world, stack, actor=actor)
     make: Mapping[str, Callable[[World, Stores, Transport], Ticker | Dispatcher | Recorder]] = {
@@ -171,7 +181,9 @@ async def prepare_actor(actor: str, world: World, stack: AsyncExitStack) -> Work
         "recorder": make_recorder,
     }
     checks = {"broker": link_check(transport), "database": store_check(stores)}
-    return Work(make[actor](world, stores, transport), checks)
+    made = make[actor](world, stores, transport)
+    made.suspects = make_suspects(world, StoreCrashBook(stores.main))
+    return Work(made, checks)
 
 
 def link_check(transport: Transport) -> Check:

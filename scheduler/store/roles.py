@@ -37,12 +37,13 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "SELECT ON triggers, executors",
         "UPDATE (updated_at) ON jobs",
         "UPDATE (created_at) ON pools",
+        "SELECT, INSERT, UPDATE, DELETE ON messages_in_hand",
     ),
     "recorder": (
         "SELECT, UPDATE ON runs",
         "SELECT, INSERT, UPDATE ON attempts",
         "SELECT, INSERT ON orphan_ends",
-        "SELECT, INSERT, UPDATE, DELETE ON executors, recorders",
+        "SELECT, INSERT, UPDATE, DELETE ON executors, recorders, messages_in_hand",
     ),
 }
 _EVERYBODY: Final = (f"USAGE ON SCHEMA {SCHEMA}", "SELECT ON migrations, tenants, pools, jobs, job_versions")

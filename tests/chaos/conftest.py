@@ -40,9 +40,15 @@ def module_database(postgres, migrated_template: str, execute: Query) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def module_vhost(rabbit) -> Iterator[str]:
+def queue_type() -> str:
+    """What the stage's queues are; a module may have it otherwise."""
+    return "auto"
+
+
+@pytest.fixture(scope="module")
+def module_vhost(rabbit, queue_type: str) -> Iterator[str]:
     """A vhost of the shared broker."""
-    vhost = f"chaos-{uuid.uuid4().hex[:12]}"
+    vhost = f"chaos-{queue_type}-{uuid.uuid4().hex[:12]}"
     rabbit.management.make_vhost(vhost)
     yield urlunsplit(urlsplit(rabbit.amqp_url)._replace(path=f"/{vhost}"))
     rabbit.management.drop_vhost(vhost)
@@ -54,10 +60,11 @@ def stage(
     tmp_path_factory: pytest.TempPathFactory,
     module_database: str,
     module_vhost: str,
+    queue_type: str,
 ) -> Iterator[Stage]:
     """One of each actor, under the module's LEASE; they stay up from test to test."""
     folder = Path(tmp_path_factory.mktemp("stage"))
-    opened = Stage(folder, module_database, module_vhost, lease=request.module.LEASE)
+    opened = Stage(folder, module_database, module_vhost, lease=request.module.LEASE, queue_type=queue_type)
     opened.command("db", "migrate")
     opened.command("broker", "declare")
     opened.complete()

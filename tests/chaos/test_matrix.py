@@ -79,12 +79,19 @@ ROWS = {
         "test_duplicates::test_messages_that_come_again_and_again_change_nothing",
         "test_duplicates::test_offers_that_come_again_while_they_run_start_nothing",
     ),
+    "A message ends its reader each time": (
+        "test_killer_messages::test_killers_are_buried_alone_after_a_bounded_number_of_crashes",
+    ),
+    "PostgreSQL's disk is full": (
+        "test_full_disk::test_no_page_can_be_added_to_a_table",
+        "test_full_disk::test_log_cannot_be_written_and_the_server_ends",
+    ),
     "The broker is emptied": ("test_broker_faults::test_broker_that_is_emptied_under_load",),
     "The broker takes nothing": ("test_broker_faults::test_broker_that_takes_nothing_for_longer_than_a_lease",),
 }
 """What happens → the points and the other tests that show it."""
 
-TESTED_APART = {"dispatcher.before_withdrawal"}
+TESTED_APART = {"dispatcher.before_withdrawal", "actor.reading"}
 """Points that need a stage of their own, set by the test they are in."""
 
 

@@ -105,7 +105,7 @@ class ActorProcess:
 class Stage:
     """Processes of all actors on one vhost and one database, with a ledger that their jobs write."""
 
-    def __init__(self, folder: Path, dsn: str, amqp_url: str, *, lease: str) -> None:
+    def __init__(self, folder: Path, dsn: str, amqp_url: str, *, lease: str, queue_type: str = "auto") -> None:
         self.folder = folder
         self.dsn = dsn
         self.amqp_url = amqp_url
@@ -118,6 +118,7 @@ class Stage:
             "AMQP_URL": amqp_url,
             "SCHEDULER_LEASE": lease,
             "SCHEDULER_RESEND": "1s",
+            "SCHEDULER_QUEUE_TYPE": queue_type,
             "SCHEDULER_SLOTS": "8",
             "SCHEDULER_DATA_DIR": str(folder / "state"),
             "SCHEDULER_LOG_FORMAT": "json",

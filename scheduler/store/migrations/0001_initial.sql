@@ -282,3 +282,11 @@ LANGUAGE sql STABLE AS $$
     WHERE pool = wanted_pool AND stopped_at IS NULL AND NOT draining
       AND seen_at > now() - silent_s * interval '1 second'
 $$;
+
+-- Messages that came again and are in hand alone at this moment, or were when their reader ended.
+CREATE TABLE messages_in_hand (
+    digest    bytea PRIMARY KEY,
+    queue     text NOT NULL,
+    notes     integer NOT NULL DEFAULT 1,
+    noted_at  timestamptz NOT NULL DEFAULT now()
+);
