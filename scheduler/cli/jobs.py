@@ -18,6 +18,7 @@ All = Annotated[bool, typer.Option("--all", help="Every job of the tenant.")]
 
 job = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="One job.")
 
+_LAST_RUNS = 5
 _COLUMNS = ("name", "state", "next_at", "last_state", "last_finished_at", "pool", "needs", "trouble")
 
 
@@ -43,20 +44,20 @@ def jobs(context: typer.Context, *, json: Json = False) -> None:
 
 @job.command()
 def show(context: typer.Context, *, name: JobName, json: Json = False) -> None:
-    """Show a job: its definition, its triggers and when they fire."""
-    from scheduler.cli.output import print_fields, print_json, print_rows
-    from scheduler.store.reading import Row, get_job
+    """Show a job: its whole definition, its triggers and when they fire, its last runs."""
+    from scheduler.cli.job_page import print_job
+    from scheduler.cli.output import print_json
+    from scheduler.store.reading import Row, RunFilter, get_job, list_runs
 
     async def question(store: "Store", settings: "Settings") -> Row:
-        return await get_job(store, settings.tenant, name)
+        last = await list_runs(store, settings.tenant, RunFilter(job=name, limit=_LAST_RUNS))
+        return await get_job(store, settings.tenant, name) | {"runs": last}
 
     found = ask(context, question)
     if json:
         print_json(found)
-        return
-    fields = {key: value for key, value in found.items() if key not in {"spec", "triggers", "enabled", "paused"}}
-    print_fields({"state": _state(found)} | fields | {"run": found["spec"]["run"]})
-    print_rows(found["triggers"], ("key", "kind", "active", "next_at", "fired", "spec", "trouble"), empty="no triggers")
+    else:
+        print_job(found, state=_state(found))
 
 
 @job.command()

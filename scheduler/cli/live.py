@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from scheduler.cli.output import STATE_STYLES, cell
+from scheduler.cli.output import STATE_STYLES, cell, zone_mark
 
 _SHOWN: Final = 12
 _STATES: Final = ("waiting", "ready", "queued", "running", "backing_off", "succeeded", "failed", "cancelled", "skipped")
@@ -44,7 +44,8 @@ class LiveRuns:
 
     def _table(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
-        for column in ("job", "state", "attempt", "started", "ended"):
+        zone = next((f" ({zone_mark(run['created_at'])})" for run in self._latest), "")
+        for column in ("job", "state", "attempt", f"started{zone}", f"ended{zone}"):
             table.add_column(column, overflow="ellipsis", no_wrap=True)
         table.add_column("reason", overflow="ellipsis", no_wrap=True, ratio=1)
         for run in self._latest:

@@ -46,27 +46,48 @@ def print_json(document: object) -> None:
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, empty: str) -> None:
-    """Print a table of ``columns``, whose names are keys of the rows; ``empty`` when there are none."""
+    """Print a table of ``columns``, whose names are keys of the rows; ``empty`` when there are none.
+
+    Times are local; the header says the zone, or each of them where a change of the clock lies between.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    rows = list(rows)
+    cells = [[cell(row.get(column)) for column in columns] for row in rows]
+    if not cells:
+        print_line(empty)
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column in {"id", "run", "run_id"})
-    count = 0
-    for row in rows:
-        cells = [cell(row.get(column)) for column in columns]
-        table.add_row(*(Text(text, style=STATE_STYLES.get(text, "")) for text in cells))
-        count += 1
+    for index, column in enumerate(columns):
+        mark = _mark_of(row.get(column) for row in rows)
+        if mark:
+            for line in cells:
+                line[index] = line[index].removesuffix(mark)
+        table.add_column(
+            column.replace("_", " ") + (f" ({mark.strip()})" if mark else ""),
+            overflow="fold",
+            no_wrap=column in {"id", "run", "run_id"} or bool(mark),
+        )
+    for line in cells:
+        table.add_row(*(Text(text, style=STATE_STYLES.get(text, "")) for text in line))
     console = Console(highlight=False)
     if not sys.stdout.isatty():
         console.width = 240
-    if count:
-        console.print(table)
-    else:
-        print_line(empty)
+    console.print(table)
+
+
+def _mark_of(values: Iterable[object]) -> str:
+    """Return how all the times among ``values`` end, to be said once in the header; "" when they differ."""
+    marks = {f" {zone_mark(value)}" for value in values if isinstance(value, datetime)}
+    return marks.pop() if len(marks) == 1 else ""
+
+
+def zone_mark(at: datetime) -> str:
+    """Return the mark of the terminal's time zone at that instant: UTC, CET, CEST, +03."""
+    return at.astimezone().strftime("%Z") or "UTC"
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
@@ -88,14 +109,14 @@ def print_output(text: str) -> None:
 
 
 def cell(value: object) -> str:
-    """Return one value for people: local time, words instead of brackets."""
+    """Return one value for people: local time with its zone, words instead of brackets."""
     match value:
         case None:
             text = ""
         case bool():
             text = "yes" if value else "no"
         case datetime():
-            text = value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            text = f"{value.astimezone():%Y-%m-%d %H:%M:%S} {zone_mark(value)}"
         case float():
             text = f"{value:.2f}"
         case list() | tuple():

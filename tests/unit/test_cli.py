@@ -1,6 +1,7 @@
 """What the command line does without a server: help, parsing, printing, the times of expressions."""
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.cli.main import hoisted, main
-from scheduler.cli.output import cell, print_output
+from scheduler.cli.output import cell, print_fields, print_output, print_rows
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -193,6 +194,29 @@ def test_validate_warns_with_the_place_and_exits_0(cli: Cli, tmp_path: Path) -> 
     assert [text.split(": day")[0] for text in json.loads(out)["warnings"]] == [
         "jobs.yaml:5:23: jobs.a.triggers[0].cron"
     ]
+
+
+def test_times_of_a_table_are_local_and_say_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    winter, summer = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
+    try:
+        print_rows([{"at": winter}, {"at": None}], ("at",), empty="")
+        uniform = capsys.readouterr().out
+        print_rows([{"at": winter}, {"at": summer}], ("at",), empty="")
+        mixed = capsys.readouterr().out
+        print_fields({"at": summer})
+        field = capsys.readouterr().out
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert "at (CET)" in uniform
+    assert "2026-01-01 01:00:00\n" in uniform.replace(" \n", "\n")
+    assert all(text in mixed for text in ("2026-01-01 01:00:00 CET", "2026-07-01 02:00:00 CEST"))
+    assert field == "at  2026-07-01 02:00:00 CEST\n"
 
 
 def test_output_of_a_job_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
