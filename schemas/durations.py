@@ -34,6 +34,8 @@ def parse_duration(text: str) -> timedelta:
         ValueError: no unit, an unknown unit, units out of order, finer than a millisecond, too
             long, or a month or year, whose length is not fixed. The message is one plain sentence.
     """
+    if re.fullmatch(r"-[0-9.]+[a-z]*", text):
+        raise ValueError(f"{text[:_MAX_CHARS]} is negative; write for instance {_EXAMPLES}")
     if re.fullmatch(r"[0-9.]+", text):
         raise ValueError(f"{text} has no unit; write for instance {_EXAMPLES}")
     if len(text) <= _MAX_CHARS and (_MONTHS.fullmatch(text) or _ISO_CALENDAR.fullmatch(text)):

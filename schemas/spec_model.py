@@ -31,6 +31,8 @@ class SpecModel(BaseModel):
     )
 
 
+YEARS: Final = range(2, 9990)
+"""Of the times that a user may write: offsets and spans can be added without leaving the calendar."""
 _MOMENT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
 )
@@ -40,14 +42,17 @@ def parse_moment(text: str) -> datetime:
     """Return the time that ``text`` says: aware with an offset, naive (a wall time) without.
 
     Raises:
-        ValueError: not of the form ``2026-03-01T02:00:00Z``, or no such day or hour.
+        ValueError: not of the form ``2026-03-01T02:00:00Z``, no such day or hour, or a year not in YEARS.
     """
     if not _MOMENT.fullmatch(text):
         raise ValueError(f"{text[:64]!r} is no time; write for instance 2026-03-01T02:00:00Z or 2026-03-01 02:00")
     try:
-        return datetime.fromisoformat(text.upper())
+        moment = datetime.fromisoformat(text.upper())
     except ValueError as error:
         raise ValueError(f"{text!r} does not exist: {error}") from None
+    if moment.year not in YEARS:
+        raise ValueError(f"{text!r} has a year that is not planned for; allowed are {YEARS[0]} to {YEARS[-1]}")
+    return moment
 
 
 def _moment_of(value: object) -> datetime:

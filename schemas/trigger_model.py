@@ -56,7 +56,7 @@ class TriggerModel(SpecModel):
 
     id: Name | None = None
     """Name of the trigger within its job; default: its kind and a hash of its times."""
-    timezone: Text | None = None
+    timezone: Annotated[Text, Field(min_length=1)] | None = None
     """IANA name; default: the job's."""
     params: JsonObject = Field(default_factory=dict)
     """Merged over the job's params for the runs of this trigger."""

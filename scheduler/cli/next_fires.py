@@ -1,18 +1,21 @@
 """``scheduler next``: when something fires."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
 from scheduler.cli.shared import Json, ask, load
+from schemas.vocabulary import FoldRule, GapRule
 
 if TYPE_CHECKING:
     from scheduler.config import Settings
     from scheduler.domain.planned import PlannedInstant, Schedule
     from scheduler.store.reading import Row
     from scheduler.store.stores import Store
-    from schemas.trigger_spec import TriggerSpec
+    from schemas.job_spec import JobSpec
+
+_DATE: Final = len("2026-03-01")
 
 
 def next_fires(
@@ -22,13 +25,19 @@ def next_fires(
         str | None, typer.Argument(metavar="[EXPR]", help='Cron expression, as in "0 2 * * *".')
     ] = None,
     timezone: Annotated[str | None, typer.Option("--timezone", help="IANA name (default: the setting, UTC).")] = None,
-    start: Annotated[str | None, typer.Option("--from", help="Fires after this time (default: now).")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="Fires after this time or day (default: now).")] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=10_000, help="How many.")] = 5,
     day_match: Annotated[
         Literal["any", "all"] | None,
-        typer.Option("--day-match", help="When both day fields are given: either (the default) or both."),
+        typer.Option("--day-match", help="EXPR: when both day fields are given, either (the default) or both."),
     ] = None,
-    seconds: Annotated[bool, typer.Option("--seconds", help="Six fields, seconds first.")] = False,
+    seconds: Annotated[bool, typer.Option("--seconds", help="EXPR: six fields, seconds first.")] = False,
+    gap: Annotated[
+        GapRule | None, typer.Option("--gap", help="A wall time that the clock skips (default: run_after).")
+    ] = None,
+    fold: Annotated[
+        FoldRule | None, typer.Option("--fold", help="A wall time that comes twice (default: first).")
+    ] = None,
     trigger: Annotated[str | None, typer.Option("--trigger", help="A whole trigger as JSON.")] = None,
     job: Annotated[str | None, typer.Option("--job", help="The triggers of this job, from the database.")] = None,
     json: Json = False,
@@ -39,31 +48,47 @@ def next_fires(
 
       scheduler next --trigger '{"every": "1 month"}' --count 12
 
+      scheduler next "30 1 * * *" --timezone America/New_York --from 2026-10-31 --fold both
+
       scheduler next --job backup --json
 
-    Print when an expression, a trigger or a job fires next. --json gives {"fires": […]} in UTC.
+    Print when an expression, a trigger or a job fires next: wall time and zone, the instant in UTC, and what
+    a change of the clock does to it. --json gives {"fires": […]} in UTC.
     """
-    from scheduler.cli.output import print_json, print_line, rfc3339
+    from scheduler.cli.output import print_json, rfc3339
     from scheduler.clock import SystemClock
 
     if [expression, trigger, job].count(None) != 2:  # noqa: PLR2004 - one of three is given
         raise typer.BadParameter("give exactly one of EXPR, --trigger and --job")
-    zone = timezone or load(context).settings.timezone
+    if expression is None and (seconds or day_match):
+        raise typer.BadParameter("--seconds and --day-match go with EXPR; a trigger says them itself")
+    if job is not None and (gap or fold):
+        raise typer.BadParameter("--gap and --fold go with EXPR and --trigger; a stored job has its own")
+    zone = timezone if timezone is not None else load(context).settings.timezone
     since = _instant(start, zone) if start is not None else SystemClock().now()
     if job is not None:
         schedules = ask(context, _Job(job))
     else:
-        words: dict[str, Any] = {"cron": expression, "seconds": seconds}
+        words: dict[str, Any] = {"cron": expression, "seconds": seconds} if trigger is None else _parsed(trigger)
         words |= {} if day_match is None else {"day_match": day_match}
-        spec = _trigger(words if trigger is None else _parsed(trigger))
-        schedules = [_schedule(spec, zone, since)]
-        _warn(spec, zone, since)
+        spec = _spec(words, zone, {"gap": gap, "fold": fold})
+        schedules = [_checked(spec, since)]
+        _warn(spec, since)
     fires = _merged(schedules, since, count)
     if json:
         print_json({"fires": [rfc3339(at.fires_at) for at in fires]})
-        return
+    else:
+        _print(fires)
+
+
+def _print(fires: "list[PlannedInstant]") -> None:
+    from scheduler.cli.output import print_line, rfc3339
+    from scheduler.domain.clock_notes import note_of
+
     for at in fires:
-        print_line(f"{at.wall_time.replace('T', ' ')} {at.zone}  {rfc3339(at.fires_at)}")
+        note = note_of(at)
+        when = f"{at.wall_time.replace('T', ' ')} {at.zone}  {rfc3339(at.fires_at)}"
+        print_line(when if note is None else f"{when}  {note}")
     if not fires:
         print_line("it fires no more")
 
@@ -75,16 +100,22 @@ class _Job:
         self._name = name
 
     async def __call__(self, store: "Store", settings: "Settings") -> "list[Schedule]":
-        from scheduler.store.reading import get_job
+        from pydantic import TypeAdapter
 
+        from scheduler.domain.schedule import build_schedule
+        from scheduler.store.reading import get_job
+        from schemas.trigger_spec import TriggerSpec
+
+        adapter: TypeAdapter[TriggerSpec] = TypeAdapter(TriggerSpec)
         found: Row = await get_job(store, settings.tenant, self._name)
-        return [
-            _schedule(
-                _trigger(row["spec"]), found["spec"]["timezone"], row["anchor_at"], f"{settings.tenant}/{self._name}"
-            )
-            for row in found["triggers"]
-            if row["enabled"]
-        ]
+        hash_key = f"{settings.tenant}/{self._name}"
+        schedules = []
+        for row in found["triggers"]:
+            if row["enabled"]:
+                trigger = adapter.validate_python(row["spec"])
+                zone = trigger.timezone or found["spec"]["timezone"]
+                schedules.append(build_schedule(trigger, timezone=zone, hash_key=hash_key, anchor=row["anchor_at"]))
+        return schedules
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -99,38 +130,48 @@ def _parsed(text: str) -> dict[str, Any]:
     return value
 
 
-def _trigger(words: dict[str, Any]) -> "TriggerSpec":
-    from pydantic import TypeAdapter, ValidationError
+def _spec(words: dict[str, Any], zone: str, dst: dict[str, Any]) -> "JobSpec":
+    """Return a job with this trigger alone, read as a definitions file would be."""
+    from pydantic import ValidationError
 
-    from schemas.trigger_spec import TriggerSpec
+    from scheduler.definitions.explain import explain
+    from scheduler.definitions.problems import show_path
+    from schemas.job_spec import JobSpec
 
-    adapter: TypeAdapter[TriggerSpec] = TypeAdapter(TriggerSpec)
+    job = {"run": {"handler": "none"}, "timezone": zone, "triggers": [words]}
     try:
-        return adapter.validate_python(words)
+        return JobSpec.model_validate(job | ({"dst": dst} if any(dst.values()) else {}))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        path = ".".join(map(str, first["loc"][1:]))
-        message = first["msg"].removeprefix("Value error, ")
-        raise typer.BadParameter(f"{path}: {message}" if path else message) from None
+        first = next(explain(error, JobSpec))
+        path = first.path[2:]
+        raise typer.BadParameter(f"{show_path(path)}: {first.message}" if path else first.message) from None
 
 
-def _schedule(trigger: "TriggerSpec", zone: str, anchor: datetime, hash_key: str = "") -> "Schedule":
-    from scheduler.domain.schedule import build_schedule
+def _checked(spec: "JobSpec", anchor: datetime) -> "Schedule":
+    from scheduler.domain.calendar_sources import resolve_calendars
+    from scheduler.domain.schedule import TriggerError, build_schedule, check_trigger
 
+    trigger = spec.triggers[0]
+    zone = spec.timezone_of(trigger)
     try:
-        return build_schedule(trigger, timezone=trigger.timezone or zone, hash_key=hash_key, anchor=anchor)
+        calendars = resolve_calendars({}, [spec])
+        check_trigger(trigger, timezone=zone, calendars=calendars)
+        return build_schedule(trigger, timezone=zone, hash_key="", anchor=anchor, calendars=calendars)
+    except TriggerError as error:
+        raise typer.BadParameter(f"{error.key}: {error}") from None
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
 
-def _warn(trigger: "TriggerSpec", zone: str, now: datetime) -> None:
-    """Warn of both day fields; the triggers of a job were warned of when they were applied."""
+def _warn(spec: "JobSpec", now: datetime) -> None:
+    """Warn of both day fields; the triggers of a stored job were warned of when they were applied."""
     from scheduler.cli.output import say_warning
     from scheduler.domain.cron_days import warn_of_union
     from schemas.trigger_spec import CronTrigger
 
+    trigger = spec.triggers[0]
     if isinstance(trigger, CronTrigger):
-        said = warn_of_union(trigger, timezone=trigger.timezone or zone, hash_key="", now=now)
+        said = warn_of_union(trigger, timezone=spec.timezone_of(trigger), hash_key="", now=now)
         if said is not None:
             say_warning(said)
 
@@ -141,20 +182,22 @@ def _instant(text: str, zone: str) -> datetime:
     from schemas.spec_model import parse_moment
 
     try:
-        moment = parse_moment(text)
+        moment = parse_moment(text if len(text) > _DATE else f"{text} 00:00")
         return moment if moment.tzinfo is not None else to_instant(moment, find_zone(zone))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
 
 def _merged(schedules: "list[Schedule]", since: datetime, count: int) -> "list[PlannedInstant]":
-    """Return the first ``count`` instants of all schedules together, equal ones once."""
+    """Return the first ``count`` firings of all schedules together, equal ones once."""
+    from scheduler.domain.planned import next_firing
+
     found: list[PlannedInstant] = []
     while len(found) < count:
-        candidates = [at for schedule in schedules if (at := schedule.next_after(since)) is not None]
+        candidates = [at for schedule in schedules if (at := next_firing(schedule, since)) is not None]
         if not candidates:
             break
-        found.append(min(candidates))
+        found.append(min(candidates, key=lambda at: at.fires_at))
         since = found[-1].fires_at
     return found
 

@@ -16,7 +16,7 @@ from scheduler.definitions.problems import Place, Problem, show_path
 from scheduler.definitions.references import References
 from scheduler.definitions.template_checks import check_templates
 from scheduler.definitions.yaml_source import MAX_BYTES, Document, parse
-from scheduler.domain.schedule import check_trigger
+from scheduler.domain.schedule import TriggerError, check_trigger
 from scheduler.domain.zones import zone
 from scheduler.errors import DefinitionsError
 from schemas.definitions_file import DefinitionsFile, PoolSpec
@@ -197,6 +197,8 @@ def _times(entry: Entry, calendars: CalendarEntries) -> Iterator[Problem]:
         usable = "UTC" if known == entry.spec.timezone and wrong_zone else known
         try:
             check_trigger(trigger, timezone=usable, calendars=calendars.known)
+        except TriggerError as error:
+            yield entry.spec_problem(("triggers", index, error.key), str(error))
         except ValueError as error:
             yield entry.spec_problem(("triggers", index, trigger.kind.value), str(error))
 

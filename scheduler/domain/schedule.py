@@ -68,6 +68,14 @@ class BoundedSteady(BoundedSchedule):
         return self._steady.count_in(since, until) if since < until else 0
 
 
+class TriggerError(ValueError):
+    """One plain sentence, and which key of the trigger it is about."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
 def build_schedule(
     trigger: TriggerSpec,
     *,
@@ -168,12 +176,14 @@ def check_trigger(trigger: TriggerSpec, *, timezone: str, calendars: Mapping[str
     A time in the past is no error: the file is right, it was only applied late.
 
     Raises:
+        TriggerError: one key is wrong.
         ValueError: one plain sentence that says what is wrong and what is allowed.
     """
     if trigger.starts_at and trigger.ends_at:
-        both_wall = (trigger.starts_at.tzinfo is None) == (trigger.ends_at.tzinfo is None)
-        if both_wall and trigger.ends_at < trigger.starts_at:
-            raise ValueError("ends_at is earlier than starts_at")
+        tz, rules = zone(timezone), rules_of(trigger.dst)
+        if instant_of(trigger.ends_at, tz, rules, last=True) < instant_of(trigger.starts_at, tz, rules):
+            start, end = trigger.starts_at.isoformat(), trigger.ends_at.isoformat()
+            raise TriggerError("ends_at", f"{end} is earlier than starts_at, which is {start}")
     schedule = build_schedule(trigger, timezone=timezone, hash_key="", anchor=_CHECK_ANCHOR, calendars=calendars)
     searched_from = _DAWN if is_counted(schedule) else _CHECK_ANCHOR
     if next_firing(schedule, searched_from) is None:

@@ -7,6 +7,7 @@ So the newer of the two is read here, without touching the process-wide search p
 
 import difflib
 import importlib.metadata
+import re
 import zoneinfo
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ _REFUSED: Final = frozenset({"Factory", "localtime", "posixrules"})
 """Names that the data knows and that name no place: they follow the machine or mean nothing."""
 CORRECTION: Final = timedelta(hours=3)
 """A change of offset by more is a correction and not summer time, as in cron(8)."""
+_OFFSET: Final = re.compile(r"[+-]\d")
 _SECOND: Final = timedelta(seconds=1)
 _STEADY: Final = timedelta(hours=6)
 
@@ -64,6 +66,17 @@ def zone_names() -> frozenset[str]:
     return frozenset(names - _REFUSED)
 
 
+def _nearest(name: str) -> str | None:
+    """Return the zone that is likely meant by a name written otherwise, misspelt, or of the city alone."""
+    if _OFFSET.search(name):  # Etc/GMT+1 is an hour behind UTC: no writer of GMT+1 means that
+        return None
+    plain = {known.casefold(): known for known in sorted(zone_names())}
+    cities = {known.rpartition("/")[2]: zone for known, zone in plain.items() if "/" in known}
+    word = name.casefold().replace(" ", "_")
+    near = difflib.get_close_matches(word, [*plain, *cities], n=1, cutoff=0.8)
+    return (cities | plain)[near[0]] if near else None
+
+
 @lru_cache(maxsize=1024)
 def zone(name: str) -> ZoneInfo:
     """Return the time zone called ``name`` exactly so in the IANA data; cached.
@@ -72,8 +85,8 @@ def zone(name: str) -> ZoneInfo:
         ValueError: there is none. No path, offset or name of the machine's own zone is taken.
     """
     if name not in zone_names():
-        near = difflib.get_close_matches(name[:64], zone_names(), n=1, cutoff=0.8)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = _nearest(name[:64])
+        hint = f"; did you mean {near}?" if near else ""
         raise ValueError(f"{name[:64]!r} is no time zone; allowed are IANA names such as Asia/Tokyo or UTC{hint}")
     packaged = resources.files("tzdata.zoneinfo").joinpath(*name.split("/"))
     newer = _SYSTEM_FOLDER / name if _SYSTEM_FOLDER else None

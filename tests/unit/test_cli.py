@@ -70,6 +70,32 @@ def test_help_begins_with_examples(cli: Cli) -> None:
         (["next", "0 2 * *"], 2, "4 fields"),
         (["next"], 2, "exactly one"),
         (["next", "* * * * *", "--from", "soon"], 2, "no time"),
+        (["next", "* * * * *", "--from", "9999-01-01"], 2, "allowed are 2 to 9989"),
+        (["next", "61 * * * *"], 2, "minute field: '61' is out of range; allowed are 0-59"),
+        (["next", "0 0 30 2 *"], 2, "never fires"),
+        (["next", "0 0 2 * * *"], 2, "6 with `seconds: true`"),
+        (["next", "* * * * *", "--timezone", "Europe/Berlni"], 2, "did you mean Europe/Berlin?"),
+        (["next", "* * * * *", "--timezone", ""], 2, "is no time zone"),
+        (["next", "--trigger", '{"every": "0s"}'], 2, "every: '0s' is shorter than 100ms"),
+        (["next", "--trigger", '{"every": "-5m"}'], 2, "every: -5m is negative"),
+        (
+            ["next", "--trigger", '{"every": "1h", "timezon": "UTC"}'],
+            2,
+            'timezon: unknown key; did you mean "timezone"?',
+        ),
+        (["next", "--trigger", '{"at": "9999-12-31T00:00:00Z"}'], 2, "at[0]: '9999-12-31T00:00:00Z' has a year"),
+        (
+            [
+                "next",
+                "--trigger",
+                '{"every": "1h", "starts_at": "2027-01-01 00:00", "ends_at": "2026-01-01T00:00:00Z"}',
+            ],
+            2,
+            "ends_at: 2026-01-01T00:00:00+00:00 is earlier",
+        ),
+        (["next", "--trigger", '{"calendar": {"business_day": 1, "calendar": "own"}}'], 2, "there is no calendar own"),
+        (["next", "--trigger", '{"every": "1h"}', "--seconds"], 2, "go with EXPR"),
+        (["next", "--job", "a", "--gap", "skip"], 2, "a stored job has its own"),
         (["jobs"], 69, "scheduler up"),
         (["start", "ticker"], 78, "DATABASE_URL"),
         (["start", "executor"], 78, "AMQP_URL"),
@@ -137,6 +163,39 @@ def test_next_with_seconds_and_both_days(cli: Cli) -> None:
     )
 
     assert json.loads(out) == {"fires": ["2026-02-13T00:00:30Z"]}
+
+
+def test_next_shows_wall_time_zone_instant_and_what_the_clock_does(cli: Cli) -> None:
+    new_york = ("--timezone", "America/New_York", "-n", "2", "--from")
+
+    _, out, _ = cli("next", "30 1 * * *", *new_york, "2026-11-01", "--fold", "both")
+    assert out == (
+        "2026-11-01 01:30:00 America/New_York  2026-11-01T05:30:00Z  the first of two 01:30\n"
+        "2026-11-01 01:30:00 America/New_York  2026-11-01T06:30:00Z  the second of two 01:30\n"
+    )
+    _, out, _ = cli("next", "30 2 * * *", *new_york, "2026-03-08")
+    assert out == (
+        "2026-03-08 02:30:00 America/New_York  2026-03-08T07:00:00Z"
+        "  the clock skips 02:30; it runs right after the gap\n"
+        "2026-03-09 02:30:00 America/New_York  2026-03-09T06:30:00Z\n"
+    )
+
+
+def test_next_shows_only_what_fires(cli: Cli) -> None:
+    since = ("--from", "2026-03-08", "--timezone", "America/New_York", "-n", "1", "--json")
+    trigger = '{"cron": "30 2 * * *", "dst": {"gap": "skip"}}'
+
+    for words in (["30 2 * * *", "--gap", "skip"], ["--trigger", trigger]):
+        assert json.loads(cli("next", *words, *since)[1]) == {"fires": ["2026-03-09T06:30:00Z"]}
+
+
+def test_next_of_a_calendar_trigger_of_a_country(cli: Cli) -> None:
+    trigger = '{"calendar": {"business_day": 1, "country": "JP", "at": "18:00"}}'
+    _, out, _ = cli(
+        "next", "--trigger", trigger, "--timezone", "Asia/Tokyo", "--from", "2027-01-01", "-n", "1", "--json"
+    )
+
+    assert json.loads(out) == {"fires": ["2027-01-04T09:00:00Z"]}
 
 
 def test_next_warns_of_two_day_fields_nobody_spoke_of(cli: Cli) -> None:

@@ -1,6 +1,6 @@
 """Schedules of the three kinds, their bounds, and the zones behind them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -161,7 +161,12 @@ def test_the_end_of_the_calendar_is_the_end_and_no_error(trigger):
             "earlier than",
         ),
         (EveryTrigger(every="1h"), "Mars/Olympus", "is no time zone"),
-        (AtTrigger(at="0001-01-01T00:00:00+14:00"), "UTC", "edge of the calendar"),
+        (AtTrigger(at=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))), "UTC", "edge of the calendar"),
+        (
+            CronTrigger(cron="0 0 * * *", starts_at="2026-01-02 09:00", ends_at="2026-01-01T23:00:00Z"),
+            "Asia/Tokyo",
+            "2026-01-01T23:00:00[+]00:00 is earlier than starts_at, which is 2026-01-02T09:00:00",
+        ),
     ],
 )
 def test_a_trigger_that_cannot_work_is_refused_in_one_sentence(trigger, timezone, says):
@@ -195,9 +200,26 @@ def test_what_is_no_iana_name_is_refused(name):
     assert len(str(refusal.value)) < 300
 
 
-def test_a_misspelt_zone_is_guessed():
-    with pytest.raises(ValueError, match=r"did you mean Europe/Zurich\?"):
-        zone("Europe/Zürich")
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("Europe/Zürich", "Europe/Zurich"),
+        ("europe/berlin", "Europe/Berlin"),
+        ("America/New York", "America/New_York"),
+        ("Tokio", "Asia/Tokyo"),
+        ("utc", "UTC"),
+    ],
+)
+def test_a_zone_written_otherwise_is_guessed(name, meant):
+    with pytest.raises(ValueError, match=rf"did you mean {meant}\?"):
+        zone(name)
+
+
+@pytest.mark.parametrize("name", ["UTC+9", "GMT+1", "Mars/Base"])
+def test_an_offset_is_never_guessed(name):
+    """Etc/GMT+1 is an hour behind UTC, the opposite of what its writer means."""
+    with pytest.raises(ValueError, match=r"is no time zone; allowed are IANA names such as Asia/Tokyo or UTC$"):
+        zone(name)
 
 
 def test_every_zone_can_be_read():
