@@ -71,6 +71,8 @@ class Dispatcher(Actor):
         super().__init__("dispatcher", transport, clock, rng)
         self._stores = stores
         self._settings = settings
+        self.on_definitions: Callable[[], Awaitable[None]] | None = None
+        """Called when jobs or pools have changed, for who makes the queues of pools in this process."""
         self._desks: dict[str, OfferDesk] = {}
         self._deciding: dict[str, Deciding] = {}
         self._catalogues: dict[str, Catalogue] = {}
@@ -145,6 +147,8 @@ class Dispatcher(Actor):
                 if any(channel == DEFINITIONS for channel, _ in rung):
                     async with store.connection() as db:
                         await self._catalogues[store.name].preload(db)
+                    if self.on_definitions is not None:
+                        await self.on_definitions()
                     await self._tend_lines(store)
                 await self._cancel(store, [payload for channel, payload in rung if channel == CANCEL])
                 await self.sweep(store)

@@ -55,6 +55,7 @@ class EmbeddedScheduler:
         self.stack = AsyncExitStack()
         self._stores: Stores | None = None
         self._actors: Actors | None = None
+        self._declared: Mapping[str, int] = {}
         self._dsn_of: Callable[[str], str]
         self.checks: Mapping[str, Check] = {}
 
@@ -89,6 +90,7 @@ class EmbeddedScheduler:
             TransientError: database or broker are away; call ``stack.aclose`` and begin anew.
             ConfigurationError, ConflictError: waiting would not help.
         """
+        self._declared = {}
         try:
             return await self._open()
         except BaseException:
@@ -115,9 +117,11 @@ class EmbeddedScheduler:
         }
         links = {actor: await open_link(world, stack, actor=actor) for actor in ("up", "executor")}
         executor = await make_executor(world, links["executor"], stack)
+        dispatcher = make_dispatcher(world, stores["dispatcher"], links["up"])
+        dispatcher.on_definitions = self._declare
         others = [
             make_recorder(world, stores["recorder"], links["up"]),
-            make_dispatcher(world, stores["dispatcher"], links["up"]),
+            dispatcher,
             make_ticker(world, stores["ticker"], links["up"]),
         ]
         suspects = make_suspects(world, StoreCrashBook(stores["recorder"].main))
@@ -142,7 +146,11 @@ class EmbeddedScheduler:
         return server.dsn
 
     async def _declare(self) -> None:
-        parts = topology(await list_pools(self.stores.main))
+        """Make the queues of the pools there are now; costs one query when no pool changed."""
+        pools = await list_pools(self.stores.main)
+        if pools == self._declared:
+            return
+        parts = topology(pools)
         settings = self.world.settings
         if self.world.broker is not None:
             self.world.broker.declare(parts)
@@ -151,6 +159,7 @@ class EmbeddedScheduler:
             url = settings.amqp_url.get_secret_value()
             async with admin(url, management, queue_type=settings.queue_type) as operator:
                 await operator.declare(parts)
+        self._declared = pools
 
 
 _HEAR_OUT_S: Final = 5.0

@@ -94,11 +94,15 @@ def configure(
         logger_factory=lambda *_: _Output(),
         cache_logger_on_first_use=True,
     )
+    _configure_libraries([*shared, structlog.stdlib.add_logger_name], [_mask_keys, *last, _finish(redact)], threshold)
+
+
+def _configure_libraries(first: list[Processor], then: list[Processor], threshold: int) -> None:
+    """Send what libraries log with the standard module the same way, from warnings on."""
     handler = logging.StreamHandler(_Output())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _mask_keys, *last, _finish(redact)],
+            foreign_pre_chain=first, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *then]
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)

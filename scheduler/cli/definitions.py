@@ -88,7 +88,7 @@ def apply(
         for name in names:
             print_line(f"{word} {name}")
     for name in result.pools:
-        print_line(f"pool {name}: run `scheduler broker declare` to make its queue")
+        print_line(f"pool {name}: without `scheduler up`, run `scheduler broker declare` to make its queue")
     print_line(f"{len(definitions.jobs)} jobs applied, {len(result.unchanged)} unchanged")
 
 

@@ -43,7 +43,8 @@ def set_one(
 
       scheduler pool set gpu --queue-limit 100
 
-    Make a pool, or change it. `scheduler broker declare` then makes its queue.
+    Make a pool, or change it. A running `scheduler up` makes its queue at once; for a broker with
+    actors of their own, `scheduler broker declare` does.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -63,7 +64,8 @@ def set_one(
     if json:
         print_json({"name": name, "queue_limit": queue_limit, "changed": changed})
     else:
-        print_line(f"{name}: at most {queue_limit} wait; scheduler broker declare" if changed else f"{name}: as it was")
+        after = "; without `scheduler up`, run `scheduler broker declare` to make its queue"
+        print_line(f"{name}: at most {queue_limit} wait{after}" if changed else f"{name}: as it was")
 
 
 def register(app: typer.Typer) -> None:

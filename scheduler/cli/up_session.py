@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from datetime import timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -95,17 +96,16 @@ class UpSession(Service):
         if self._live is not None:
             self._live.show(moved, self._follower.counts)
             return
-        for run in moved:
-            if run["finished_at"] is not None:
-                log.info(
-                    "run.settled",
-                    job=run["job"],
-                    run_id=str(run["id"]),
-                    state=run["state"],
-                    attempt=run["attempt"],
-                    elapsed_s=_elapsed(run["claimed_at"], run["finished_at"]),
-                    reason=run["reason"],
-                )
+        for run in sorted(filter(itemgetter("finished_at"), moved), key=itemgetter("finished_at", "id")):
+            log.info(
+                "run.settled",
+                job=run["job"],
+                run_id=str(run["id"]),
+                state=run["state"],
+                attempt=run["attempt"],
+                elapsed_s=_elapsed(run["claimed_at"], run["finished_at"]),
+                reason=run["reason"],
+            )
 
     def _end_display(self) -> None:
         if self._live is not None:

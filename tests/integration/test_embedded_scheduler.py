@@ -11,6 +11,7 @@ from scheduler.config import Settings
 from scheduler.definitions.load import load
 from scheduler.embedded_scheduler import EmbeddedScheduler
 from scheduler.store.control import trigger_jobs
+from scheduler.store.definitions import set_pool
 from scheduler.store.reading import RunFilter, list_runs
 from scheduler.transport.memory_broker import MemoryBroker
 from scheduler.wiring import Code, World
@@ -60,3 +61,16 @@ async def test_jobs_run_inside_and_what_they_did_is_there_next_time(tmp_path: Pa
     assert (result.created, result.pools) == (["first", "second"], ["small"])
     assert {run["job"]: run["result"] for run in again}["first"] == {"hello": "world"}
     assert [run["id"] for run in again] == [run["id"] for run in done]
+
+
+@pytest.mark.slow
+async def test_a_pool_made_by_another_process_has_its_queue_at_once(tmp_path: Path) -> None:
+    broker, clock = MemoryBroker(), SystemClock()
+    world = World(Settings(data_dir=tmp_path / "state"), clock, random.Random(1), Code(tmp_path), broker)
+
+    async with EmbeddedScheduler(world) as scheduler:
+        await set_pool(scheduler.stores.main, "gpu", 7)
+
+        async with asyncio.timeout(20):
+            while "scheduler.executor.gpu" not in broker.queues:
+                await clock.sleep(0.02)
