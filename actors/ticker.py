@@ -2,12 +2,13 @@
 
 Hears   the clock
 Says    firing.due
-Writes  firings, triggers, runs (wakes delays and back-offs)
+Writes  firings, triggers, tickers, runs (wakes delays and back-offs)
 """
 
+import contextlib
 import random
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 
 import structlog
@@ -15,13 +16,17 @@ import structlog
 from actors.base import Actor
 from scheduler.clock import Clock
 from scheduler.crash import crash_point
+from scheduler.domain.zones import TZDATA_VERSION
+from scheduler.errors import TransientError
 from scheduler.ids import uuid7
 from scheduler.ports import Transport
+from scheduler.store.calendars import list_ending
 from scheduler.store.doorbell import DEFINITIONS, WAKE, Doorbell
 from scheduler.store.pacing import Pacing
 from scheduler.store.planning import Planning
 from scheduler.store.stores import Store, Stores
 from scheduler.store.waking import find_next_tick, wake_runs
+from scheduler.store.zone_data import BEAT_S, ZoneData
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -38,6 +43,8 @@ class TickSettings:
     """Triggers planned in one transaction."""
     per_minute: int = 600
     """Missed firings started in a minute, in each store."""
+    zone_data: str = TZDATA_VERSION
+    """IANA version of the zone data in use."""
 
 
 class Ticker(Actor):
@@ -49,17 +56,42 @@ class Ticker(Actor):
         super().__init__("ticker", transport, clock, rng)
         self._stores = stores
         self._settings = settings
-        self._planning = Planning(partial(uuid7, clock))
+        self._planning = {store.name: Planning(partial(uuid7, clock)) for store in stores.all()}
+        self._zones = {store.name: ZoneData(uuid7(clock), settings.zone_data) for store in stores.all()}
         self._pacing = {store.name: Pacing(settings.per_minute) for store in stores.all()}
         self._looked_at: datetime | None = None
+        self._calendars_on: dict[str, date] = {}
+        """The day on which the ends of calendars were last looked at, by store."""
 
     async def start(self) -> None:
         await super().start()
         for store in self._stores.all():
             self.keep(f"tick {store.name}", partial(self._tick_for_ever, store))
+            self.keep(f"zone data {store.name}", partial(self._mind_for_ever, store))
+
+    async def stop(self) -> None:
+        started = self._publisher is not None
+        await super().stop()
+        for store in self._stores.all() if started else ():
+            with contextlib.suppress(TransientError):
+                await self._zones[store.name].leave(store)
+
+    async def mind_zone_data(self, store: Store) -> None:
+        """Say that this Ticker is alive, and compute anew what other zone data have computed."""
+        zones = self._zones[store.name]
+        await zones.beat(store)
+        if zones.outdated:
+            await zones.recompute(store, self._planning[store.name].rules, now=self.clock.now())
+
+    async def _mind_for_ever(self, store: Store) -> None:
+        while not self.draining:
+            await self.mind_zone_data(store)
+            self.well(f"zone data {store.name}")
+            await self.clock.sleep(BEAT_S)
 
     async def _tick_for_ever(self, store: Store) -> None:
         async with Doorbell(store.dsn, DEFINITIONS, WAKE, name="ticker bell") as bell:
+            await self._zones[store.name].beat(store)
             while not self.draining:
                 await self.tick(store)
                 self.well(f"tick {store.name}")
@@ -69,10 +101,11 @@ class Ticker(Actor):
         """Plan everything that is due now, batch by batch; then let go what was missed, as the pace allows,
         and wake the runs whose wait is over.
         """
-        more, pacing = True, self._pacing[store.name]
+        pacing, planning = self._pacing[store.name], self._planning[store.name]
+        more = not self._zones[store.name].stands_aside
         while more and not self.draining:
             self._looked_at = self.clock.now()
-            planned = await self._planning.plan_due(store, now=self._looked_at, limit=self._settings.batch_size)
+            planned = await planning.plan_due(store, now=self._looked_at, limit=self._settings.batch_size)
             more = planned.more
             pacing.holds = pacing.holds or planned.holds
             if planned.triggers:
@@ -85,6 +118,16 @@ class Ticker(Actor):
             await self.say("scheduler.firings", "firing.due", released)
             log.info("ticker.caught_up", firings=len(released), store=store.name)
         await wake_runs(store)
+        await self._warn_of_calendars(store)
+
+    async def _warn_of_calendars(self, store: Store) -> None:
+        """Say once a day which calendars run out of data."""
+        today = self.clock.now().date()
+        if self._calendars_on.get(store.name) == today:
+            return
+        self._calendars_on[store.name] = today
+        for ending in await list_ending(store, None, today):
+            log.warning("calendar.ends", tenant=ending.tenant, calendar=ending.name, last_day=str(ending.last_day))
 
     async def _until_next(self, store: Store) -> float:
         """Return seconds until something is due, at most the tick interval."""

@@ -131,11 +131,10 @@ class Settings(_Section):
 
     def job_defaults(self) -> dict[str, Any]:
         """Return the job keys that these settings give to definitions files."""
-        catch_up = self.defaults.catch_up
         return {
             "timezone": self.timezone,
             "timeout": format_duration(self.defaults.timeout),
-            "catch_up": catch_up.model_dump(mode="json"),
+            "catch_up": self.defaults.catch_up.model_dump(mode="json"),
         }
 
 

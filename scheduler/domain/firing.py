@@ -192,7 +192,7 @@ class _Span:
         begin = self.first
         missed = Verdict.MISFIRED if self.rules.policy is CatchUpPolicy.NONE else Verdict.MERGED
         for border, verdict, reason in (
-            (self.paused_end, Verdict.PAUSED, "the job was paused"),
+            (self.paused_end, Verdict.PAUSED, "the job or its trigger was paused or disabled"),
             (self.window_start if missed is Verdict.MERGED else stop, Verdict.MISFIRED, self._late()),
             (stop, missed, self._merged()),
         ):

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from scheduler.clock import Clock
 from scheduler.domain.dag import Graph
+from scheduler.domain.zones import TZDATA_VERSION
 from scheduler.errors import ConflictError
 from scheduler.ids import uuid7
 from scheduler.store.doorbell import DEFINITIONS, WORK
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from scheduler.store.pool import Connection
 
 Q: Final = queries("definitions")
+_MARK_MIXED: Final = queries("zone_data")["mark_mixed"]
 
 
 class Wanted(Protocol):
@@ -231,6 +233,7 @@ async def _write_triggers(
         old_zone = before["spec"].get("timezone", "UTC") if before is not None else ""
         planner.replan(job.id, job.name, job.version, job.spec, rows.get(job.id, ()), old_zone=old_zone)
     await db.execute(Q["upsert_triggers"], tenant, *planner.written())
+    await db.execute(_MARK_MIXED, TZDATA_VERSION)
     await db.execute(Q["remove_triggers"], planner.removed, planner.now)
     await db.execute(Q["record_superseded"], tenant, *planner.superseded())
     await db.execute(Q["activate_triggers"], tenant, ids, planner.now)

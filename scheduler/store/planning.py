@@ -8,6 +8,7 @@ from uuid import UUID
 
 from scheduler.crash import crash_point
 from scheduler.domain.firing import Plan, PlannedFiring, plan
+from scheduler.domain.zones import TZDATA_VERSION
 from scheduler.store.queries import queries
 from scheduler.store.rules import Rule, Rules
 from scheduler.store.stores import Store
@@ -43,7 +44,7 @@ class Planning:
 
     def __init__(self, new_id: Callable[[], UUID]) -> None:
         self._new_id = new_id
-        self._rules = Rules()
+        self.rules = Rules()
 
     async def plan_due(self, store: Store, *, now: datetime, limit: int) -> Planned:
         """Plan at most ``limit`` triggers that are due at ``now``; the rows are committed on return.
@@ -55,13 +56,13 @@ class Planning:
             held = await db.fetch(Q["lock_due"], now, limit)
             if not held:
                 return Planned((), 0, 0, more=False)
-            await self._rules.learn(db, held)
+            await self.rules.learn(db, held)
             plans = [made for row in held if (made := self._plan(row, now)) is not None]
             written = await self._write(db, plans, now)
             if len(plans) < len(held):
                 done = {row["id"] for row, _, _ in plans}
                 left = [row for row in held if row["id"] not in done]
-                whys = [self._rules.trouble(row) for row in left]
+                whys = [self.rules.trouble(row) for row in left]
                 await db.execute(Q["put_off"], [row["id"] for row in left], whys, now + UNPLANNED)
             crash_point("ticker.before_commit")
         rows = sum(len(planned.rows) for _, _, planned in plans)
@@ -71,7 +72,7 @@ class Planning:
 
     def _plan(self, row: "asyncpg.Record", now: datetime) -> "_Made | None":
         """Return the plan of a trigger; None when there can be none."""
-        rule = self._rules.of(row)
+        rule = self.rules.of(row)
         if rule is None:
             return None
         try:
@@ -84,7 +85,7 @@ class Planning:
                 paused_until=row["held_until"],
             )
         except Exception as error:  # noqa: BLE001 - one schedule's fault must not stop the others
-            self._rules.note(row, None, f"{type(error).__name__}: {error}")
+            self.rules.note(row, None, f"{type(error).__name__}: {error}")
             return None
         return row, rule, planned
 
@@ -102,6 +103,7 @@ class Planning:
             [planned.planned_until for _, _, planned in plans],
             [planned.next_at for _, _, planned in plans],
             [row["fired"] + planned.used for row, _, planned in plans],
+            TZDATA_VERSION,
         )
         return [row for row in written if row["verdict"] is None]
 
@@ -114,7 +116,7 @@ class Planning:
         grown = await db.fetch(Q["extend_range"], row["id"], firing.verdict, last, firing.count, row["last_at"])
         return bool(grown)
 
-    def _columns(self, fresh: Sequence["_Fresh"], now: datetime) -> tuple[list[Any], ...]:
+    def _columns(self, fresh: Sequence["_Fresh"], now: datetime) -> tuple[Any, ...]:
         missed = [f.verdict is None and now - f.fires_at > rule.catch_up.punctual for _, rule, f in fresh]
         return (
             [self._new_id() for _ in fresh],
@@ -136,4 +138,5 @@ class Planning:
                 for (_, rule, firing), late in zip(fresh, missed, strict=True)
             ],
             list(range(len(fresh))),
+            TZDATA_VERSION,
         )

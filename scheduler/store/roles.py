@@ -24,10 +24,11 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 GRANTS: Final[Mapping[str, Sequence[str]]] = {
     "ticker": (
         "SELECT, INSERT, UPDATE ON firings",
-        "SELECT ON triggers, runs",
-        "UPDATE (last_at, next_at, fired, held_until, trouble) ON triggers",
+        "SELECT ON triggers, runs, calendars, calendar_versions",
+        "UPDATE (last_at, next_at, fired, held_until, trouble, tzdata) ON triggers",
         "UPDATE ON runs",
         "SELECT, UPDATE ON ticking",
+        "SELECT, INSERT, UPDATE, DELETE ON tickers",
         "UPDATE (updated_at) ON jobs",
     ),
     "dispatcher": (

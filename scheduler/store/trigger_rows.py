@@ -12,6 +12,7 @@ from scheduler.clock import Clock
 from scheduler.domain.due import DueInstants
 from scheduler.domain.planned import PlannedInstant, Schedule, is_counted
 from scheduler.domain.schedule import build_schedule
+from scheduler.domain.zones import TZDATA_VERSION
 from scheduler.ids import uuid7
 from schemas.job_spec import JobSpec
 from schemas.trigger_spec import TriggerSpec
@@ -40,6 +41,8 @@ class TriggerRow:
     removed: bool = False
     trouble: str | None = None
     """Why it could not be planned: ``next_at`` is then when to try again."""
+    tzdata: str | None = None
+    """Version of the zone data that computed ``next_at``."""
 
 
 class Planner:
@@ -85,6 +88,7 @@ class Planner:
                     last_at=last_at,
                     next_at=next_at,
                     fired=row.fired if row is not None else 0,
+                    tzdata=row.tzdata if row is not None and kept else TZDATA_VERSION,
                 )
             )
         for row in known.values():
@@ -110,6 +114,7 @@ class Planner:
             [row.last_at for row in rows],
             [row.next_at for row in rows],
             [row.fired for row in rows],
+            [row.tzdata for row in rows],
         ]
 
     def superseded(self) -> list[Sequence[Any]]:

@@ -1,11 +1,13 @@
 """The Ticker on a real database: every planned instant gets one row, whoever ticks and whenever."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+import pytest
 from structlog.testing import capture_logs
 
-from scheduler.store.control import pause_job, resume_job
+from scheduler.store.control import pause_all, pause_job, resume_all, resume_job
 from scheduler.store.definitions import delete_job
 from scheduler.store.reading import count_health, list_jobs
 from tests.support.ticking import START, Stage
@@ -175,3 +177,93 @@ async def test_interval_that_is_deleted_and_comes_back_has_a_new_anchor(stage: S
     await ticker.tick(stage.stores.main)
 
     assert [10.0, 23.0, 33.0] == [at for at, _, _, _ in await stage.ledger()]
+
+
+Step = Callable[[Stage], Awaitable[object]]
+HOLDS: dict[str, tuple[Step, Step]] = {
+    "pause and resume": (lambda stage: stage.pause("job"), lambda stage: stage.resume("job")),
+    "disable and enable": (lambda stage: stage.enable("job", enabled=False), lambda stage: stage.enable("job")),
+    "pause and resume --all": (
+        lambda stage: pause_all(stage.stores.main, "default", clock=stage.clock),
+        lambda stage: resume_all(stage.stores.main, "default", clock=stage.clock),
+    ),
+    "apply enabled: false and true": (
+        lambda stage: stage.apply(enabled=False, job=[{"every": "1h"}]),
+        lambda stage: stage.apply(job=[{"every": "1h"}]),
+    ),
+    "apply a trigger with enabled: false and true": (
+        lambda stage: stage.apply(job=[{"every": "1h", "enabled": False}]),
+        lambda stage: stage.apply(job=[{"every": "1h"}]),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", HOLDS)
+@pytest.mark.parametrize("policy", ["latest", "none"])
+async def test_every_way_back_goes_through_the_same_policy(stage: Stage, way: str, policy: str) -> None:
+    """What fell into the hold is one row; with latest the newest of it starts, as after a restart."""
+    hold, give_back = HOLDS[way]
+    ticker = await stage.ticker()
+    stage.catch_up = {"policy": policy}
+    await stage.apply(job=[{"every": "1h"}])
+    await hold(stage)
+
+    stage.clock.jump(START + timedelta(hours=4, minutes=20))
+    await ticker.tick(stage.stores.main)
+    assert [] == await stage.ledger()
+    await give_back(stage)
+    await ticker.tick(stage.stores.main)
+
+    if policy == "latest":
+        assert [(3600.0, 10800.0, 3, "paused"), (14400.0, None, 1, None)] == await stage.ledger()
+    else:
+        assert [(3600.0, 14400.0, 4, "paused")] == await stage.ledger()
+
+
+async def test_daily_job_missed_in_the_night_runs_once_when_all_is_back(stage: Stage) -> None:
+    """Down from 01:50 to 03:30: the job of 02:00 runs at 03:30, and at 02:00 the next day."""
+    stage.clock.jump(START.replace(hour=1, minute=50))
+    await stage.apply(job=[{"cron": "0 2 * * *"}])
+
+    stage.clock.jump(START.replace(hour=3, minute=30))
+    for _ in range(2):
+        ticker = await stage.ticker()  # one that has just started
+        await ticker.tick(stage.stores.main)
+    stage.clock.jump(START.replace(hour=2) + timedelta(days=1))
+    await ticker.tick(stage.stores.main)
+
+    two = (START.replace(hour=2) - START).total_seconds()
+    assert [(two, None, 1, None), (two + 86400, None, 1, None)] == await stage.ledger()
+
+
+async def test_clock_set_back_during_a_pause_plans_nothing_twice(stage: Stage) -> None:
+    ticker = await stage.ticker()
+    await stage.apply(job=[{"every": "1h"}])
+    stage.clock.jump(START + timedelta(hours=2))
+    await ticker.tick(stage.stores.main)
+    await stage.pause("job")
+
+    stage.clock.jump(START + timedelta(minutes=30))
+    await stage.resume("job")
+    await ticker.tick(stage.stores.main)
+    stage.clock.jump(START + timedelta(hours=3))
+    await ticker.tick(stage.stores.main)
+
+    ledger = [(3600.0, None, 1, "merged"), (7200.0, None, 1, None), (10800.0, None, 1, None)]
+    assert ledger == await stage.ledger()
+
+
+async def test_week_of_outage_of_a_thousand_fast_triggers_is_a_few_thousand_rows(stage: Stage) -> None:
+    """600 million instants, counted; the rows say of each stretch what became of it."""
+    ticker = await stage.ticker()
+    catch_up = {"window": "1h"}
+    fast = {f"every{n}": [{"every": "1s", "catch_up": catch_up}] for n in range(500)}
+    fast |= {f"cron{n}": [{"cron": "* * * * * *", "seconds": True, "catch_up": catch_up}] for n in range(500)}
+    await stage.apply(**fast)
+
+    stage.clock.jump(START + timedelta(days=7, seconds=45))
+    await ticker.tick(stage.stores.main)
+
+    row = await stage.db.fetchrow("SELECT count(*) AS rows, sum(count) AS instants FROM firings")
+    assert 1000 * (7 * 86400 + 45) == row["instants"]
+    assert row["rows"] <= 1000 * (31 + 2)

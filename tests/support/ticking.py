@@ -1,5 +1,7 @@
 """A virtual clock, a real store, and Tickers to tick by hand."""
 
+import asyncio
+import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,12 +12,15 @@ import asyncpg
 from actors.ticker import Ticker, TickSettings
 from scheduler.clock import VirtualClock
 from scheduler.definitions.model import Definitions
+from scheduler.domain.zones import TZDATA_VERSION
+from scheduler.store.control import enable_job, pause_job, resume_job
 from scheduler.store.definitions import apply
 from scheduler.store.pool import connect
 from scheduler.store.stores import Stores
 from scheduler.transport.memory import MemoryBroker, MemoryTransport
 from scheduler.transport.topology import topology
 from schemas.job_spec import JobSpec
+from tests.support.cli import COMMAND, ROOT
 
 START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 LEDGER = "SELECT fires_at, to_at, count, verdict FROM firings ORDER BY fires_at"
@@ -32,10 +37,12 @@ class Stage:
         self.broker.declare(topology({"default": 10}))
         self.transport = MemoryTransport(self.broker, self.clock, random.Random(1))
         self.tickers: list[Ticker] = []
+        self.catch_up: dict[str, object] = {}
+        """Of the jobs applied from now on."""
 
-    async def ticker(self, batch_size: int = 500, per_minute: int = 600) -> Ticker:
+    async def ticker(self, batch_size: int = 500, per_minute: int = 600, zone_data: str = TZDATA_VERSION) -> Ticker:
         """Return a Ticker that ticks only when told to."""
-        settings = TickSettings(5.0, batch_size, per_minute)
+        settings = TickSettings(5.0, batch_size, per_minute, zone_data)
         ticker = Ticker(self.stores, self.transport, self.clock, random.Random(1), settings)
         ticker._publisher = await self.transport.publisher("ticker")  # started without its own loop
         self.tickers.append(ticker)
@@ -44,9 +51,24 @@ class Stage:
     async def apply(
         self, *, priority: str = "normal", enabled: bool = True, **triggers: list[dict[str, object]]
     ) -> None:
-        common = {"run": {"command": ["true"]}, "overlap": "allow", "priority": priority, "enabled": enabled}
+        common = {
+            "run": {"command": ["true"]},
+            "overlap": "allow",
+            "priority": priority,
+            "enabled": enabled,
+            "catch_up": self.catch_up,
+        }
         jobs = {name: JobSpec.model_validate({**common, "triggers": given}) for name, given in triggers.items()}
         await apply(self.stores.main, Definitions("default", None, jobs, {}, ()), prune=False, clock=self.clock)
+
+    async def pause(self, job: str) -> None:
+        await pause_job(self.stores.main, "default", job, note=None, clock=self.clock)
+
+    async def enable(self, job: str, *, enabled: bool = True) -> None:
+        await enable_job(self.stores.main, "default", job, enabled=enabled, clock=self.clock)
+
+    async def resume(self, job: str) -> None:
+        await resume_job(self.stores.main, "default", job, clock=self.clock)
 
     async def zone_of(self, job: str, name: str) -> None:
         """Store a time zone that no definitions file could bring in."""
@@ -56,6 +78,16 @@ class Stage:
             job,
             name,
         )
+
+    async def command(self, *words: str) -> str:
+        """Run ``scheduler WORDS`` on the same database in a process of its own; return all it says."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        environment = kept | {"PYTHONPATH": str(ROOT), "DATABASE_URL": self.stores.main.dsn, "TZ": "UTC"}
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, *words, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        said, _ = await process.communicate()
+        return said.decode()
 
     async def planned_jobs(self) -> set[str]:
         return {row["name"] for row in await self.db.fetch("SELECT name FROM firings JOIN jobs ON jobs.id = job_id")}

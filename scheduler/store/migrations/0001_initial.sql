@@ -53,6 +53,7 @@ CREATE TABLE triggers (
     next_at       timestamptz,              -- null: fires no more
     fired         integer NOT NULL DEFAULT 0,  -- counted against max_fires
     held_until    timestamptz,              -- instants up to here fell into a pause
+    tzdata        text,                     -- version of the zone data that computed next_at
     trouble       text,                     -- why it cannot be planned; looked at again at next_at
     removed_at    timestamptz,
     CONSTRAINT triggers_key_is_unique UNIQUE (job_id, key)
@@ -85,6 +86,7 @@ CREATE TABLE firings (
     count            integer NOT NULL DEFAULT 1 CHECK (count > 0),
     wall_time        text NOT NULL,         -- what the user's clock showed, without offset
     zone             text NOT NULL,
+    tzdata           text,                  -- version of the zone data that computed it; null: no schedule did
     params           jsonb,
     retry_of         uuid,
     verdict          text,                  -- null: not decided yet, the Dispatcher owes it
@@ -110,9 +112,16 @@ CREATE INDEX firings_of_job ON firings (job_id, fires_at DESC);
 CREATE TABLE ticking (
     the_only     boolean PRIMARY KEY DEFAULT true CHECK (the_only),
     paced_until  timestamptz,               -- the budget for missed firings is spent up to here
-    per_minute   integer                    -- how large it is
+    per_minute   integer,                   -- how large it is
+    tzdata       text                       -- version of the zone data that computed all triggers; null: several
 );
 INSERT INTO ticking DEFAULT VALUES;
+
+CREATE TABLE tickers (
+    id       uuid PRIMARY KEY,
+    tzdata   text NOT NULL,
+    seen_at  timestamptz NOT NULL
+);
 
 CREATE TABLE flows (
     id          uuid PRIMARY KEY,         -- that of its root run

@@ -41,18 +41,19 @@ UPDATE jobs SET deleted_at = now(), updated_at = now() WHERE id = ANY ($1::uuid[
 
 -- name: lock_triggers
 SELECT id, job_id, key, kind, spec, enabled, anchor_at, last_at, next_at, fired, removed_at IS NOT NULL AS removed,
-       trouble
+       trouble, tzdata
 FROM triggers WHERE job_id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE;
 
 -- name: upsert_triggers
-INSERT INTO triggers (id, tenant, job_id, key, kind, spec, enabled, active, anchor_at, last_at, next_at, fired)
-SELECT id, $1, job_id, key, kind, spec, enabled, true, anchor_at, last_at, next_at, fired
+INSERT INTO triggers (id, tenant, job_id, key, kind, spec, enabled, active, anchor_at, last_at, next_at, fired, tzdata)
+SELECT id, $1, job_id, key, kind, spec, enabled, true, anchor_at, last_at, next_at, fired, tzdata
 FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::bool[], $8::timestamptz[],
-            $9::timestamptz[], $10::timestamptz[], $11::int[])
-     AS new (id, job_id, key, kind, spec, enabled, anchor_at, last_at, next_at, fired)
+            $9::timestamptz[], $10::timestamptz[], $11::int[], $12::text[])
+     AS new (id, job_id, key, kind, spec, enabled, anchor_at, last_at, next_at, fired, tzdata)
 ON CONFLICT (id) DO UPDATE
 SET spec = excluded.spec, enabled = excluded.enabled, anchor_at = excluded.anchor_at, last_at = excluded.last_at,
-    next_at = excluded.next_at, fired = excluded.fired, removed_at = NULL, trouble = NULL;
+    next_at = excluded.next_at, fired = excluded.fired, removed_at = NULL, trouble = NULL,
+    tzdata = excluded.tzdata;
 
 -- name: remove_triggers
 UPDATE triggers SET removed_at = $2 WHERE id = ANY ($1::uuid[]) AND removed_at IS NULL;

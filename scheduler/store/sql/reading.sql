@@ -102,6 +102,8 @@ SELECT (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL)::int
         WHERE tenant = $1 AND active AND next_at IS NOT NULL)::float8 AS ticker_lag_s,
        (SELECT count(*) FROM triggers WHERE tenant = $1 AND trouble IS NOT NULL AND removed_at IS NULL)::int
            AS unplanned_triggers,
+       (SELECT coalesce(array_agg(DISTINCT tzdata ORDER BY tzdata), '{}') FROM tickers
+        WHERE seen_at > now() - interval '30 seconds') AS zone_data,
        (SELECT count(*) FROM executors WHERE stopped_at IS NULL
         AND seen_at > now() - $2::float8 * interval '1 second')::int AS executors,
        (SELECT count(*) FROM recorders WHERE stopped_at IS NULL AND seen_at > now() - $2::float8 * interval '1 second')::int AS recorders,

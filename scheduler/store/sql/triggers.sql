@@ -21,7 +21,7 @@ WHERE t.id = ANY ($1::uuid[]);
 -- name: advance
 -- Move triggers on: everything up to last_at is in the ledger now.
 UPDATE triggers AS t
-SET last_at = moved.last_at, next_at = moved.next_at, fired = moved.fired, trouble = NULL,
+SET last_at = moved.last_at, next_at = moved.next_at, fired = moved.fired, trouble = NULL, tzdata = $5,
     held_until = CASE WHEN t.held_until <= moved.last_at THEN NULL ELSE t.held_until END
 FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::int[]) AS moved (id, last_at, next_at, fired)
 WHERE t.id = moved.id;
@@ -34,8 +34,8 @@ FROM unnest($1::uuid[], $2::text[]) AS off (id, why) WHERE t.id = off.id;
 -- name: record_firings
 -- Write planned instants. One that is there already was planned by somebody else: it keeps its row.
 INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone,
-                     params, verdict, reason, held_rank, start_until, decided_at, sweep_at)
-SELECT id, tenant, 'time', trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, params::jsonb,
+                     tzdata, params, verdict, reason, held_rank, start_until, decided_at, sweep_at)
+SELECT id, tenant, 'time', trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, $17, params::jsonb,
        verdict, reason, held_rank, start_until, CASE WHEN verdict IS NOT NULL THEN now() END,
        CASE WHEN held_rank IS NOT NULL THEN start_until + interval '1 minute'
             WHEN verdict IS NULL THEN now() + interval '5 seconds' END

@@ -1,0 +1,33 @@
+-- name: record_ticker
+INSERT INTO tickers (id, tzdata, seen_at) VALUES ($1, $2, now())
+ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at;
+
+-- name: forget_tickers
+DELETE FROM tickers WHERE id = $1 OR seen_at < now() - interval '1 hour';
+
+-- name: look_around
+-- The newest zone data of a Ticker that is alive, and the data that computed what is stored.
+SELECT (SELECT max(tzdata) FROM tickers WHERE seen_at > now() - $1::float8 * interval '1 second') AS newest,
+       (SELECT tzdata FROM ticking) AS stored;
+
+-- name: mark
+UPDATE ticking SET tzdata = $1;
+
+-- name: mark_done
+-- Unless somebody has stored something of other data meanwhile.
+UPDATE ticking SET tzdata = $1 WHERE tzdata = $2;
+
+-- name: mark_mixed
+UPDATE ticking SET tzdata = NULL WHERE tzdata <> $1;
+
+-- name: lock_outdated
+-- Triggers whose next instant other zone data have computed. One that is locked is being planned.
+SELECT t.id, t.tenant, t.last_at, t.next_at, t.active, t.anchor_at, j.version AS job_version,
+       (SELECT f.wall_time FROM firings AS f WHERE f.trigger_id = t.id ORDER BY f.fires_at DESC LIMIT 1) AS last_wall
+FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id
+WHERE t.id > $3 AND t.next_at IS NOT NULL AND t.removed_at IS NULL AND t.tzdata IS DISTINCT FROM $1
+ORDER BY t.id LIMIT $2 FOR UPDATE OF t SKIP LOCKED;
+
+-- name: recompute
+UPDATE triggers AS t SET last_at = new.last_at, next_at = new.next_at, tzdata = $4
+FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) AS new (id, last_at, next_at) WHERE t.id = new.id;

@@ -1,0 +1,108 @@
+"""Zone data of several versions: the newest Ticker plans, and computes anew what others have computed.
+
+A trigger stores the version of the data that computed its ``next_at``, a firing that of its instant; the
+row of ``ticking`` says which data computed all triggers, and is marked by whoever writes by other data.
+A Ticker with older data than another that is alive stands aside: the two do not undo each other's work.
+"""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import structlog
+
+from scheduler.domain.planned import PlannedInstant, Schedule
+from scheduler.domain.zones import TZDATA_VERSION
+from scheduler.store.queries import queries
+from scheduler.store.rules import Rules
+from scheduler.store.stores import Store
+
+if TYPE_CHECKING:
+    import asyncpg
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+Q: Final = queries("zone_data")
+
+BEAT_S: Final = 10.0
+"""How often a Ticker says that it is alive."""
+ALIVE_S: Final = 30.0
+"""One not heard of for so long does not count any more."""
+_BATCH: Final = 500
+
+
+class ZoneData:
+    """What one Ticker with one version of the zone data does about others in one store."""
+
+    def __init__(self, ticker_id: UUID, version: str = TZDATA_VERSION) -> None:
+        self._id = ticker_id
+        self._version = version
+        self._newest = version
+        self.outdated = False
+        """Whether other data have computed some of what is stored, as of the last beat."""
+
+    @property
+    def stands_aside(self) -> bool:
+        """Whether another Ticker plans by newer data."""
+        return self._newest > self._version
+
+    async def beat(self, store: Store) -> None:
+        """Say that this Ticker is alive, and look which data the others have; warn when that changes something."""
+        before = self.stands_aside
+        async with store.transaction() as db:
+            await db.execute(Q["record_ticker"], self._id, self._version)
+            seen = await db.fetchrow(Q["look_around"], ALIVE_S)
+            self._newest = self._version if seen is None else seen["newest"]
+            self.outdated = seen is not None and seen["stored"] != self._version and not self.stands_aside
+            if self.stands_aside and not before:  # what it has planned since the other came
+                await db.execute(Q["mark_mixed"], self._version)
+        if self.stands_aside and not before:
+            log.warning("ticker.stood_aside", zone_data=self._version, newer=self._newest, store=store.name)
+        elif before and not self.stands_aside:
+            log.warning("ticker.took_over", zone_data=self._version, store=store.name)
+
+    async def leave(self, store: Store) -> None:
+        async with store.connection() as db:
+            await db.execute(Q["forget_tickers"], self._id)
+
+    async def recompute(self, store: Store, rules: Rules, *, now: datetime) -> int:
+        """Compute every ``next_at`` anew that other data have computed; return how many there were.
+
+        What is due already is left to the tick, which plans it by this Ticker's data. What is not goes
+        on from now: a wall time that fired is not fired again because the data moved it.
+        """
+        under_way = f"{self._version}, under way"
+        after, count, batch = UUID(int=0), 0, _BATCH
+        async with store.connection() as db:
+            await db.execute(Q["mark"], under_way)
+        while batch == _BATCH:
+            async with store.transaction() as db:
+                held = await db.fetch(Q["lock_outdated"], self._version, _BATCH, after)
+                await rules.learn(db, held)
+                moved = [(row["id"], *_moved(row, rules, now)) for row in held]
+                if moved:
+                    columns = (list(column) for column in zip(*moved, strict=True))
+                    await db.execute(Q["recompute"], *columns, self._version)
+                    after = moved[-1][0]
+            batch = len(held)
+            count += batch
+        async with store.connection() as db:
+            await db.execute(Q["mark_done"], self._version, under_way)
+        self.outdated = False
+        log.info("triggers.recomputed", triggers=count, zone_data=self._version, store=store.name)
+        return count
+
+
+def _moved(row: "asyncpg.Record", rules: Rules, now: datetime) -> tuple[datetime, datetime | None]:
+    """Return the new cursor and the new next instant of a trigger."""
+    rule = rules.of(row)
+    if rule is None or row["next_at"] <= now:
+        return row["last_at"], row["next_at"]
+    since = max(row["last_at"], now) if row["active"] else row["last_at"]  # a pause is not planned yet
+    at = _after(rule.schedule, since, row["last_wall"])
+    return since, None if at is None else at.fires_at
+
+
+def _after(schedule: Schedule, since: datetime, last_wall: str | None) -> PlannedInstant | None:
+    at = schedule.next_after(since)
+    return schedule.next_after(at.fires_at) if at is not None and at.wall_time == last_wall else at
