@@ -23,6 +23,7 @@ from scheduler.errors import TransientError
 from scheduler.ids import uuid7
 from scheduler.ports import Transport
 from scheduler.store.advancing import advance
+from scheduler.store.backfilling import Backfilling, find_due_backfills, postpone_backfill
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.deciding import Deciding
 from scheduler.store.doorbell import CANCEL, DEFINITIONS, WORK, Doorbell
@@ -76,10 +77,12 @@ class Dispatcher(Actor):
         self._desks: dict[str, OfferDesk] = {}
         self._deciding: dict[str, Deciding] = {}
         self._catalogues: dict[str, Catalogue] = {}
+        self._backfilling: dict[str, Backfilling] = {}
         for store in stores.all():
             catalogue = self._catalogues[store.name] = Catalogue()
             offering = Offering(catalogue)
             self._deciding[store.name] = Deciding(catalogue, offering, partial(uuid7, clock))
+            self._backfilling[store.name] = Backfilling(catalogue, partial(uuid7, clock))
             self._desks[store.name] = OfferDesk(self, store, offering, settings.lease_s, settings.resend_s)
 
     async def start(self) -> None:
@@ -137,6 +140,7 @@ class Dispatcher(Actor):
             for pool, offers in filled.items():
                 await desk.publish(pool, offers)
             if step.owed:
+                await self._release_backfills(store, step.backfills)
                 await desk.fill(await pass_on(store, step.lines, step.owed))
             todo = todo[_SWEEP_BATCH:] + step.skipped
 
@@ -155,6 +159,11 @@ class Dispatcher(Actor):
                 self.well(f"sweep {store.name}")
                 rung = await bell.wait(self.clock, self._settings.sweep_interval_s)
 
+    async def _release_backfills(self, store: Store, backfill_ids: Iterable[UUID]) -> None:
+        for backfill_id in backfill_ids:
+            pools = await self._backfilling[store.name].release(store, backfill_id)
+            await self._desks[store.name].fill(pools)
+
     async def _tend_lines(self, store: Store) -> None:
         """Let a changed definition act on runs that wait for their turn."""
         for job_id in await list_lines(store):
@@ -169,6 +178,8 @@ class Dispatcher(Actor):
             parts.append(partial(self._decide_forgotten, store))
         if owed & Owed.RUNS:
             parts += [partial(self._advance_owed, store), desk.repeat_unclaimed]
+        if owed & Owed.BACKFILLS:
+            parts.append(partial(self._release_due_backfills, store))
         if owed & Owed.BACKLOG:
             parts.append(desk.fill_backlogs)
         failed: list[Exception] = []
@@ -193,6 +204,11 @@ class Dispatcher(Actor):
                 await spare(found, partial(self._decide, store), partial(postpone_firing, store))
                 if len(found) < _SWEEP_BATCH:
                     return
+
+    async def _release_due_backfills(self, store: Store) -> None:
+        found = await find_due_backfills(store, _SWEEP_BATCH)
+        if found:
+            await spare(found, partial(self._release_backfills, store), partial(postpone_backfill, store))
 
     async def _advance_owed(self, store: Store) -> None:
         await expire_waiting(store, _SWEEP_BATCH)

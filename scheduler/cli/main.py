@@ -9,6 +9,7 @@ import typer
 from typer.main import get_command
 
 from scheduler.cli import (
+    backfill,
     broker,
     configuration,
     database,
@@ -85,6 +86,7 @@ for module in (
     simulate,
     jobs,
     trigger,
+    backfill,
     runs,
     dead,
     health,

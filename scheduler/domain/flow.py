@@ -71,6 +71,7 @@ class FlowPlan:
     binds: list[tuple[UUID, UUID, UUID]] = field(default_factory=list)
     """(waiting run, needed job, run that this flow brings)"""
     joins: list[UUID] = field(default_factory=list)
+    backfill_id: UUID | None = None
 
 
 def plan_flow(

@@ -35,12 +35,13 @@ class Step:
     """What one DAG step did: pools with new work, and runs it skipped, whose own step is owed now.
 
     ``lines`` are jobs whose next runs may start now: the step of the runs in ``owed`` is done when
-    their turn is passed on.
+    their turn is passed on, and ``backfills`` are looked at.
     """
 
     pools: set[str] = field(default_factory=set)
     skipped: list[UUID] = field(default_factory=list)
     lines: set[UUID] = field(default_factory=set)
+    backfills: set[UUID] = field(default_factory=set)
     owed: list[UUID] = field(default_factory=list)
 
 
@@ -51,7 +52,8 @@ async def advance(db: "Connection", ended: Sequence[UUID]) -> Step:
     if not owed:
         return step
     step.lines = {row["job_id"] for row in owed if row["turn"] is not None}
-    step.owed = [row["id"] for row in owed if row["turn"] is not None]
+    step.backfills = {row["backfill_id"] for row in owed if row["backfill_id"] is not None}
+    step.owed = [row["id"] for row in owed if row["turn"] is not None or row["backfill_id"] is not None]
     tallies: dict[UUID, Tally] = {}
     columns = ([row[name] for row in owed] for name in ("id", "state", "job_name"))
     for edge in await db.fetch(Q["decide_edges"], *columns):

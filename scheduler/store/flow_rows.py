@@ -1,9 +1,8 @@
 """Writes what was decided: flows, runs, edges, joins and the verdicts, each kind in one statement."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Union
 
 from scheduler.domain.flow import FlowPlan, PlannedRun
 from scheduler.domain.gates import Decision
@@ -20,7 +19,11 @@ if TYPE_CHECKING:
 
 Q: Final = queries("flows")
 
-Decided = tuple["asyncpg.Record", Decision, FlowPlan | None]
+Firing = Union[Mapping[str, Any], "asyncpg.Record"]
+"""A row of ``firings``, or what stands for one: id, tenant, kind, job_id, fires_at, params, retry_of."""
+Decided = tuple[Firing, Decision, FlowPlan | None]
+Started = tuple[Firing, FlowPlan]
+_NO_VERDICTS: Final[tuple[list[Any], ...]] = ([], [], [], [], [])
 
 
 async def write_flows(db: "Connection", decided: Sequence[Decided], resend_s: float) -> None:
@@ -33,16 +36,26 @@ async def write_flows(db: "Connection", decided: Sequence[Decided], resend_s: fl
         [decision.blocking_run_id for _, decision, _ in decided],
     )
     started = [(firing, plan) for firing, _, plan in decided if plan is not None]
-    if not started:
+    if started:
+        await start_flows(db, started, resend_s, verdicts)
+    else:
         await db.execute(Q["decide_firings"], *verdicts)
-        return
+
+
+async def start_flows(
+    db: "Connection",
+    started: Sequence[Started],
+    resend_s: float = 0.0,
+    verdicts: tuple[list[Any], ...] = _NO_VERDICTS,
+) -> None:
+    """Write flows with their runs and edges; ``resend_s`` is for runs that are offered as they are written."""
     flows = [(plan.runs[0].id, firing["tenant"], firing["job_id"], firing["id"]) for firing, plan in started]
-    runs = [_run_row(firing, run, plan.runs[0].id) for firing, plan in started for run in plan.runs]
+    runs = [_run_row(firing, run, plan) for firing, plan in started for run in plan.runs]
     await db.execute(Q["start_flows"], *verdicts, *_columns(flows), *_columns(runs), resend_s)
     await _write_edges(db, started)
 
 
-async def _write_edges(db: "Connection", started: Sequence[tuple["asyncpg.Record", FlowPlan]]) -> None:
+async def _write_edges(db: "Connection", started: Sequence[Started]) -> None:
     edges = [(e.run_id, e.upstream_job_id, firing["tenant"], e.upstream_run_id, e.condition, e.delay)
              for firing, plan in started for e in plan.edges]  # fmt: skip
     if edges:
@@ -64,7 +77,7 @@ async def _write_edges(db: "Connection", started: Sequence[tuple["asyncpg.Record
         await db.execute(Q["mark_retried"], *_columns(retried))
 
 
-def fill_params(firing: "asyncpg.Record", root: PlannedRun) -> None:
+def fill_params(firing: Firing, root: PlannedRun) -> None:
     """Give the root of a flow the params its firing brings, literal from here on.
 
     Those of a trigger are templates of the definitions file and filled now; what a person gave is
@@ -81,9 +94,10 @@ def fill_params(firing: "asyncpg.Record", root: PlannedRun) -> None:
         root.state, root.reason = RunState.FAILED, f"the trigger's params cannot be filled: {error}"
 
 
-def _run_row(firing: "asyncpg.Record", run: PlannedRun, flow_id: UUID) -> tuple[Any, ...]:
+def _run_row(firing: Firing, run: PlannedRun, plan: FlowPlan) -> tuple[Any, ...]:
     spec = run.job.spec
     queue = spec.timeout.queue
+    flow_id = plan.runs[0].id
     root = run.id == flow_id
     return (
         run.id,
@@ -107,6 +121,7 @@ def _run_row(firing: "asyncpg.Record", run: PlannedRun, flow_id: UUID) -> tuple[
         run.reason,
         run.lease_token,
         run.turn,
+        plan.backfill_id if root else None,
     )
 
 

@@ -35,6 +35,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "SELECT, UPDATE ON firings",
         "SELECT, INSERT ON flows, flow_joins",
         "SELECT, INSERT, UPDATE ON runs, run_edges",
+        "SELECT, UPDATE ON backfills, backfill_instants",
         "SELECT ON triggers, executors",
         "UPDATE (updated_at) ON jobs",
         "UPDATE (created_at) ON pools",

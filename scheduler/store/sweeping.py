@@ -27,10 +27,12 @@ class Owed(Flag):
     """Unclaimed offers, runs past their queue timeout, DAG steps not done."""
     BACKLOG = auto()
     """Runs that are ready."""
+    BACKFILLS = auto()
+    """Backfills that nobody has looked at for a while."""
 
 
 async def find_owed(store: Store) -> Owed:
-    """Look once, cheaply: three index probes."""
+    """Look once, cheaply: a few index probes."""
     async with store.connection() as db:
         row = await db.fetchrow(Q["find_work"])
     owed = Owed.NOTHING
@@ -38,6 +40,7 @@ async def find_owed(store: Store) -> Owed:
         owed |= Owed.FIRINGS if row["firings"] else Owed.NOTHING
         owed |= Owed.RUNS if row["runs"] else Owed.NOTHING
         owed |= Owed.BACKLOG if row["backlog"] else Owed.NOTHING
+        owed |= Owed.BACKFILLS if row["backfills"] else Owed.NOTHING
     return owed
 
 

@@ -51,7 +51,7 @@ async def tend_lines(db: "Connection", job_ids: Iterable[UUID]) -> set[str]:
 async def pass_on(store: Store, job_ids: Collection[UUID], ended: Sequence[UUID]) -> set[str]:
     """Tend the lines of ``job_ids``, with which the steps of the runs in ``ended`` are done."""
     async with store.transaction() as db:
-        pools = await tend_lines(db, job_ids)
+        pools = await tend_lines(db, job_ids) if job_ids else set()
         await db.execute(Q["end_step"], ended)
     return pools
 

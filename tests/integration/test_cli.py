@@ -94,6 +94,24 @@ def test_cancel_ends_what_runs(cli: Cli) -> None:
 
 
 @pytest.mark.slow
+def test_a_backfill_runs_planned_instants_of_the_past_once(cli: Cli) -> None:
+    wanted = ("backfill", "clock", "--from", "2024-01-01", "--to", "2026-01-01")
+
+    planned = cli.json(*wanted, "--dry-run")
+    done = cli.json(*wanted, "--max-parallel", "2", "--wait")
+
+    days = [f"{year}-01-01T00:00:00Z" for year in (2024, 2025, 2026)]
+    assert (days, None) == ([instant["fires_at"] for instant in planned["instants"]], planned["backfill"])
+    assert ("finished", {"succeeded": 3}) == (done["state"], done["runs"])
+    assert days == [row["fires_at"] for row in cli.json("backfills", "show", done["backfill"])["items"]]
+    assert [done["backfill"]] == [row["id"] for row in cli.json("backfills", "list", "--job", "clock")["backfills"]]
+    assert (0, None) == ((again := cli.json(*wanted))["count"], again["backfill"])
+    cli("backfills", "cancel", done["backfill"], code=4)
+    cli("backfill", "nobody", "--from", "2024-01-01", code=3)
+    cli("backfill", "clock", "--from", "2024-13-01", code=2)
+
+
+@pytest.mark.slow
 def test_a_paused_job_has_no_next_time_until_it_is_resumed(cli: Cli) -> None:
     def clock() -> dict[str, Any]:
         return next(row for row in cli.json("jobs")["jobs"] if row["name"] == "clock")

@@ -33,6 +33,14 @@ HOT = [
     ("turns", "lock_active"),
     ("turns", "stay"),
     ("turns", "end_step"),
+    ("backfills", "list_ledger"),
+    ("backfills", "list_taken"),
+    ("backfills", "lock_backfill"),
+    ("backfills", "count_open"),
+    ("backfills", "next_instants"),
+    ("backfills", "set_runs"),
+    ("backfills", "move_on"),
+    ("backfills", "count_runs"),
     ("offers", "offer_runs"),
     ("offers", "withdraw_offers"),
     ("offers", "list_results"),
@@ -40,7 +48,9 @@ HOT = [
     ("triggers", "advance"),
     ("triggers", "get_rules"),
 ]
-BIG = {"runs", "firings", "triggers", "attempts", "run_edges", "jobs", "job_versions"}
+BIG = {
+    "runs", "firings", "triggers", "attempts", "run_edges", "jobs", "job_versions", "backfills", "backfill_instants"
+}  # fmt: skip
 FILL = """
 INSERT INTO tenants (name) VALUES ('t');
 INSERT INTO jobs (id, tenant, name, version) SELECT gen_random_uuid(), 't', 'j' || g, 1 FROM generate_series(1, 60) g;
@@ -53,6 +63,12 @@ INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, fired_at, 
     SELECT gen_random_uuid(), 't', id, 1, name, id, now(), 'succeeded', 'default', 2, now() FROM jobs;
 INSERT INTO run_edges (run_id, upstream_job_id, tenant, upstream_run_id, condition, state)
     SELECT id, job_id, 't', id, 'succeeded', 'met' FROM runs;
+INSERT INTO backfills (id, tenant, job_id, from_at, to_at, again, max_parallel, priority, instants, released,
+                       finished_at)
+    SELECT id, 't', id, now(), now(), false, 1, 4, 1, 1, now() FROM jobs;
+INSERT INTO backfill_instants (backfill_id, position, tenant, trigger_id, fires_at, wall_time, zone, job_version,
+                               in_force)
+    SELECT j.id, 0, 't', t.id, now(), 'w', 'UTC', 1, true FROM jobs AS j JOIN triggers AS t ON t.job_id = j.id;
 INSERT INTO attempts (run_id, attempt, tenant, outcome, finished_at) SELECT id, 1, 't', 'succeeded', now() FROM runs;
 ANALYZE;
 """

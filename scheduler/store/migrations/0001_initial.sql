@@ -127,7 +127,7 @@ CREATE TABLE flows (
     id          uuid PRIMARY KEY,         -- that of its root run
     tenant      text NOT NULL,
     job_id      uuid NOT NULL,
-    firing_id   uuid NOT NULL,
+    firing_id   uuid,                     -- null: a backfill of an instant that no trigger had planned
     started_at  timestamptz NOT NULL DEFAULT now()
 );
 
@@ -138,7 +138,7 @@ CREATE TABLE runs (
     job_version       integer NOT NULL,
     job_name          text NOT NULL,
     flow_id           uuid NOT NULL,
-    firing_id         uuid,                 -- null: released by needs
+    firing_id         uuid,                 -- null: released by needs, or a backfill of an instant without a row
     fired_at          timestamptz NOT NULL, -- the instant the flow stands for
     state             text NOT NULL,
     pool              text NOT NULL,
@@ -151,6 +151,7 @@ CREATE TABLE runs (
     needs_unbound     integer NOT NULL DEFAULT 0,  -- upstream runs that a later flow has to bring
     needs_any         boolean NOT NULL DEFAULT false,
     has_downstream    boolean NOT NULL DEFAULT false,  -- its end owes a DAG step
+    backfill_id       uuid,                 -- the root of a flow that a backfill started
     turn              text,                 -- null: overlap makes no run of the job wait for another
     release_at        timestamptz,          -- the latest delay of a met need
     -- the attempt in hand: number, fence, lease
@@ -192,6 +193,7 @@ CREATE INDEX runs_to_sweep ON runs (sweep_at) WHERE sweep_at IS NOT NULL;
 CREATE INDEX runs_to_wake ON runs (sweep_at) WHERE state IN ('waiting', 'backing_off') AND sweep_at IS NOT NULL;
 CREATE INDEX runs_active_of_job ON runs (job_id) WHERE state IN ('ready', 'queued', 'running', 'backing_off');
 CREATE INDEX runs_in_line ON runs (job_id, id) WHERE state = 'waiting' AND turn = 'awaits';
+CREATE INDEX runs_of_backfill ON runs (backfill_id) WHERE backfill_id IS NOT NULL AND finished_at IS NULL;
 CREATE UNIQUE INDEX runs_one_joinable ON runs (job_id) WHERE state = 'waiting' AND needs_unbound > 0;
 CREATE INDEX runs_of_flow ON runs (flow_id) WHERE flow_id <> id;  -- the root is found by its id
 CREATE INDEX runs_of_job ON runs (job_id, id DESC);
@@ -218,6 +220,47 @@ CREATE TABLE flow_joins (
     joined_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (flow_id, run_id)
 );
+
+-- Instants of the past that somebody has asked to run: how many at once, and how far it has come.
+CREATE TABLE backfills (
+    id            uuid PRIMARY KEY,
+    tenant        text NOT NULL,
+    job_id        uuid NOT NULL,
+    from_at       timestamptz NOT NULL,
+    to_at         timestamptz NOT NULL,
+    again         boolean NOT NULL,         -- also what did start
+    max_parallel  integer NOT NULL CHECK (max_parallel > 0),
+    priority      smallint NOT NULL,
+    instants      integer NOT NULL CHECK (instants > 0),
+    released      integer NOT NULL DEFAULT 0,  -- the cursor: how many of them have a run
+    requested_at  timestamptz NOT NULL DEFAULT now(),
+    cancelled_at  timestamptz,              -- nothing more is released
+    finished_at   timestamptz,
+    reason        text,
+    sweep_at      timestamptz,
+    CONSTRAINT backfills_release_what_is_there CHECK (released BETWEEN 0 AND instants),
+    CONSTRAINT backfills_open_are_swept CHECK ((finished_at IS NULL) = (sweep_at IS NOT NULL))
+);
+CREATE INDEX backfills_to_sweep ON backfills (sweep_at) WHERE sweep_at IS NOT NULL;
+
+-- The ledger keeps its verdict: an instant has its run here, beside the row that it lies in, if there is one.
+CREATE TABLE backfill_instants (
+    backfill_id  uuid NOT NULL,
+    position     integer NOT NULL,
+    tenant       text NOT NULL,
+    trigger_id   uuid NOT NULL,
+    fires_at     timestamptz NOT NULL,
+    wall_time    text NOT NULL,
+    zone         text NOT NULL,
+    firing_id    uuid,
+    job_version  integer NOT NULL,
+    in_force     boolean NOT NULL,          -- false: no version was; it is the oldest
+    params       jsonb,
+    run_id       uuid,
+    PRIMARY KEY (backfill_id, position),
+    CONSTRAINT backfill_instants_are_unique UNIQUE (trigger_id, fires_at, wall_time, backfill_id)
+);
+CREATE INDEX backfill_instants_of_firing ON backfill_instants (firing_id) WHERE firing_id IS NOT NULL;
 
 -- Written when an attempt ends; the one in hand is in runs.
 CREATE TABLE attempts (

@@ -18,8 +18,9 @@ SELECT id, enabled, paused_at IS NOT NULL AS paused, deleted_at IS NOT NULL AS d
 FROM jobs WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE;
 
 -- name: count_active
+-- Runs of backfills have a limit of their own and stand in nobody's way.
 SELECT job_id, count(*)::int AS active, (array_agg(id ORDER BY id))[1] AS oldest
-FROM runs WHERE job_id = ANY ($1::uuid[]) AND state IN ('ready', 'queued', 'running', 'backing_off')
+FROM runs WHERE job_id = ANY ($1::uuid[]) AND state IN ('ready', 'queued', 'running', 'backing_off') AND backfill_id IS NULL
 GROUP BY job_id;
 
 -- name: decide_firings
@@ -33,7 +34,7 @@ WHERE f.id = d.id AND CASE WHEN f.verdict IS NULL THEN true ELSE false END;
 -- name: start_flows
 -- One statement for what most firings come to: the verdict, a flow, its runs.
 -- queue_s: seconds a run may wait in ready and queued together (timeout.queue); null: no limit.
--- $31: seconds after which an offer is looked at again.
+-- $32: seconds after which an offer is looked at again.
 WITH verdicts AS (
     UPDATE firings AS f
     SET verdict = d.verdict, reason = d.reason, run_id = d.run_id, blocking_run_id = d.blocking_run_id,
@@ -47,21 +48,21 @@ WITH verdicts AS (
 )
 INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority,
                   params, retry_of, needs_open, needs_unbound, needs_any, has_downstream, ready_at, queue_until,
-                  sweep_at, finished_at, reason, lease_token, queued_at, intent, turn)
+                  sweep_at, finished_at, reason, lease_token, queued_at, intent, turn, backfill_id)
 SELECT id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority,
        params::jsonb, retry_of, needs_open, needs_unbound, needs_any, has_downstream,
        CASE WHEN state IN ('ready', 'queued') THEN now() END,
        now() + queue_s * interval '1 second',
        CASE WHEN state = 'ready' THEN now() + queue_s * interval '1 second'
-            WHEN state = 'queued' THEN now() + $31::float8 * interval '1 second'
+            WHEN state = 'queued' THEN now() + $32::float8 * interval '1 second'
             WHEN state IN ('skipped', 'failed') AND has_downstream THEN now() END,
        CASE WHEN state IN ('skipped', 'failed') THEN now() END, reason, lease_token,
-       CASE WHEN state = 'queued' THEN now() END, CASE WHEN state = 'queued' THEN 1 ELSE 0 END, turn
+       CASE WHEN state = 'queued' THEN now() END, CASE WHEN state = 'queued' THEN 1 ELSE 0 END, turn, backfill_id
 FROM unnest($10::uuid[], $11::text[], $12::uuid[], $13::int[], $14::text[], $15::uuid[], $16::uuid[], $17::timestamptz[],
             $18::text[], $19::text[], $20::int[], $21::text[], $22::uuid[], $23::int[], $24::int[], $25::bool[],
-            $26::bool[], $27::float8[], $28::text[], $29::uuid[], $30::text[])
+            $26::bool[], $27::float8[], $28::text[], $29::uuid[], $30::text[], $31::uuid[])
      AS r (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority, params,
-           retry_of, needs_open, needs_unbound, needs_any, has_downstream, queue_s, reason, lease_token, turn);
+           retry_of, needs_open, needs_unbound, needs_any, has_downstream, queue_s, reason, lease_token, turn, backfill_id);
 
 -- name: insert_edges
 INSERT INTO run_edges (run_id, upstream_job_id, tenant, upstream_run_id, condition, delay)
@@ -99,12 +100,13 @@ SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[]) ON CONFLICT DO NOTHING;
 
 -- name: take_owed
 -- Ended runs whose DAG step is not done; the caller does it in this transaction. One that takes
--- turns owes more: the next of its job is started in a transaction that holds the job first.
-UPDATE runs SET sweep_at = CASE WHEN turn IS NOT NULL THEN now() + interval '3 seconds' END
+-- turns, or belongs to a backfill, owes more: the next one is started in a transaction of its own,
+-- which holds the job or the backfill first.
+UPDATE runs SET sweep_at = CASE WHEN turn IS NOT NULL OR backfill_id IS NOT NULL THEN now() + interval '3 seconds' END
 WHERE id IN (SELECT id FROM runs
              WHERE id = ANY ($1::uuid[]) AND CASE WHEN finished_at IS NOT NULL THEN sweep_at IS NOT NULL ELSE false END
              ORDER BY id FOR UPDATE SKIP LOCKED)
-RETURNING id, tenant, job_id, job_name, state, turn;
+RETURNING id, tenant, job_id, job_name, state, turn, backfill_id;
 
 -- name: decide_edges
 -- Each need is decided once, by the end of the run it waited for.

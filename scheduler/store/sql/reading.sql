@@ -20,7 +20,7 @@ WHERE j.tenant = $1 AND j.name = $2 AND j.deleted_at IS NULL AND t.removed_at IS
 -- executor is not alive.
 SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priority, pool, flow_id, firing_id, fired_at,
        created_at, ready_at, queued_at, claimed_at, finished_at, executor, params, result, retry_of, retried_by, cancel_at,
-       cancel_reason, discarded_at,
+       cancel_reason, discarded_at, backfill_id,
        CASE WHEN state IN ('ready', 'queued', 'backing_off') THEN missing_executor(pool, (
            SELECT v.spec #>> '{run,handler}' FROM job_versions AS v
            WHERE v.job_id = runs.job_id AND v.version = runs.job_version), $7) END AS held_by
@@ -41,7 +41,7 @@ SELECT EXISTS (SELECT FROM tenants WHERE name = $1) AS known;
 -- name: get_run
 SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priority, pool, flow_id, firing_id, fired_at,
        created_at, ready_at, queued_at, claimed_at, finished_at, executor, params, result, retry_of, retried_by, cancel_at,
-       cancel_reason, discarded_at,
+       cancel_reason, discarded_at, backfill_id,
        CASE WHEN state IN ('ready', 'queued', 'backing_off') THEN missing_executor(pool, (
            SELECT v.spec #>> '{run,handler}' FROM job_versions AS v
            WHERE v.job_id = runs.job_id AND v.version = runs.job_version), $3) END AS held_by
@@ -126,7 +126,8 @@ SELECT NOT EXISTS (SELECT FROM triggers WHERE active AND next_at IS NOT NULL)
    AND NOT EXISTS (SELECT FROM firings WHERE sweep_at IS NOT NULL)
    AND NOT EXISTS (SELECT FROM runs WHERE state IN ('ready', 'queued', 'running', 'backing_off'))
    AND NOT EXISTS (SELECT FROM runs WHERE sweep_at IS NOT NULL)
-   AND NOT EXISTS (SELECT FROM runs WHERE state = 'waiting' AND needs_unbound = 0) AS idle;
+   AND NOT EXISTS (SELECT FROM runs WHERE state = 'waiting' AND needs_unbound = 0)
+   AND NOT EXISTS (SELECT FROM backfills WHERE sweep_at IS NOT NULL) AS idle;
 
 -- name: list_new_runs
 SELECT id, job_name AS job, state, outcome, reason, attempt, created_at, claimed_at, finished_at

@@ -7,7 +7,8 @@ WHERE j.id = ANY ($1::uuid[]);
 -- name: mark_active
 -- Runs that began before the definition made runs of this job wait: their ends owe a step as well.
 UPDATE runs SET turn = 'takes', has_downstream = true
-WHERE job_id = ANY ($1::uuid[]) AND state IN ('ready', 'queued', 'running', 'backing_off') AND turn IS NULL;
+WHERE job_id = ANY ($1::uuid[]) AND state IN ('ready', 'queued', 'running', 'backing_off') AND turn IS NULL
+  AND backfill_id IS NULL;
 
 -- name: find_last
 SELECT j.id AS job_id, w.id AS run_id FROM unnest($1::uuid[]) AS j (id)
@@ -34,7 +35,8 @@ RETURNING id, tenant;
 
 -- name: lock_active
 SELECT id, tenant, state, cancel_at IS NOT NULL AS cancelled FROM runs
-WHERE job_id = $1 AND state IN ('ready', 'queued', 'running', 'backing_off') ORDER BY id FOR NO KEY UPDATE;
+WHERE job_id = $1 AND state IN ('ready', 'queued', 'running', 'backing_off') AND backfill_id IS NULL
+ORDER BY id FOR NO KEY UPDATE;
 
 -- name: stay
 -- Runs that came into the line by their needs, and were not released at once: no Ticker looks at them.
@@ -43,7 +45,7 @@ UPDATE runs AS r SET sweep_at = NULL, reason = CASE
     ELSE 'waits for run ' || a.id || ' (overlap ' || o.overlap || ')' END
 FROM unnest($2::uuid[], $3::text[]) AS o (job_id, overlap)
 LEFT JOIN LATERAL (SELECT id FROM runs WHERE job_id = o.job_id AND state IN ('ready', 'queued', 'running', 'backing_off')
-                   ORDER BY id LIMIT 1) AS a ON true
+                     AND backfill_id IS NULL ORDER BY id LIMIT 1) AS a ON true
 WHERE r.id = ANY ($1::uuid[]) AND r.job_id = o.job_id AND CASE r.state WHEN 'waiting' THEN true ELSE false END;
 
 -- name: list_lines
