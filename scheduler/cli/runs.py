@@ -1,14 +1,13 @@
-"""``scheduler runs``, ``run …`` and ``firings``."""
+"""``scheduler runs`` and ``run …``."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
 from scheduler.cli.run_id import RunId, find_run
-from scheduler.cli.shared import After, Json, Limit, ask, lease_s
+from scheduler.cli.shared import After, Json, Limit, ask, lease_s, parse_time
 
 if TYPE_CHECKING:
     from scheduler.config import Settings
@@ -20,7 +19,6 @@ run = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="One run.")
 
 _RUN_COLUMNS = ("id", "job", "state", "attempt", "fired_at", "claimed_at", "finished_at", "reason")
 _ATTEMPT_COLUMNS = ("attempt", "outcome", "exit_code", "started_at", "elapsed_s", "executor", "reason")
-_FIRING_COLUMNS = ("fires_at", "job", "kind", "trigger", "verdict", "count", "run_id", "reason")
 
 
 def runs(
@@ -46,7 +44,7 @@ def runs(
     from scheduler.cli.output import print_json, print_rows
     from scheduler.store.reading import RunFilter, list_runs
 
-    which = RunFilter(job, _states(state), _since(since), page_start(after), limit)
+    which = RunFilter(job, _states(state), parse_time(since, "--since"), page_start(after), limit)
 
     async def question(store: "Store", settings: "Settings") -> "list[Row]":
         return await list_runs(store, settings.tenant, which, lease_s=lease_s(settings))
@@ -136,33 +134,6 @@ def retry(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
     retry_run(context, run_id, as_json=json)
 
 
-def firings(
-    context: typer.Context,
-    *,
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only firings of this job.")] = None,
-    limit: Limit = 50,
-    after: After = None,
-    json: Json = False,
-) -> None:
-    """Examples:
-
-      scheduler firings backup
-
-    Print the ledger, newest first: every planned firing, what became of it and why.
-    """
-    from scheduler.cli.output import print_json, print_rows
-    from scheduler.store.reading import list_firings
-
-    async def question(store: "Store", settings: "Settings") -> "list[Row]":
-        return await list_firings(store, settings.tenant, job, after=page_start(after), limit=limit)
-
-    found = ask(context, question)
-    if json:
-        print_json({"firings": found, "next": next_page(found, limit)})
-        return
-    print_rows(found, _FIRING_COLUMNS, empty="no firings yet")
-
-
 def retry_run(context: typer.Context, run_id: str, *, as_json: bool) -> None:
     """Ask for a retry and say so."""
     from scheduler.cli.output import print_json, print_line
@@ -204,26 +175,6 @@ def _states(given: list[str] | None) -> list[str] | None:
     return given
 
 
-def _since(text: str | None) -> datetime | None:
-    from scheduler.clock import SystemClock
-    from schemas.durations import parse_duration
-    from schemas.spec_model import parse_moment
-
-    if text is None:
-        return None
-    try:
-        return SystemClock().now() - parse_duration(text)
-    except ValueError:
-        pass
-    try:
-        return parse_moment(text).astimezone()
-    except ValueError:
-        raise typer.BadParameter(
-            f"--since: {text!r} is no time and no duration; write 2h or 2026-03-01T02:00:00Z"
-        ) from None
-
-
 def register(app: typer.Typer) -> None:
     app.command()(runs)
     app.add_typer(run, name="run")
-    app.command()(firings)

@@ -4,7 +4,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -103,6 +103,26 @@ def find_database(settings: "Settings") -> str:
             f"no database: nothing runs on {settings.data_dir}; start `scheduler up`, or set DATABASE_URL"
         )
     return dsn
+
+
+def parse_time(text: str | None, option: str) -> datetime | None:
+    """Return the instant that ``option`` names: a time, or how long ago."""
+    from scheduler.clock import SystemClock
+    from schemas.durations import parse_duration
+    from schemas.spec_model import parse_moment
+
+    if text is None:
+        return None
+    try:
+        return SystemClock().now() - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        return parse_moment(text).astimezone()
+    except ValueError:
+        raise typer.BadParameter(
+            f"{option}: {text!r} is no time and no duration; write 2h or 2026-03-01T02:00:00Z"
+        ) from None
 
 
 def lease_s(settings: "Settings") -> float:

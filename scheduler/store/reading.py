@@ -75,14 +75,6 @@ async def list_outputs(store: Store, tenant: str, run_id: UUID, *, attempt: int 
     return await _rows(store, "list_outputs", run_id, attempt)
 
 
-async def list_firings(store: Store, tenant: str, job: str | None, *, after: UUID | None, limit: int) -> list[Row]:
-    """Return the ledger, newest rows first."""
-    found = await _rows(store, "list_firings", tenant, job, after, limit)
-    if job is not None and not found and not await _rows(store, "list_jobs", tenant, job):
-        raise NotFoundError(f"there is no job {job}")  # a deleted one keeps its ledger
-    return found
-
-
 async def list_verdicts(store: Store, firing_ids: Sequence[UUID]) -> dict[UUID, Row]:
     """Return what became of firings and of the runs they started."""
     return {row["id"]: row for row in await _rows(store, "list_verdicts", list(firing_ids))}

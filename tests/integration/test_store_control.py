@@ -13,6 +13,7 @@ from scheduler.errors import ConflictError, NotFoundError
 from scheduler.store import control, reading
 from scheduler.store.definitions import apply
 from scheduler.store.doorbell import CANCEL, WORK, Doorbell
+from scheduler.store.ledger import FiringFilter, list_firings
 from scheduler.store.pool import connect
 from scheduler.store.stores import Store, Stores
 from schemas.job_spec import JobSpec
@@ -54,7 +55,7 @@ async def test_triggering_writes_an_event_and_a_firing_owed_a_verdict(store: Sto
         assert (await bell.wait(clock, 1.0))[0][0] == WORK
 
     assert [firing.job for firing in asked] == ["b", "a"]
-    rows = await reading.list_firings(store, TENANT, None, after=None, limit=10)
+    rows = await list_firings(store, TENANT, FiringFilter(limit=10))
     found = {(row["kind"], row["verdict"], row["fires_at"], row["zone"]) for row in rows}
     assert found == {("manual", None, NOW, "UTC")}
     assert await value(store, "SELECT topic FROM events") == "job.trigger"
@@ -94,7 +95,7 @@ async def test_retry_asks_once_and_only_for_runs_that_are_over(store: Store, clo
     for run, why in ((running, "is running"), (failed, "is being retried")):
         with pytest.raises(ConflictError, match=why):
             await control.retry_run(store, TENANT, run, clock=clock)
-    firing = (await reading.list_firings(store, TENANT, "a", after=None, limit=1))[0]
+    firing = (await list_firings(store, TENANT, FiringFilter("a", limit=1)))[0]
     assert (firing["kind"], firing["retry_of"]) == ("retry", failed)
     assert await value(store, "SELECT params FROM firings") == {"a": 1}
 

@@ -14,6 +14,7 @@ from scheduler.errors import ConflictError
 from scheduler.store import control, reading
 from scheduler.store.definitions import apply, delete_job, list_definitions, set_pool
 from scheduler.store.doorbell import DEFINITIONS, Doorbell
+from scheduler.store.ledger import FiringFilter, list_firings
 from scheduler.store.stores import Store, Stores
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -105,7 +106,7 @@ async def test_new_times_are_planned_from_the_change_on_and_what_was_due_is_supe
     hourly = (await triggers(store))["hourly"]
     assert hourly["last_at"] == clock.now()
     assert hourly["next_at"] == clock.now() + timedelta(minutes=15)
-    ledger = await reading.list_firings(store, TENANT, "a", after=None, limit=10)
+    ledger = await list_firings(store, TENANT, FiringFilter("a", limit=10))
     assert [(row["verdict"], row["fires_at"], row["to_at"], row["count"]) for row in ledger] == [
         ("superseded", NOW + timedelta(hours=1), NOW + timedelta(hours=2), 2)
     ]

@@ -60,16 +60,6 @@ FROM attempts WHERE run_id = $1 AND ($2::int IS NULL OR attempt = $2) ORDER BY a
 SELECT j.name AS job, e.upstream_run_id AS run, e.condition AS when, e.state
 FROM run_edges AS e JOIN jobs AS j ON j.id = e.upstream_job_id WHERE e.run_id = $1 ORDER BY j.name;
 
--- name: list_firings
--- Newest first; after is the id of the last firing of the page before.
-SELECT f.id, j.name AS job, f.kind, t.key AS trigger, f.fires_at, f.to_at, f.count, f.wall_time, f.zone, f.verdict,
-       f.reason, f.run_id, f.blocking_run_id, f.retry_of, f.planned_at, f.decided_at
-FROM firings AS f
-JOIN jobs AS j ON j.id = f.job_id
-LEFT JOIN triggers AS t ON t.id = f.trigger_id
-WHERE f.tenant = $1 AND ($2::text IS NULL OR j.name = $2) AND ($3::uuid IS NULL OR f.id < $3)
-ORDER BY f.id DESC LIMIT $4;
-
 -- name: list_verdicts
 SELECT f.id, j.name AS job, f.verdict, f.reason, f.run_id, r.state, r.outcome, r.reason AS run_reason
 FROM firings AS f JOIN jobs AS j ON j.id = f.job_id LEFT JOIN runs AS r ON r.id = f.run_id
