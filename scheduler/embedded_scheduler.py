@@ -16,7 +16,7 @@ from actors.executor import Executor
 from actors.recorder import Recorder
 from scheduler.embedded.postgres import PrivatePostgres
 from scheduler.errors import TransientError
-from scheduler.hosting import Check, Work
+from scheduler.hosting import Check, LinkCheck, Work
 from scheduler.roles import ACTOR_ROLES
 from scheduler.service import Service
 from scheduler.store.crash_book import StoreCrashBook
@@ -27,7 +27,6 @@ from scheduler.transport.amqp_admin import admin
 from scheduler.transport.topology import topology
 from scheduler.wiring import (
     World,
-    link_check,
     make_dispatcher,
     make_executor,
     make_recorder,
@@ -128,7 +127,7 @@ class EmbeddedScheduler:
         for actor in (executor, *others):
             actor.suspects = suspects
         self._actors = Actors(executor, others)
-        self.checks = {"broker": link_check(links["up"]), "database": store_check(self._stores)}
+        self.checks = {"broker": LinkCheck(links["up"]), "database": store_check(self._stores)}
         return Work(self._actors, self.checks)
 
     async def _database(self) -> str:

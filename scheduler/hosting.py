@@ -15,6 +15,7 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.errors import TransientError
 from scheduler.metrics import Metrics
+from scheduler.ports import Transport
 from scheduler.probe import Probe
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -28,6 +29,19 @@ _CHECK_S: Final = 2.0
 
 Check = Callable[[], Awaitable[str | None]]
 """Says what is wrong at this moment, or None."""
+
+
+class LinkCheck:
+    """Whether messages pass through the broker, and how long one took last; None: it did not come back."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.round_trip_s: float | None = None
+
+    async def __call__(self) -> str | None:
+        self.round_trip_s = None
+        self.round_trip_s = await self._transport.send_canary()
+        return None
 
 
 class Drainable(Protocol):
@@ -77,7 +91,7 @@ class Host:
         Raises:
             ConfigurationError: waiting would not help.
         """
-        probe = Probe(self._metrics, self.troubles)
+        probe = Probe(self._metrics, self.troubles, self.round_trips)
         await probe.start(address.host, address.port, or_any=address.or_any)
         try:
             backoff = _FIRST_BACKOFF_S
@@ -100,6 +114,12 @@ class Host:
         answers = await asyncio.gather(*(_answer(check) for check in work.checks.values()))
         found = {part: answer for part, answer in zip(work.checks, answers, strict=True) if answer is not None}
         return found | dict(work.service.troubles())
+
+    def round_trips(self) -> Mapping[str, float]:
+        """Return the seconds that a message last took through each part that passes messages on."""
+        checks = {} if self._work is None else self._work.checks
+        times = {part: check.round_trip_s for part, check in checks.items() if isinstance(check, LinkCheck)}
+        return {part: seconds for part, seconds in times.items() if seconds is not None}
 
     async def _once(self, stopping: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:

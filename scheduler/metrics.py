@@ -1,5 +1,6 @@
 """What one process tells Prometheus: whether it is ready, how often each log name was written, its size."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector, generate_latest
@@ -17,13 +18,18 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         Info("scheduler", "This process.", registry=self._registry).info({"actor": name, "version": __version__})
         self._ready = Gauge("scheduler_ready", "1 while /readyz says so.", registry=self._registry)
+        trips = "A message through this part and back, just now."
+        self._round_trips = Gauge("scheduler_round_trip_seconds", trips, ("part",), registry=self._registry)
         lines = "Log lines by name; the names are stable."
         self._lines = Counter("scheduler_log_lines", lines, ("name", "level"), registry=self._registry)
 
     def count_line(self, name: str, level: str) -> None:
         self._lines.labels(name, level).inc()
 
-    def render(self, *, ready: bool) -> bytes:
-        """Return the exposition text of this moment."""
+    def render(self, *, ready: bool, round_trips: Mapping[str, float]) -> bytes:
+        """Return the exposition text of this moment; ``round_trips`` in seconds, by part."""
         self._ready.set(ready)
+        self._round_trips.clear()
+        for part, seconds in round_trips.items():
+            self._round_trips.labels(part).set(seconds)
         return generate_latest(self._registry)

@@ -172,6 +172,14 @@ class Transport(Protocol):
         """Return (ready messages, consumers) of a queue; a hint, old at once."""
         ...
 
+    async def send_canary(self) -> float:
+        """Send a message through a queue and back; return the seconds that took.
+
+        Raises:
+            BrokerUnavailableError: the link is not up, or nothing came back within 1.5 s.
+        """
+        ...
+
     @property
     def state(self) -> LinkState: ...
 

@@ -1,7 +1,7 @@
 """The probe server of a process: alive, ready, metrics. Asks nobody who they are; tells no secrets.
 
 /livez, /healthz   200 while the loop turns
-/readyz            200 and [], or 503 and a list of {"part", "trouble"}
+/readyz            200 and [], or 503 and a list of {"part", "trouble"}; Server-Timing tells round trips
 /metrics           Prometheus text
 """
 
@@ -17,12 +17,17 @@ from scheduler.metrics import CONTENT_TYPE, Metrics
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Troubles = Callable[[], Awaitable[Mapping[str, str]]]
+RoundTrips = Callable[[], Mapping[str, float]]
 
 
 class Probe:
-    """``start``, ``port``, ``close``. ``troubles`` says what keeps the process from being ready."""
+    """``start``, ``port``, ``close``. ``troubles`` says what keeps the process from being ready.
 
-    def __init__(self, metrics: Metrics, troubles: Troubles) -> None:
+    ``round_trips`` says how many seconds a message took through each part, after ``troubles`` was asked.
+    """
+
+    def __init__(self, metrics: Metrics, troubles: Troubles, round_trips: RoundTrips) -> None:
+        self._round_trips = round_trips
         self._metrics = metrics
         self._troubles = troubles
         self._runner: web.AppRunner | None = None
@@ -67,8 +72,11 @@ class Probe:
     async def _readyz(self, _request: web.Request) -> web.Response:
         troubles = await self._troubles()
         parts = [{"part": part, "trouble": trouble} for part, trouble in sorted(troubles.items())]
-        return web.json_response(parts, status=503 if parts else 200)
+        times = ", ".join(f"{part};dur={seconds * 1000:.2f}" for part, seconds in self._round_trips().items())
+        headers = {"Server-Timing": times} if times else None
+        return web.json_response(parts, status=503 if parts else 200, headers=headers)
 
     async def _read_metrics(self, _request: web.Request) -> web.Response:
-        body = self._metrics.render(ready=not await self._troubles())
+        ready = not await self._troubles()
+        body = self._metrics.render(ready=ready, round_trips=self._round_trips())
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})

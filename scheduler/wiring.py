@@ -24,8 +24,8 @@ from actors.ticker import Ticker, TickSettings
 from scheduler.clock import Clock
 from scheduler.config import Settings
 from scheduler.errors import ConfigurationError, DatabaseUnavailableError
-from scheduler.hosting import Check, Work
-from scheduler.ports import CrashBook, LinkState, Transport
+from scheduler.hosting import Check, LinkCheck, Work
+from scheduler.ports import CrashBook, Transport
 from scheduler.roles import ACTOR_ROLES
 from scheduler.sandbox.address_guard import NetworkPolicy
 from scheduler.sandbox.handlers import HandlerRegistry
@@ -172,7 +172,7 @@ async def prepare_actor(actor: str, world: World, stack: AsyncExitStack) -> Work
         transport = await open_link(world, stack, actor=actor)
         executor = await make_executor(world, transport, stack)
         executor.suspects = make_suspects(world, CrashNotes(executor.settings.state_dir / "in-hand"))
-        return Work(executor, {"broker": link_check(transport)})
+        return Work(executor, {"broker": LinkCheck(transport)})
     stores = await open_stores(database_url(world.settings), stack, name=actor)
     transport = await open_link(world, stack, actor=actor)
     make: Mapping[str, Callable[[World, Stores, Transport], Ticker | Dispatcher | Recorder]] = {
@@ -180,17 +180,10 @@ async def prepare_actor(actor: str, world: World, stack: AsyncExitStack) -> Work
         "dispatcher": make_dispatcher,
         "recorder": make_recorder,
     }
-    checks = {"broker": link_check(transport), "database": store_check(stores)}
+    checks: Mapping[str, Check] = {"broker": LinkCheck(transport), "database": store_check(stores)}
     made = make[actor](world, stores, transport)
     made.suspects = make_suspects(world, StoreCrashBook(stores.main))
     return Work(made, checks)
-
-
-def link_check(transport: Transport) -> Check:
-    async def check() -> str | None:
-        return None if transport.state is LinkState.UP else f"the link to the broker is {transport.state}"
-
-    return check
 
 
 def store_check(stores: Stores) -> Check:

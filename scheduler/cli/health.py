@@ -35,7 +35,8 @@ def health(
     async def question(store: "Store", settings: "Settings") -> "tuple[Row, dict[str, str]]":
         counts = await count_health(store, settings.tenant, lease_s=lease_s(settings))
         held = await list_held(store, settings.tenant, lease_s=lease_s(settings))
-        return counts, _troubles(counts, held) | await _broker_trouble(settings)
+        broker, round_trip_ms = await _ask_broker(settings)
+        return counts | {"broker_round_trip_ms": round_trip_ms}, _troubles(counts, held) | broker
 
     counts, troubles = ask(context, question)
     held_back = _held_back(counts)
@@ -105,17 +106,19 @@ def _held_back(counts: "Row") -> list[str]:
     return lines
 
 
-async def _broker_trouble(settings: "Settings") -> dict[str, str]:
+async def _ask_broker(settings: "Settings") -> tuple[dict[str, str], float | None]:
+    """Return what is wrong with the broker, and how long a message took through it; None without one."""
+    from scheduler.clock import SystemClock
     from scheduler.errors import TransientError
     from scheduler.transport.amqp_admin import admin
 
     if settings.amqp_url is None:
-        return {}
+        return {}, None
     try:
-        async with admin(settings.amqp_url.get_secret_value()):
-            return {}
+        async with admin(settings.amqp_url.get_secret_value()) as operator:
+            return {}, round(await operator.send_canary(SystemClock()) * 1000, 2)
     except TransientError as error:
-        return {"broker": str(error)}
+        return {"broker": str(error)}, None
 
 
 def register(app: typer.Typer) -> None:

@@ -18,10 +18,12 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.errors import BrokerUnavailableError, NotFoundError, SessionLostError
 from scheduler.ports import LinkState, Out, PublishOutcome
+from scheduler.transport.amqp_canary import check_way, release_one
 from scheduler.transport.amqp_consumer import AmqpConsumer
 from scheduler.transport.amqp_publisher import AmqpPublisher
 from scheduler.transport.amqp_session import Session
 from scheduler.transport.broker_url import address_of, user_of
+from scheduler.transport.canary import CANARY_TIMEOUT_S, canary, check_up
 from scheduler.transport.link import Link
 from scheduler.transport.topology import control_queue
 
@@ -47,6 +49,8 @@ class AmqpTransport:
         self._consumers: list[AmqpConsumer] = []
         self._controls: list[str] = []
         self._graves: AmqpPublisher | None = None
+        self._canaries: AmqpPublisher | None = None
+        self._one_canary = asyncio.Lock()
         self._session: Session | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._caught_up = asyncio.Event()
@@ -90,6 +94,16 @@ class AmqpTransport:
             if "NOT_FOUND" in str(error):
                 raise NotFoundError(f"no queue {queue}") from None
             raise BrokerUnavailableError(f"broker {self._address} is not reachable: {error}") from None
+
+    async def send_canary(self) -> float:
+        check_up(self.state)
+        try:
+            async with asyncio.timeout(CANARY_TIMEOUT_S), self._one_canary:
+                return await self._fly()
+        except TimeoutError:
+            raise BrokerUnavailableError(f"nothing came back through it within {CANARY_TIMEOUT_S} s") from None
+        except SessionLostError as error:
+            raise BrokerUnavailableError(f"nothing comes back through it: {error}") from None
 
     @property
     def state(self) -> LinkState:
@@ -193,6 +207,20 @@ class AmqpTransport:
         if self._graves is None:
             self._graves = await self.publisher("dead-letters")
         return await self._graves.publish(out)
+
+    async def _fly(self) -> float:
+        session = self._session
+        if session is None:
+            raise SessionLostError(self._link.reason)
+        await check_way(session.consuming)
+        if self._canaries is None:
+            self._canaries = await self.publisher("canary")
+        began = self._clock.monotonic()
+        while session is self._session:
+            stored = await self._canaries.publish(canary()) is PublishOutcome.STORED
+            if stored and await release_one(session.consuming):
+                return self._clock.monotonic() - began
+        raise SessionLostError(self._link.reason)
 
     def _on_alarm(self, blocked: bool) -> None:  # noqa: FBT001 - a callback
         if self._session is not None:

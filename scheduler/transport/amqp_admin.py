@@ -4,6 +4,7 @@ Limits and dead letters of a queue are a policy, and can be changed later, when 
 given; else they are arguments of the queue, which stay what they are until the queue is deleted.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,10 +13,13 @@ from typing import Any, Final, Literal
 
 from aiormq.abc import AbstractChannel
 
+from scheduler.clock import Clock
 from scheduler.errors import BrokerUnavailableError, ConfigurationError, NotPermittedError, SessionLostError
+from scheduler.transport.amqp_canary import check_way, release_one, send_one
 from scheduler.transport.amqp_management import Management
 from scheduler.transport.amqp_wire import Wire, guarded
 from scheduler.transport.broker_url import address_of, vhost_of
+from scheduler.transport.canary import CANARY_TIMEOUT_S
 from scheduler.transport.topology import DEAD_LETTERS, Binding, Exchange, Queue, Topology
 
 QueueType = Literal["auto", "quorum", "classic"]
@@ -85,6 +89,25 @@ class Admin:
             if (binding.exchange, binding.queue, binding.key) not in bound:
                 differences.append(f"binding {binding.exchange} → {binding.queue} ({binding.key!r}) is missing")
         return differences
+
+    async def send_canary(self, clock: Clock) -> float:
+        """Send a message through a queue and back; return the seconds that took.
+
+        Raises:
+            BrokerUnavailableError: nothing came back; says why.
+        """
+        try:
+            async with asyncio.timeout(CANARY_TIMEOUT_S):
+                await check_way(self._wire)
+                began = clock.monotonic()
+                while True:
+                    await send_one(self._wire)
+                    if await release_one(self._wire):
+                        return clock.monotonic() - began
+        except TimeoutError:
+            raise BrokerUnavailableError(f"nothing came back through it within {CANARY_TIMEOUT_S} s") from None
+        except SessionLostError as error:
+            raise BrokerUnavailableError(f"nothing comes back through it: {error}") from None
 
     async def wipe(self, topology: Topology) -> list[str]:
         """Delete the queues and exchanges of ``topology`` with all messages in them; return their names."""

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator
 from scheduler.clock import Clock
 from scheduler.errors import BrokerUnavailableError, NotFoundError
 from scheduler.ports import LinkState
+from scheduler.transport.canary import canary, check_up
 from scheduler.transport.link import Link
 from scheduler.transport.memory_broker import MemoryBroker
 from scheduler.transport.memory_consumer import MemoryConsumer
 from scheduler.transport.memory_publisher import MemoryPublisher
-from scheduler.transport.topology import CONTROL, Binding, Queue, control_queue
+from scheduler.transport.topology import CANARY, CONTROL, Binding, Queue, control_queue
 
 __all__ = ["MemoryBroker", "MemoryTransport"]
 
@@ -80,6 +81,15 @@ class MemoryTransport:
             raise NotFoundError(f"no queue {queue}")
         found = self._broker.queues[queue]
         return len(found.ready), len(found.receivers)
+
+    async def send_canary(self) -> float:
+        check_up(self._link.state)
+        if CANARY not in self._broker.queues:
+            raise BrokerUnavailableError(f"nothing comes back through it: no queue {CANARY}")
+        began = self._clock.monotonic()
+        self._broker.publish(canary())
+        self._broker.queues[CANARY].drop_one()
+        return self._clock.monotonic() - began
 
     @property
     def state(self) -> LinkState:

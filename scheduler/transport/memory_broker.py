@@ -68,6 +68,10 @@ class MemoryQueue:
         while self._is_over():
             self._ready_bytes -= len(self.ready.popleft().out.body)
 
+    def drop_one(self) -> None:
+        """Take the first ready message off the queue for good."""
+        self._ready_bytes -= len(self.ready.popleft().out.body)
+
     def put_back(self, stored: Stored, *, first: bool) -> None:
         """Take a message back; never refused, whatever the limit."""
         stored.redelivered = True

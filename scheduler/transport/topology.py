@@ -15,6 +15,7 @@ SETTLED: Final = "scheduler.settled"
 CONTROL: Final = "scheduler.control"
 UNROUTABLE: Final = "scheduler.unroutable"
 DEAD_LETTERS: Final = "scheduler.dead-letters"
+CANARY: Final = "scheduler.canary"
 
 _GIB: Final = 1024**3
 _HOUR_S: Final = 3600
@@ -136,12 +137,15 @@ EXCHANGES: Final = (
     Exchange(OFFERS, "direct", alternate=UNROUTABLE),
     Exchange(ATTEMPTS, "direct", alternate=UNROUTABLE),
     Exchange(SETTLED, "direct", alternate=UNROUTABLE),
+    Exchange(CANARY, "fanout"),
     # No alternate: an answer to an executor that is gone is of no use to anybody.
     Exchange(CONTROL, "direct"),
 )
 
 _KEPT_FOR_PEOPLE: Final = Limits(max_length_bytes=_GIB, ttl_s=14 * _DAY_S)
 _PEOPLE_QUEUES: Final = (Queue(UNROUTABLE, _KEPT_FOR_PEOPLE), Queue(DEAD_LETTERS, _KEPT_FOR_PEOPLE))
+# Whoever wants to know whether messages pass puts one in and takes one out.
+_CANARY_QUEUE: Final = Queue(CANARY, Limits(max_length=1000, ttl_s=60))
 
 # A run that is settled and a heartbeat are said again, so the oldest may go; nothing else may.
 _STORE_QUEUES: Final[tuple[tuple[Queue, tuple[str, ...]], ...]] = (
@@ -164,8 +168,8 @@ def topology(pools: Mapping[str, int], store: str | None = None) -> Topology:
     A store other than the main one (None) has dispatcher and recorder queues of its own, named
     with the suffix ``.<store>``; add the topologies of several stores together.
     """
-    queues = [*_PEOPLE_QUEUES]
-    bindings = [Binding(UNROUTABLE, UNROUTABLE), Binding(DEAD_LETTERS, DEAD_LETTERS)]
+    queues = [*_PEOPLE_QUEUES, _CANARY_QUEUE]
+    bindings = [Binding(name, name) for name in (UNROUTABLE, DEAD_LETTERS, CANARY)]
     for queue, message_types in _STORE_QUEUES:
         queues.append(replace(queue, name=suffixed(queue.name, store)))
         routes = [ROUTES[message_type] for message_type in message_types]

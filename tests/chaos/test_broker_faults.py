@@ -1,6 +1,10 @@
 """The broker is killed, emptied, or takes nothing for a while; on a node of this module's own."""
 
 import asyncio
+import json
+import os
+import re
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -16,6 +20,7 @@ from tests.support.services import SESSION_PIDS, Estate
 from tests.support.services_rabbit import RabbitNode
 
 LEASE = "4s"
+LONGEST_MS = 1500
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
@@ -132,3 +137,29 @@ async def test_broker_that_takes_nothing_for_longer_than_a_lease(
     assert before < len(stage.entries(work))
     for kept in ACTORS:
         await broker_trouble(stage.only(kept), None)
+
+
+async def test_round_trip_through_the_broker_is_shown_and_one_that_does_not_end_is_a_trouble(
+    stage: Stage, node: RabbitNode
+) -> None:
+    for kind in ACTORS:
+        await broker_trouble(stage.only(kind), None)
+        timing = (await stage.only(kind).probe("readyz")).headers["Server-Timing"]
+        assert 0 < float(timing.removeprefix("broker;dur=")) < LONGEST_MS
+        gauge = re.findall(r'scheduler_round_trip_seconds{part="broker"} (.+)', await metrics(stage.only(kind)))
+        assert 0 < float(gauge[0]) * 1000 < LONGEST_MS
+    counts = json.loads(stage.command("health", "--detailed", "--json"))["counts"]
+    assert 0 < counts["broker_round_trip_ms"] < LONGEST_MS
+
+    os.kill(node.pids[-1], signal.SIGSTOP)
+    try:
+        await broker_trouble(stage.only("ticker"), "nothing came back through it within 1.5 s")
+        assert "scheduler_round_trip_seconds{" not in await metrics(stage.only("ticker"))
+    finally:
+        os.kill(node.pids[-1], signal.SIGCONT)
+    for kind in ACTORS:
+        await broker_trouble(stage.only(kind), None)
+
+
+async def metrics(actor: ActorProcess) -> str:
+    return await (await actor.probe("metrics")).text()

@@ -7,9 +7,10 @@ import asyncio
 
 import pytest
 
-from scheduler.errors import SessionLostError
+from scheduler.errors import BrokerUnavailableError, SessionLostError
 from scheduler.ports import LinkState, Out, PublishOutcome
-from scheduler.transport.topology import CONTROL, DEAD_LETTERS, Exchange, Topology
+from scheduler.transport.canary import CANARY_TIMEOUT_S
+from scheduler.transport.topology import CANARY, CONTROL, DEAD_LETTERS, Exchange, Topology
 from tests.support.transports import (
     CONTRACT,
     DEADLINE_S,
@@ -53,6 +54,27 @@ async def test_11b_a_consumer_of_a_deleted_queue_is_told_and_goes_on_when_it_is_
     await transport.wait_up(DEADLINE_S)
     await publish(transport, *work("a"))
     assert bodies(await take(consumer, 1)) == [b"a"]
+
+
+async def test_a_canary_goes_through_a_queue_and_back_whoever_else_sends_one(rig: Rig) -> None:
+    senders = [await rig.transport() for _ in range(3)]
+
+    times = await asyncio.gather(*(transport.send_canary() for transport in senders * 4))
+
+    assert all(0 <= seconds < CANARY_TIMEOUT_S for seconds in times)
+    await eventually(lambda: senders[0].depth(CANARY), (0, 0))
+
+
+async def test_a_canary_without_its_queue_says_so_and_harms_nobody(rig: Rig) -> None:
+    transport = await rig.transport()
+    await rig.delete_queue(CANARY)
+
+    with pytest.raises(BrokerUnavailableError, match=CANARY):
+        await transport.send_canary()
+
+    assert LinkState.UP is transport.state
+    await rig.declare(CONTRACT)
+    await transport.send_canary()
 
 
 async def test_12_a_buried_message_keeps_its_reason_and_its_origin(rig: Rig) -> None:

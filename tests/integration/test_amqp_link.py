@@ -78,8 +78,8 @@ async def test_an_executor_works_with_the_rights_it_needs_and_no_others(rig: Amq
     await asyncio.to_thread(call, "PUT", f"users/{vhost}", {"password": "pw", "tags": ""})
     rights = {
         "configure": f"^{own}$",
-        "write": rf"^({own}|scheduler\.attempts|scheduler\.dead-letters)$",
-        "read": rf"^({own}|scheduler\.control|scheduler\.executor\.default)$",
+        "write": rf"^({own}|scheduler\.(attempts|dead-letters|canary))$",
+        "read": rf"^({own}|scheduler\.(control|executor\.default|canary))$",
     }
     await asyncio.to_thread(call, "PUT", f"permissions/{vhost}/{vhost}", rights)
     operator = await rig.transport()
@@ -95,6 +95,7 @@ async def test_an_executor_works_with_the_rights_it_needs_and_no_others(rig: Amq
     (answer,) = await take(control, 1)
     claims = await operator.consumer("scheduler.recorder.claims", credit=1, name="test")
     (claim,) = await take(claims, 1)
+    await executor.send_canary()
     forbidden = await publish(executor, Out("scheduler.offers", "default", b"forged"))
     await asyncio.to_thread(call, "DELETE", f"users/{vhost}")
 
@@ -145,6 +146,17 @@ async def test_a_half_open_connection_is_found_and_its_messages_come_again(rig: 
     other = await rig.transport()
     await publish(other, Out(CONTROL, "box", b"answer"))
     assert bodies(await take(control, 1)) == [b"answer"]
+
+
+async def test_a_canary_that_does_not_come_back_is_told_in_time(rig: AmqpRig) -> None:
+    transport = await rig.transport()
+    await transport.send_canary()
+
+    rig.proxy(transport).mode = Mode.BLACKHOLE
+    with pytest.raises(BrokerUnavailableError, match=r"nothing came back through it within 1\.5 s"):
+        await asyncio.wait_for(transport.send_canary(), 3)
+
+    assert LinkState.UP is transport.state
 
 
 async def test_a_slow_network_changes_nothing_but_the_time(rig: AmqpRig) -> None:

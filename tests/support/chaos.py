@@ -87,11 +87,16 @@ class ActorProcess:
 
     async def troubles(self) -> dict[str, str]:
         """Ask its probe what keeps it from being ready, by part."""
+        return {part["part"]: part["trouble"] for part in await (await self.probe("readyz")).json()}
+
+    async def probe(self, path: str) -> aiohttp.ClientResponse:
+        """Return what its probe answers, read."""
         await self.works()
         lines = map(json.loads, self.log.read_text().splitlines())
         port = next(line["port"] for line in lines if line["message"] == "probe.listening")
-        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/readyz") as answer:
-            return {part["part"]: part["trouble"] for part in await answer.json()}
+        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/{path}") as answer:
+            await answer.read()
+        return answer
 
     async def _code(self) -> int:
         deadline = time.monotonic() + DEADLINE_S
