@@ -8,6 +8,7 @@ seconds follows the rule of its form without, and DstRules choose otherwise for 
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -33,7 +34,10 @@ class CronSchedule:
         self._zone = str(tz)
 
     def next_after(self, instant: datetime) -> PlannedInstant | None:
-        now = to_utc(instant)
+        return _find(self, to_utc(instant))
+
+    def find(self, now: datetime) -> PlannedInstant | None:
+        """Return what next_after does, worked out anew; ``now`` is UTC."""
         if now.year > LAST_YEAR:
             return None
         local = now.astimezone(self._tz)
@@ -101,3 +105,15 @@ class CronSchedule:
 
     def _planned(self, wall: datetime, fires_at: datetime) -> PlannedInstant:
         return PlannedInstant(fires_at.replace(tzinfo=UTC), wall.isoformat(), self._zone)
+
+
+@lru_cache(maxsize=16_384)
+def _find(schedule: CronSchedule, now: datetime) -> PlannedInstant | None:
+    """Remember what was found: of a herd that is due together, most share an expression and the last instant."""
+    return schedule.find(now)
+
+
+@lru_cache(maxsize=8192)
+def cron_schedule(fields: CronFields, tz: ZoneInfo, rules: DstRules) -> CronSchedule:
+    """Return the schedule, the same one for the same arguments, so that what it remembers is shared."""
+    return CronSchedule(fields, tz, rules)

@@ -9,7 +9,7 @@ from scheduler.domain.calendar import Calendar
 from scheduler.domain.calendar_schedule import CalendarSchedule
 from scheduler.domain.counted_schedules import BoundedCount, ListSchedule, MonthSchedule, SpanSchedule, TwiceAMonth
 from scheduler.domain.cron import parse_cron
-from scheduler.domain.cron_schedule import CronSchedule
+from scheduler.domain.cron_schedule import cron_schedule
 from scheduler.domain.dst import DstRules, plan_wall, rules_of
 from scheduler.domain.jitter import jittered
 from scheduler.domain.planned import (
@@ -134,7 +134,7 @@ def _unbounded(
         case CronTrigger():
             match = trigger.day_match
             fields = parse_cron(trigger.cron, seconds=trigger.seconds, day_match=match, hash_key=hash_key)
-            return CronSchedule(fields, tz, rules)
+            return cron_schedule(fields, tz, rules)
         case EveryTrigger(every=every):
             start = instant_of(trigger.anchor, tz, rules) if trigger.anchor else anchor
             if not every.months:

@@ -93,7 +93,6 @@ def test_help_begins_with_examples(cli: Cli) -> None:
             2,
             "ends_at: 2026-01-01T00:00:00+00:00 is earlier",
         ),
-        (["next", "--trigger", '{"calendar": {"business_day": 1, "calendar": "own"}}'], 2, "there is no calendar own"),
         (["next", "--trigger", '{"every": "1h"}', "--seconds"], 2, "go with EXPR"),
         (["next", "--job", "a", "--gap", "skip"], 2, "a stored job has its own"),
         (["jobs"], 69, "scheduler up"),

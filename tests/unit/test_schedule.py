@@ -270,3 +270,18 @@ def test_jitter_differs_between_jobs_and_keeps_to_ends_at():
 def test_more_than_a_day_of_jitter_is_refused():
     with pytest.raises(ValueError, match="at most 1d"):
         CronTrigger(cron="0 2 * * *", jitter="25h")
+
+
+def test_triggers_with_the_same_times_share_what_was_found():
+    one, other = (build(CronTrigger(cron="7 3 * * *", params={"n": n}), "Asia/Tokyo") for n in range(2))
+    assert one is other
+
+
+def test_the_two_passes_of_an_hour_are_told_apart_in_any_zone():
+    """Python takes both 01:45 of a zone for equal, as it leaves fold aside there."""
+    schedule = build(CronTrigger(cron="*/30 * * * *"), "America/New_York")
+    first, second = (datetime(2026, 11, 1, 1, 45, tzinfo=zone("America/New_York"), fold=fold) for fold in (0, 1))
+    assert [schedule.next_after(at).fires_at for at in (first, second)] == [
+        utc("2026-11-01T06:00"),
+        utc("2026-11-01T07:00"),
+    ]
