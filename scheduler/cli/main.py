@@ -15,6 +15,7 @@ from scheduler.cli import (
     database,
     dead,
     definitions,
+    doctor,
     firings,
     health,
     jobs,
@@ -92,6 +93,7 @@ for module in (
     firings,
     dead,
     health,
+    doctor,
     pools,
     configuration,
 ):
