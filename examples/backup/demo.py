@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -164,13 +165,13 @@ def say(argv: list[str], console: Console) -> None:
 
 def show_tables(seen: Seen, console: Console) -> None:
     """Print the runs and the firings."""
-    runs = Table("job", "state", "outcome", "attempts", "began", "ended", title="runs", box=box.SIMPLE_HEAD)
+    runs = Table("job", "state", "outcome", "attempts", "began (UTC)", "ended (UTC)", title="runs", box=box.SIMPLE_HEAD)
     for row in seen.runs:
-        clocks = [(row[name] or "")[11:23] for name in ("claimed_at", "finished_at")]
+        clocks = [_time_of_day(row[name]) for name in ("claimed_at", "finished_at")]
         runs.add_row(row["job"], _styled(row["state"]), _styled(row["outcome"] or ""), str(row["attempt"]), *clocks)
-    firings = Table("job", "trigger", "fires at", "verdict", "why", title="firings", box=box.SIMPLE_HEAD)
+    firings = Table("job", "trigger", "fires at (UTC)", "verdict", "why", title="firings", box=box.SIMPLE_HEAD)
     for row in seen.firings:
-        at = row["fires_at"][11:23] + (f" x {row['count']}" if row["count"] > 1 else "")
+        at = _time_of_day(row["fires_at"]) + (f" x {row['count']}" if row["count"] > 1 else "")
         firings.add_row(row["job"], row["trigger"], at, _styled(row["verdict"] or "none"), row["reason"] or "")
     console.print(runs, firings)
 
@@ -182,6 +183,10 @@ def show_checks(checks: list[Check], console: Console) -> bool:
         for wrong in check.wrong[:10]:
             console.print(f"       {wrong}", markup=False)
     return not any(check.wrong for check in checks)
+
+
+def _time_of_day(at: str | None) -> str:
+    return f"{datetime.fromisoformat(at):%H:%M:%S.%f}"[:-3] if at else ""
 
 
 def _styled(word: str) -> Text:
