@@ -10,7 +10,9 @@ Messages are hints: the same work is found in the rows by the sweep, every secon
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -48,6 +50,8 @@ from schemas.vocabulary import RunState
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _SWEEP_BATCH = 500
+_LONGEST_LEAD: Final = timedelta(milliseconds=100)
+"""Tickers write firings down shortly before their instant; a firing that seems further off has another clock."""
 _FINAL = {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.SKIPPED}
 
 
@@ -94,9 +98,18 @@ class Dispatcher(Actor):
         return {FiringDue: self.on_firings, RunSettled: self.on_settled}
 
     async def on_firings(self, facts: Sequence[FiringDue]) -> None:
-        """Decide each firing once; a repeated one finds its verdict given."""
-        for store, batch in self._stores.sort(facts):
-            await self._decide(store, [fact.firing_id for fact in batch])
+        """Decide each firing once, at its instant; a repeated one finds its verdict given."""
+        latest = self.clock.now() + _LONGEST_LEAD  # whatever the clock of the Ticker's machine says
+        left = [(min(fact.fires_at, latest) if fact.fires_at else None, fact) for fact in facts]
+        while left:
+            now = self.clock.now()
+            due = [fact for at, fact in left if at is None or at <= now]
+            for store, batch in self._stores.sort(due):
+                await self._decide(store, [fact.firing_id for fact in batch])
+            left = [(at, fact) for at, fact in left if at is not None and at > now]
+            if left:
+                first = min(at for at, _ in left if at is not None)
+                await self.clock.sleep(max(0.0, (first - self.clock.now()).total_seconds()))
 
     async def on_settled(self, facts: Sequence[RunSettled]) -> None:
         """Do the DAG step of ended runs, and use the slots that came free."""
@@ -112,7 +125,7 @@ class Dispatcher(Actor):
 
     async def _decide(self, store: Store, firing_ids: Sequence[UUID] | None) -> int:
         deciding, desk = self._deciding[store.name], self._desks[store.name]
-        async with store.transaction() as db:
+        async with store.transaction(flush=False) as db:
             if firing_ids is None:
                 decided = await deciding.decide_forgotten(db, _SWEEP_BATCH, desk.pace)
             else:
@@ -132,7 +145,7 @@ class Dispatcher(Actor):
         desk = self._desks[store.name]
         todo = list(ended)
         while todo:
-            async with store.transaction() as db:
+            async with store.transaction(flush=False) as db:
                 step = await advance(db, todo[:_SWEEP_BATCH])
                 filled = await desk.fill_in(db, step.pools.union(pools))
                 crash_point("dispatcher.before_step_commit")

@@ -71,7 +71,7 @@ class OfferDesk:
             self._waiting.add(pool)
             async with self._turns.setdefault(pool, asyncio.Lock()):
                 self._waiting.discard(pool)
-                async with self._store.transaction() as db:
+                async with self._store.transaction(flush=False) as db:
                     filled = await self._offering.fill(db, pool, self.pace(pool))
                 await self.publish(pool, filled)
 
@@ -81,7 +81,7 @@ class OfferDesk:
             pools = [(row["pool"], row["queued"]) for row in await db.fetch(Q["find_unclaimed"])]
         for pool, queued in pools:
             ready = await self._count_ready(pool)
-            async with self._store.transaction() as db:
+            async with self._store.transaction(flush=False) as db:
                 if ready is None or ready >= queued:
                     await db.execute(Q["postpone_unclaimed"], pool, self._resend_s)
                     continue
@@ -121,7 +121,7 @@ class OfferDesk:
         if failed:
             log.warning("offers.withdrawn", pool=pool, count=len(failed))
             crash_point("dispatcher.before_withdrawal")
-            async with self._store.transaction() as db:
+            async with self._store.transaction(flush=False) as db:
                 await withdraw(db, failed)
 
     def pace(self, pool: str) -> Pace:

@@ -45,6 +45,8 @@ class TickSettings:
     """Missed firings started in a minute, in each store."""
     zone_data: str = TZDATA_VERSION
     """IANA version of the zone data in use."""
+    lead_s: float = 0.05
+    """So long before its instant a firing is written down, so that only the verdict is left to do then."""
 
 
 class Ticker(Actor):
@@ -56,6 +58,7 @@ class Ticker(Actor):
         super().__init__("ticker", transport, clock, rng)
         self._stores = stores
         self._settings = settings
+        self._lead = timedelta(seconds=settings.lead_s)
         self._planning = {store.name: Planning(partial(uuid7, clock)) for store in stores.all()}
         self._zones = {store.name: ZoneData(uuid7(clock), settings.zone_data) for store in stores.all()}
         self._pacing = {store.name: Pacing(settings.per_minute) for store in stores.all()}
@@ -104,8 +107,9 @@ class Ticker(Actor):
         pacing, planning = self._pacing[store.name], self._planning[store.name]
         more = not self._zones[store.name].stands_aside
         while more and not self.draining:
-            self._looked_at = self.clock.now()
-            planned = await planning.plan_due(store, now=self._looked_at, limit=self._settings.batch_size)
+            now = self.clock.now()
+            self._looked_at = now + self._lead
+            planned = await planning.plan_due(store, now=now, horizon=self._looked_at, limit=self._settings.batch_size)
             more = planned.more
             pacing.holds = pacing.holds or planned.holds
             if planned.triggers:
@@ -141,7 +145,7 @@ class Ticker(Actor):
             # Due when last looked and yet not planned: another Ticker holds it. It is looked at again,
             # but not without pause. What became due since then is planned at once.
             held = self._looked_at is not None and next_at <= self._looked_at
-            waits.append(_HELD_PAUSE_S if held else (next_at - self.clock.now()) / timedelta(seconds=1))
+            waits.append(_HELD_PAUSE_S if held else (next_at - self._lead - self.clock.now()) / timedelta(seconds=1))
         if wake_s is not None:
             waits.append(wake_s)
         return max(0.0, min(waits))

@@ -15,6 +15,8 @@ class FiringDue(Fact):
     type: ClassVar[str] = "firing.due"
 
     firing_id: UUID
+    fires_at: AwareDatetime | None = None
+    """Not to be decided before this instant, which is near; None: it has come."""
 
 
 class ClaimAnswered(Fact):

@@ -46,18 +46,18 @@ class Planning:
         self._new_id = new_id
         self.rules = Rules()
 
-    async def plan_due(self, store: Store, *, now: datetime, limit: int) -> Planned:
-        """Plan at most ``limit`` triggers that are due at ``now``; the rows are committed on return.
+    async def plan_due(self, store: Store, *, now: datetime, horizon: datetime, limit: int) -> Planned:
+        """Plan at most ``limit`` triggers that are due by ``horizon``; the rows are committed on return.
 
         A trigger that cannot be read or planned holds up no other: it keeps its cursor, so that
         nothing of it is lost, and is looked at again after UNPLANNED.
         """
-        async with store.transaction() as db:
-            held = await db.fetch(Q["lock_due"], now, limit)
+        async with store.transaction(flush=False) as db:
+            held = await db.fetch(Q["lock_due"], horizon, limit)
             if not held:
                 return Planned((), 0, 0, more=False)
             await self.rules.learn(db, held)
-            plans = [made for row in held if (made := self._plan(row, now)) is not None]
+            plans = [made for row in held if (made := self._plan(row, horizon)) is not None]
             written = await self._write(db, plans, now)
             if len(plans) < len(held):
                 done = {row["id"] for row, _, _ in plans}
@@ -67,7 +67,7 @@ class Planning:
             crash_point("ticker.before_commit")
         rows = sum(len(planned.rows) for _, _, planned in plans)
         more = len(held) == limit or any(planned.more for _, _, planned in plans)
-        due = [FiringDue(tenant=row["tenant"], firing_id=row["id"]) for row in written if row["held_rank"] is None]
+        due = [_due(row, now) for row in written if row["held_rank"] is None]
         return Planned(due, len(held), rows, more, holds=len(due) < len(written))
 
     def _plan(self, row: "asyncpg.Record", now: datetime) -> "_Made | None":
@@ -140,3 +140,8 @@ class Planning:
             list(range(len(fresh))),
             TZDATA_VERSION,
         )
+
+
+def _due(row: "asyncpg.Record", now: datetime) -> FiringDue:
+    fires_at = row["fires_at"]
+    return FiringDue(tenant=row["tenant"], firing_id=row["id"], fires_at=fires_at if fires_at > now else None)

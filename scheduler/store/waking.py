@@ -21,7 +21,7 @@ async def wake_runs(store: Store) -> int:
     """
     woken = 0
     while True:
-        async with store.transaction() as db:
+        async with store.transaction(flush=False) as db:
             rows = await db.fetch(Q["wake_runs"], _BATCH)
             if rows:
                 await db.execute(Q["ring"], WORK, "")

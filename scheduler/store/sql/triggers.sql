@@ -38,7 +38,7 @@ INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at
 SELECT id, tenant, 'time', trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, $17, params::jsonb,
        verdict, reason, held_rank, start_until, CASE WHEN verdict IS NOT NULL THEN now() END,
        CASE WHEN held_rank IS NOT NULL THEN start_until + interval '1 minute'
-            WHEN verdict IS NULL THEN now() + interval '5 seconds' END
+            WHEN verdict IS NULL THEN greatest(now(), fires_at) + interval '5 seconds' END
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::int[], $6::timestamptz[], $7::timestamptz[],
             $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::smallint[],
             $15::timestamptz[], $16::int[])
@@ -46,7 +46,7 @@ FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::int[], $6::times
                  verdict, reason, held_rank, start_until, position)
 ORDER BY position
 ON CONFLICT ON CONSTRAINT firings_instant_is_unique DO NOTHING
-RETURNING id, tenant, verdict, held_rank;
+RETURNING id, tenant, fires_at, verdict, held_rank;
 
 -- name: extend_range
 -- A stretch of instants that got the same verdict as the row before it grows that row.

@@ -1,0 +1,81 @@
+"""A firing is written down shortly before its instant, and decided at it; never before."""
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from schemas.facts import FiringDue
+from schemas.registry import parse, split
+from tests.support.engine import engine
+from tests.support.ticking import START, Stage
+
+
+async def test_ticker_writes_what_is_due_within_its_lead_and_says_when_to_decide(stage: Stage) -> None:
+    ticker = await stage.ticker()
+    await stage.apply(job=[{"every": "10s"}])
+    heard = await stage.transport.consumer("scheduler.dispatcher.firings", credit=10, name="test")
+
+    stage.clock.jump(START + timedelta(seconds=9.94))
+    await ticker.tick(stage.stores.main)
+    assert [] == await stage.ledger()
+    stage.clock.jump(START + timedelta(seconds=9.96))
+    await ticker.tick(stage.stores.main)
+    await ticker.tick(stage.stores.main)
+
+    assert [(10.0, None, 1, None)] == await stage.ledger()
+    said = parse(split((await heard.take(1))[0].body)[0])
+    assert isinstance(said, FiringDue)
+    assert said.fires_at == START + timedelta(seconds=10)
+    swept_at = await stage.db.fetchval("SELECT sweep_at FROM firings")
+    assert swept_at >= START + timedelta(seconds=15)
+
+
+async def test_ticker_wakes_before_the_instant(stage: Stage) -> None:
+    ticker = await stage.ticker()
+    await stage.apply(job=[{"at": (START + timedelta(seconds=1)).isoformat()}])
+
+    assert await ticker._until_next(stage.stores.main) == pytest.approx(0.95)
+
+
+async def test_no_firing_is_decided_before_its_instant(database_url: str) -> None:
+    async with engine(database_url) as stage:
+        await stage.apply(tick={
+            "run": {"command": ["true"]}, "overlap": "allow", "triggers": [{"every": "110ms", "max_fires": 20}]
+        })  # fmt: skip
+        await stage.settled(20)
+
+        early = "SELECT count(*) FROM firings WHERE decided_at < fires_at"
+        assert await stage.db.fetchval(early) == 0
+
+
+async def test_firing_that_seems_far_off_has_another_clock_and_is_not_held_for_long(database_url: str) -> None:
+    async with engine(database_url, alive=False) as stage:
+        await stage.apply(job={"run": {"command": ["true"]}})
+        firing_id = await stage.db.fetchval(
+            """INSERT INTO firings (id, tenant, kind, job_id, job_version, fires_at, wall_time, zone, sweep_at)
+               SELECT gen_random_uuid(), tenant, 'manual', id, version, now(), 'x', 'UTC', now() + interval '1 hour'
+               FROM jobs RETURNING id"""
+        )
+
+        later = datetime.now(UTC) + timedelta(days=1)
+        await stage.dispatcher.on_firings([FiringDue(tenant="default", firing_id=firing_id, fires_at=later)])
+
+        assert await stage.db.fetchval("SELECT verdict FROM firings WHERE id = $1", firing_id) == "started"
+
+
+async def test_transaction_that_need_not_be_flushed_is_one_all_the_same(database_url: str) -> None:
+    async with engine(database_url, alive=False) as stage:
+        store = stage.stores.main
+        async with store.transaction(flush=False) as db:
+            assert await db.fetchval("SHOW synchronous_commit") == "off"
+            await db.execute("INSERT INTO pools (name) VALUES ('kept')")
+        with contextlib.suppress(asyncpg.UniqueViolationError):
+            async with store.transaction(flush=False) as db:
+                await db.execute("INSERT INTO pools (name) VALUES ('undone')")
+                await db.execute("INSERT INTO pools (name) VALUES ('default')")
+        async with store.transaction() as db:
+            assert await db.fetchval("SHOW synchronous_commit") == "on"
+
+        assert ["default", "kept"] == [row["name"] for row in await stage.db.fetch("SELECT name FROM pools ORDER BY 1")]
