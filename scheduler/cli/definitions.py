@@ -64,14 +64,11 @@ def apply(
     """
     from scheduler.cli.output import print_json, print_line
     from scheduler.clock import SystemClock
-    from scheduler.definitions.problems import Place, Problem
-    from scheduler.errors import DefinitionsError
     from scheduler.store.definitions import apply as apply_definitions
 
     definitions = read_definitions(context, files)
-    if prune and definitions.source is None:
-        wrong = Problem(str(files[0]), Place(), "source", "is needed for --prune: it names what was applied from here")
-        raise DefinitionsError([str(wrong)], [wrong.detail()])
+    if prune:
+        require_source(definitions, files)
 
     async def question(store: "Store", settings: "Settings") -> "tuple[ApplyResult, Callable[[str], int]]":
         result = await apply_definitions(store, definitions, prune=prune, clock=SystemClock())
@@ -134,6 +131,20 @@ def read_definitions(context: typer.Context, files: list[Path]) -> "Definitions"
     from scheduler.definitions.load import load as load_definitions
 
     return load_definitions(files, settings=load(context).settings.job_defaults(), now=SystemClock().now())
+
+
+def require_source(definitions: "Definitions", files: list[Path]) -> None:
+    """Refuse to prune what nobody named.
+
+    Raises:
+        DefinitionsError: the files name no source.
+    """
+    from scheduler.definitions.problems import Place, Problem
+    from scheduler.errors import DefinitionsError
+
+    if definitions.source is None:
+        wrong = Problem(str(files[0]), Place(), "source", "is needed for --prune: it names what was applied from here")
+        raise DefinitionsError([str(wrong)], [wrong.detail()])
 
 
 async def live_slots(store: "Store", settings: "Settings") -> "Callable[[str], int]":

@@ -1,0 +1,159 @@
+"""``scheduler plan``: what ``apply`` would change."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scheduler.cli.definitions import Files
+from scheduler.cli.shared import Json, ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scheduler.config import Settings
+    from scheduler.definitions.model import Definitions
+    from scheduler.simulation.forecast import Forecast
+    from scheduler.store.definitions import ApplyResult
+    from scheduler.store.rehearsal import Standing
+    from scheduler.store.stores import Store
+
+    Answer = tuple[ApplyResult, Mapping[str, Standing], Callable[[str], int]]
+
+Change = dict[str, Any]
+"""What becomes of one job, as ``--json`` prints it."""
+
+
+def plan(
+    context: typer.Context,
+    *,
+    files: Files,
+    days: Annotated[int, typer.Option("--days", min=1, max=366, help="Compare the firings of so many days.")] = 7,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="As apply would: delete what the same source applied before.")
+    ] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit 1 when something would change, as git diff does.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Examples:
+
+      scheduler plan jobs.yaml
+
+      scheduler plan definitions/ --prune --days 30
+
+      scheduler plan jobs.yaml --exit-code --json
+
+    Say what apply would change: jobs with the keys that differ, and the firings that come and go in the next days.
+    Nothing is written; what apply would refuse is refused.
+    """
+    from scheduler.cli.definitions import live_slots, read_definitions, require_source, say_warnings, warn_of_crowds
+    from scheduler.cli.output import print_json
+    from scheduler.clock import SystemClock
+    from scheduler.store.rehearsal import rehearse
+
+    definitions = read_definitions(context, files)
+    if prune:
+        require_source(definitions, files)
+
+    async def question(store: "Store", settings: "Settings") -> "Answer":
+        result, standing = await rehearse(store, definitions, prune=prune, clock=SystemClock())
+        return result, standing, await live_slots(store, settings)
+
+    result, standing, slots_of = ask(context, question, of_tenant=False)
+    definitions = warn_of_crowds(definitions, slots_of)
+    jobs = _changes(definitions, result, standing, timedelta(days=days))
+    others = _others(result)
+    if json:
+        print_json({"jobs": jobs, "unchanged": result.unchanged, **others, "warnings": definitions.warnings})
+    else:
+        say_warnings(definitions)
+        _print(jobs, others, len(result.unchanged))
+    raise typer.Exit(1 if exit_code and (jobs or any(others.values())) else 0)
+
+
+def _others(result: "ApplyResult") -> dict[str, list[Any]]:
+    """Return what apply would change beside jobs."""
+    return {"pools": result.pools}
+
+
+def _changes(
+    definitions: "Definitions", result: "ApplyResult", standing: "Mapping[str, Standing]", span: timedelta
+) -> list[Change]:
+    from scheduler.clock import SystemClock
+    from scheduler.definitions.differences import differences
+    from scheduler.simulation.forecast import Side, forecast
+    from scheduler.simulation.upcoming import Upcoming
+
+    upcoming = Upcoming(definitions.tenant, SystemClock().now(), definitions.resolved_calendars)
+    found = []
+    for change, names in (("create", result.created), ("change", result.changed), ("remove", result.removed)):
+        for name in names:
+            stood, spec = standing.get(name), None if change == "remove" else definitions.jobs[name]
+            anchors = stood.anchors if stood else {}
+            before = Side(name, stood.spec, stood.enabled, anchors) if stood else None
+            after = Side(name, spec, _enabled(stood, spec.enabled), anchors) if spec else None
+            changed = differences(stood.spec, spec) if stood and spec else []
+            found.append(
+                {
+                    "name": name,
+                    "change": change,
+                    "paused": stood.paused if stood else False,
+                    "differences": [asdict(difference) for difference in changed],
+                    "firings": _shown(forecast(before, after, upcoming, span)),
+                }
+            )
+    return found
+
+
+def _enabled(stood: "Standing | None", wanted: bool) -> bool:  # noqa: FBT001 - a value, not a switch
+    """Return whether the job may start afterwards: what people switched stays, unless the file says another thing."""
+    return wanted if stood is None or stood.spec.enabled != wanted else stood.enabled
+
+
+def _shown(found: "Forecast") -> dict[str, Any]:
+    return {
+        "added": found.added,
+        "first_added": found.first_added,
+        "removed": found.removed,
+        "first_removed": found.first_removed,
+        "until": found.until,
+    }
+
+
+def _print(jobs: list[Change], others: Mapping[str, list[Any]], unchanged: int) -> None:
+    from scheduler.cli.output import print_line
+
+    for job in jobs:
+        print_line(f"{job['change']} {job['name']}{' (it is paused)' if job['paused'] else ''}")
+        for line in (*_difference_lines(job["differences"]), *_firing_lines(job["firings"])):
+            print_line(f"  {line}")
+    for pool in others["pools"]:
+        print_line(f"pool {pool}: made or changed")
+    totals = [f"{sum(job['change'] == word for job in jobs)} to {word}" for word in ("create", "change", "remove")]
+    print_line(f"{', '.join(totals)}, {unchanged} unchanged")
+
+
+def _difference_lines(found: list[dict[str, Any]]) -> Iterator[str]:
+    from scheduler.cli.output import cell
+
+    for difference in found:
+        old, new = difference["old"], difference["new"]
+        yield f"{difference['path']}: {cell(old) or 'nothing'} → {cell(new) or 'nothing'}"
+
+
+def _firing_lines(firings: Mapping[str, Any]) -> Iterator[str]:
+    from scheduler.cli.output import rfc3339
+
+    for word in ("added", "removed"):
+        if count := firings[word]:
+            first = [rfc3339(at) for at in firings[f"first_{word}"]]
+            more = ", …" if count > len(first) else ""
+            yield f"{count} firings {word} until {rfc3339(firings['until'])}: {', '.join(first)}{more}"
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(plan)
