@@ -86,6 +86,8 @@ def _troubles(counts: "Row", held: dict[str, int]) -> dict[str, str]:
         troubles["ticker"] = f"a trigger is due for {counts['ticker_lag_s']:.0f} s: scheduler start ticker"
     if counts["unplanned_triggers"]:
         troubles["triggers"] = f"{counts['unplanned_triggers']} cannot be planned: scheduler jobs"
+    if counts["put_off_firings"]:
+        troubles["firings"] = f"{counts['put_off_firings']} wait for a definition that cannot be read: scheduler jobs"
     if len(counts["zone_data"]) > 1:
         *older, newest = counts["zone_data"]
         troubles["zone data"] = f"Tickers with {', '.join(older)} stand aside for {newest}: update tzdata there"

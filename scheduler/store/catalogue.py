@@ -1,16 +1,27 @@
-"""The jobs of a tenant as they stand now, kept in memory and reloaded when the tenant's revision moves."""
+"""The jobs of a tenant as they stand now, kept in memory and reloaded when the tenant's revision moves.
+
+A definition that this program cannot read (a newer one has stored it) harms no other job: its
+firings, and those of jobs whose flow reaches it, wait for a program that can.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
+
+import structlog
+from pydantic import ValidationError
+from pydantic_core import from_json
 
 from scheduler.domain.dag import Graph
 from scheduler.domain.gates import JobEntry
 from scheduler.store.queries import queries
+from scheduler.store.unreadable import describe
 from schemas.job_spec import JobSpec
 
 if TYPE_CHECKING:
     from scheduler.store.pool import Connection
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Q: Final = queries("catalogue")
 
@@ -19,15 +30,28 @@ _OLDER_KEPT: Final = 20_000
 _BATCH: Final = 200
 
 
-class TenantJobs:
-    """All jobs of one tenant at one revision."""
+class Unreadable(NamedTuple):
+    """A stored definition that this program cannot read."""
 
-    def __init__(self, revision: int, entries: Iterable[JobEntry]) -> None:
+    why: str
+    needs: Sequence[str]
+    """The jobs it needs, as far as that can be read."""
+
+
+class TenantJobs:
+    """All jobs of one tenant at one revision; ``unreadable`` ones (by id: name and definition) have no entry."""
+
+    def __init__(
+        self, revision: int, entries: Iterable[JobEntry], unreadable: Mapping[UUID, tuple[str, Unreadable]]
+    ) -> None:
         self.revision = revision
+        self._unreadable = unreadable
+        self._whys = {name: f"job {name} cannot be read: {found.why}" for name, found in unreadable.values()}
         self.by_id: Mapping[UUID, JobEntry] = {entry.id: entry for entry in entries}
         self.ids_by_name: Mapping[str, UUID] = {entry.name: entry.id for entry in self.by_id.values()}
         self.handlers: Mapping[str, list[UUID]] = self._by_handler()
-        self._graph = Graph({e.name: [need.job for need in e.spec.needs] for e in self.by_id.values()})
+        needs: dict[str, Sequence[str]] = {e.name: [need.job for need in e.spec.needs] for e in self.by_id.values()}
+        self._graph = Graph(needs | {name: found.needs for name, found in unreadable.values()})
         self._closures: dict[UUID, tuple[JobEntry, ...]] = {}
 
     def downstream(self, job: JobEntry) -> Sequence[JobEntry]:
@@ -35,9 +59,19 @@ class TenantJobs:
         closure = self._closures.get(job.id)
         if closure is None:
             names = self._graph.downstream(job.name) if self._graph.below[job.name] else ()
-            closure = tuple(self.by_id[self.ids_by_name[name]] for name in names)
+            closure = tuple(self.by_id[self.ids_by_name[name]] for name in names if name in self.ids_by_name)
             self._closures[job.id] = closure
         return closure
+
+    def obstacle(self, job_id: UUID) -> str | None:
+        """Return why nothing can be decided about ``job_id`` yet: it, or what its flow reaches, cannot be read."""
+        if not self._unreadable:
+            return None
+        if job_id in self._unreadable:
+            return self._whys[self._unreadable[job_id][0]]
+        job = self.by_id.get(job_id)
+        below = self._graph.downstream(job.name) if job is not None and self._graph.below[job.name] else ()
+        return next((self._whys[name] for name in below if name in self._whys), None)
 
     def _by_handler(self) -> dict[str, list[UUID]]:
         found: dict[str, list[UUID]] = {}
@@ -54,6 +88,7 @@ class Catalogue:
         self._tenants: dict[str, TenantJobs] = {}
         self._newest: dict[tuple[UUID, int], JobSpec] = {}
         self._older: dict[tuple[UUID, int], JobSpec] = {}
+        self._told: set[tuple[UUID, int]] = set()
 
     @property
     def loaded(self) -> Mapping[str, TenantJobs]:
@@ -77,7 +112,7 @@ class Catalogue:
     async def versions(
         self, db: "Connection", wanted: Iterable[tuple[UUID, int]]
     ) -> Mapping[tuple[UUID, int], JobSpec]:
-        """Return the definitions (job, version); all of them exist, versions are never deleted."""
+        """Return the definitions (job, version). All exist; one that cannot be read is left out."""
         found: dict[tuple[UUID, int], JobSpec] = {}
         missing: list[tuple[UUID, int]] = []
         for key in set(wanted):
@@ -87,7 +122,7 @@ class Catalogue:
             else:
                 found[key] = spec
         if missing:
-            read = await _read(db, missing)
+            read, _ = await _read(db, missing)
             if len(self._older) + len(read) > _OLDER_KEPT:
                 self._older.clear()
             self._older.update(read)
@@ -99,7 +134,8 @@ class Catalogue:
         rows = await db.fetch(Q["list_jobs"], tenant)
         keys = [(row["id"], row["version"]) for row in rows]
         specs = {key: self._newest[key] for key in keys if key in self._newest}
-        specs |= await _read(db, [key for key in keys if key not in specs])
+        read, unreadable = await _read(db, [key for key in keys if key not in specs])
+        specs |= read
         if before := self._tenants.get(tenant):
             for entry in before.by_id.values():
                 self._newest.pop((entry.id, entry.version), None)
@@ -107,21 +143,48 @@ class Catalogue:
         entries = [
             JobEntry(row["id"], row["name"], row["version"], row["enabled"], row["paused"], specs[key])
             for row, key in zip(rows, keys, strict=True)
+            if key in specs
         ]
-        jobs = self._tenants[tenant] = TenantJobs(revision, entries)
+        left_out = {row["id"]: (row["name"], unreadable[key]) for row, key in zip(rows, keys, strict=True)
+                    if key not in specs}  # fmt: skip
+        self._tell(tenant, unreadable, {row["id"]: row["name"] for row in rows})
+        jobs = self._tenants[tenant] = TenantJobs(revision, entries, left_out)
         return jobs
 
+    def _tell(self, tenant: str, found: Mapping[tuple[UUID, int], Unreadable], names: Mapping[UUID, str]) -> None:
+        """Log each version that cannot be read once."""
+        for key, left_out in found.items():
+            if key not in self._told:
+                self._told.add(key)
+                log.error("job.unreadable", tenant=tenant, job=names[key[0]], version=key[1], error=left_out.why)
 
-async def _read(db: "Connection", keys: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], JobSpec]:
+
+async def _read(
+    db: "Connection", keys: Sequence[tuple[UUID, int]]
+) -> tuple[dict[tuple[UUID, int], JobSpec], dict[tuple[UUID, int], Unreadable]]:
     """Read definitions, a batch at a time, so that nothing else waits long; equal texts are parsed once."""
-    texts: dict[str, JobSpec] = {}
+    texts: dict[str, JobSpec | Unreadable] = {}
     found: dict[tuple[UUID, int], JobSpec] = {}
+    unreadable: dict[tuple[UUID, int], Unreadable] = {}
     for at in range(0, len(keys), _BATCH):
         batch = keys[at : at + _BATCH]
         rows = await db.fetch(Q["get_versions"], [job for job, _ in batch], [version for _, version in batch])
         for job, version, text in rows:
             spec = texts.get(text)
             if spec is None:
-                spec = texts[text] = JobSpec.model_validate_json(text, extra="ignore")
-            found[job, version] = spec
-    return found
+                spec = texts[text] = _parse(text)
+            if isinstance(spec, Unreadable):
+                unreadable[job, version] = spec
+            else:
+                found[job, version] = spec
+    return found, unreadable
+
+
+def _parse(text: str) -> JobSpec | Unreadable:
+    try:
+        return JobSpec.model_validate_json(text, extra="ignore")
+    except ValidationError as error:
+        raw = from_json(text)
+        needs = (raw.get("needs") or ()) if isinstance(raw, dict) else ()
+        names = [need["job"] for need in needs if isinstance(need, dict) and isinstance(need.get("job"), str)]
+        return Unreadable(describe(error), names)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scheduler.store.pool import Connection
 
 Q: Final = queries("flows")
+_PUT_OFF: Final = queries("catalogue")["put_off_firings"]
 _RING: Final = queries("triggers")["ring"]
 
 
@@ -56,6 +57,7 @@ class Deciding:
         if not firings:
             return Decided()
         tenants = await self._catalogue.current(db, {firing["tenant"]: firing["revision"] for firing in firings})
+        firings = await self._put_off(db, firings, tenants)
         activity, held = await self._lock_and_count(db, firings, tenants)
         waiting = await self._find_waiting(db, firings, tenants)
         decisions: list[tuple[asyncpg.Record, Decision, FlowPlan | None]] = []
@@ -78,6 +80,21 @@ class Deciding:
         if lined := {root.job.id for _, root in roots if root.turn is Turn.AWAITS}:
             left |= await tend_lines(db, lined)
         return Decided(Counter(decision.verdict for _, decision, _ in decisions), filled, frozenset(left))
+
+    @staticmethod
+    async def _put_off(
+        db: "Connection", firings: Sequence["asyncpg.Record"], tenants: Mapping[str, TenantJobs]
+    ) -> Sequence["asyncpg.Record"]:
+        """Leave those undecided whose definition, or one their flow reaches, cannot be read; return the others."""
+        whys = {
+            firing["id"]: why
+            for firing in firings
+            if (jobs := tenants.get(firing["tenant"])) and (why := jobs.obstacle(firing["job_id"]))
+        }
+        if not whys:
+            return firings
+        await db.execute(_PUT_OFF, list(whys), list(whys.values()))
+        return [firing for firing in firings if firing["id"] not in whys]
 
     async def _lock_and_count(
         self, db: "Connection", firings: Iterable["asyncpg.Record"], tenants: Mapping[str, TenantJobs]

@@ -140,8 +140,11 @@ class Offering:
         offers: list[StartAttempt] = []
         hopeless: list[tuple[asyncpg.Record, str]] = []
         for row in rows:
+            spec = specs.get((row["job_id"], row["job_version"]))
+            if spec is None:  # it cannot be read here: another Dispatcher can, or nobody yet; it is repeated
+                continue
             try:
-                order = make_order(specs[row["job_id"], row["job_version"]], _run_of(row), results.get(row["id"], {}))
+                order = make_order(spec, _run_of(row), results.get(row["id"], {}))
                 offers.append(_offer(row, order))
             except (TemplateError, ValueError) as error:
                 hopeless.append((row, f"{_NO_ORDER}: {error}"))

@@ -6,9 +6,13 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from scheduler.errors import NotFoundError
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
+from scheduler.store.unreadable import describe
+from schemas.job_spec import JobSpec
 from schemas.vocabulary import Priority
 
 Q: Final = queries("reading")
@@ -128,12 +132,21 @@ def _job(row: Row) -> Row:
         "pool": spec.get("pool"),
         "needs": [need["job"] for need in spec.get("needs", ())],
         "next_at": row["next_at"],
-        "trouble": row["trouble"],
+        "trouble": row["trouble"] or _trouble(spec),
         "last_run": row["last_run_id"],
         "last_state": row["last_state"],
         "last_finished_at": row["last_finished_at"],
         "updated_at": row["updated_at"],
     }
+
+
+def _trouble(spec: Row) -> str | None:
+    """Return why a stored definition cannot be read by this program, nor then by its Dispatchers."""
+    try:
+        JobSpec.model_validate(spec, extra="ignore")
+    except ValidationError as error:
+        return describe(error)
+    return None
 
 
 def _run(row: Row) -> Row:

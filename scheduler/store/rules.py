@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from scheduler.domain.firing import CatchUpRules
 from scheduler.domain.planned import Schedule
 from scheduler.domain.schedule import build_schedule
 from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
+from scheduler.store.unreadable import describe
 from schemas.trigger_model import CatchUpSpec
 from schemas.trigger_spec import TriggerSpec
 from schemas.vocabulary import Priority
@@ -66,7 +67,7 @@ class Rules:
             try:
                 self._rules[_key(row)] = self._read(text)
             except Exception as error:  # noqa: BLE001 - whatever a row holds, it must not stop the others
-                self.note(row, text, _words(error))
+                self.note(row, text, describe(error))
 
     def of(self, row: "asyncpg.Record") -> Rule | None:
         """Return the rule of a trigger that was learned; None: it cannot be read, see ``trouble``."""
@@ -108,10 +109,3 @@ def _parse(spec: str, timezone: str, catch_up: str, priority: str, anchor: datet
     schedule = build_schedule(trigger, timezone=trigger.timezone or timezone, hash_key=hash_key, anchor=anchor)
     rules = CatchUpRules(policy=limits.policy, window=limits.window, max_runs=limits.max)
     return Rule(schedule, rules, trigger.max_fires, Priority(priority).rank, json_text(trigger.params or None))
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

@@ -17,7 +17,8 @@ from scheduler.store.catalogue import Catalogue
 from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 from schemas.facts import AttemptFinished, RunSettled
-from schemas.vocabulary import Outcome, RunState
+from schemas.job_spec import RetrySpec
+from schemas.vocabulary import OnLost, Outcome, RunState
 
 if TYPE_CHECKING:
     import asyncpg
@@ -114,13 +115,13 @@ class Settling:
             elif run["cancelled"]:
                 decision = Decision(Move.CANCEL, None, run["cancel_reason"] or "cancelled")
             else:
-                spec = specs[run["job_id"], run["job_version"]]
+                spec = specs.get((run["job_id"], run["job_version"]))  # None: stored by a newer program
                 decision = judge(
                     _LOST if fact is None else _facts(fact),
                     attempt=run["attempt"],
                     losses=run["losses"] + _lost(fact),  # the one being judged counts
-                    spec=spec.retry,
-                    on_lost=spec.on_lost,
+                    spec=RetrySpec() if spec is None else spec.retry,
+                    on_lost=OnLost.RERUN if spec is None else spec.on_lost,
                     rng=self._rng,
                 )
             settlements.append(Settlement(run, decision, fact))

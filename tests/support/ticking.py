@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 import asyncpg
 
+from actors.base import Actor
+from actors.dispatcher import Dispatcher, DispatchSettings
 from actors.ticker import Ticker, TickSettings
 from scheduler.clock import VirtualClock
 from scheduler.definitions.model import Definitions
@@ -36,7 +38,7 @@ class Stage:
         self.broker = MemoryBroker()
         self.broker.declare(topology({"default": 10}))
         self.transport = MemoryTransport(self.broker, self.clock, random.Random(1))
-        self.tickers: list[Ticker] = []
+        self.actors: list[Actor] = []
         self.catch_up: dict[str, object] = {}
         """Of the jobs applied from now on."""
 
@@ -45,8 +47,15 @@ class Stage:
         settings = TickSettings(5.0, batch_size, per_minute, zone_data)
         ticker = Ticker(self.stores, self.transport, self.clock, random.Random(1), settings)
         ticker._publisher = await self.transport.publisher("ticker")  # started without its own loop
-        self.tickers.append(ticker)
+        self.actors.append(ticker)
         return ticker
+
+    async def dispatcher(self) -> Dispatcher:
+        """Return a Dispatcher that sweeps only when told to."""
+        dispatcher = Dispatcher(self.stores, self.transport, self.clock, random.Random(1), DispatchSettings())
+        dispatcher._publisher = await self.transport.publisher("dispatcher")
+        self.actors.append(dispatcher)
+        return dispatcher
 
     async def apply(
         self, *, priority: str = "normal", enabled: bool = True, **triggers: list[dict[str, object]]
@@ -109,8 +118,8 @@ async def open_stage(dsn: str) -> AsyncIterator[Stage]:
     opened = Stage(stores, db)
     await opened.transport.start()
     yield opened
-    for ticker in opened.tickers:
-        await ticker.stop()
+    for actor in opened.actors:
+        await actor.stop()
     await opened.transport.close()
     await db.close()
     await stores.close()

@@ -90,6 +90,8 @@ SELECT (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL)::int
        (SELECT count(*) FROM firings WHERE tenant = $1 AND verdict IS NULL)::int AS undecided_firings,
        (SELECT coalesce(greatest(extract(epoch FROM now() - min(next_at)), 0), 0) FROM triggers
         WHERE tenant = $1 AND active AND next_at IS NOT NULL)::float8 AS ticker_lag_s,
+       (SELECT count(*) FROM firings WHERE tenant = $1 AND verdict IS NULL AND reason IS NOT NULL)::int
+           AS put_off_firings,
        (SELECT count(*) FROM triggers WHERE tenant = $1 AND trouble IS NOT NULL AND removed_at IS NULL)::int
            AS unplanned_triggers,
        (SELECT coalesce(array_agg(DISTINCT tzdata ORDER BY tzdata), '{}') FROM tickers
