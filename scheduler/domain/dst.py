@@ -42,6 +42,7 @@ def plan_wall(wall: datetime, tz: ZoneInfo, rules: DstRules) -> tuple[PlannedIns
     One firing; two where it is repeated and both are wanted; a skipped row where it falls into a gap
     and ``gap`` is skip. Changes of any size count, since the wall time was asked for by itself.
     """
+    wall = wall.replace(fold=0)
     change = change_around(wall, tz)
     if change is None:
         return (_fires(wall, wall - offset_of(wall, tz), tz),)

@@ -8,11 +8,15 @@ import pytest
 
 from scheduler.domain.cron import parse_cron
 from scheduler.domain.cron_schedule import CronSchedule
+from scheduler.domain.dst import rules_of
+from scheduler.domain.planned import next_firing
 from scheduler.domain.zones import zone
+from schemas.trigger_model import DstSpec
 
 
 def vectors():
-    for line in (Path(__file__).parent / "cron_vectors.txt").read_text(encoding="utf-8").splitlines():
+    tables = [Path(__file__).parent / name for name in ("cron_vectors.txt", "cron_vectors_of_others.txt")]
+    for line in (line for table in tables for line in table.read_text(encoding="utf-8").splitlines()):
         if line and not line.startswith("#"):
             text, options, tz, since, expected = (part.strip() for part in line.split("|"))
             yield pytest.param(text, options.split(), tz, since, expected.split(), id=f"{text} {options} {tz} {since}")
@@ -25,11 +29,12 @@ def instant(text: str) -> datetime:
 @pytest.mark.parametrize(("text", "options", "tz", "since", "expected"), list(vectors()))
 def test_an_expression_fires_when_the_table_says(text, options, tz, since, expected):
     fields = parse_cron(text, seconds="seconds" in options, day_match="all" if "all" in options else "any")
-    schedule = CronSchedule(fields, zone(tz))
+    rules = DstSpec.model_validate(dict(option.split("=") for option in options if "=" in option))
+    schedule = CronSchedule(fields, zone(tz), rules_of(rules))
 
     fired, at = [], instant(since)
     for _ in expected:
-        following = schedule.next_after(at)
+        following = next_firing(schedule, at)
         assert following is not None
         at = following.fires_at
         fired.append(at)
