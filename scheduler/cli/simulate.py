@@ -1,7 +1,7 @@
 """``scheduler simulate``: the ledger that definitions would give."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -67,6 +67,7 @@ def simulate(
     definitions = load_definitions(files, settings=settings.job_defaults(), now=now)
     times = _Times(settings.timezone, now, since, until, outages or [])
     assumptions = _assumptions(definitions, times, run_time, durations or [], failing or [])
+    assumptions = replace(assumptions, per_minute=settings.catch_up.per_minute)
     try:
         calendars = definitions.resolved_calendars
         found = run_simulation(definitions.jobs, definitions.tenant, assumptions, calendars)

@@ -9,6 +9,7 @@ from scheduler.simulation.instants import to_us
 from schemas.job_spec import JobSpec
 
 RUN_TIME: Final = timedelta(minutes=1)
+PER_MINUTE: Final = 600
 ALWAYS: Final = 1_000_000
 """As a number of failing attempts: more than a run can have."""
 
@@ -27,6 +28,8 @@ class Assumptions:
     """By job."""
     failing: Mapping[str, int] = field(default_factory=dict)
     """By job, how many attempts of each run fail before one succeeds; ALWAYS: all."""
+    per_minute: int = PER_MINUTE
+    """How many missed firings are let go in a minute after an outage."""
 
     def __post_init__(self) -> None:
         if self.since >= self.until:

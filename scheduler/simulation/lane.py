@@ -7,6 +7,7 @@ pool had slots enough. Between events nothing moves, so that time is only a numb
 import heapq
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from scheduler.domain.firing import PlannedFiring, plan
 from scheduler.domain.flow import plan_flow
@@ -15,6 +16,7 @@ from scheduler.simulation.assumptions import Assumptions
 from scheduler.simulation.cursors import Cursor
 from scheduler.simulation.instants import to_instant, to_us
 from scheduler.simulation.ledger import Chapter, LedgerRow, Stretch, ledger_row
+from scheduler.simulation.pace import Pace
 from scheduler.simulation.quiet import Quiet
 from scheduler.simulation.runs import Rank, Runs
 from scheduler.simulation.tally import Tally
@@ -29,6 +31,7 @@ class Lane:
         cursors: Sequence[Cursor],
         downstream: Mapping[str, Sequence[JobEntry]],
         assumptions: Assumptions,
+        pace: Pace,
         tally: Tally,
     ) -> None:
         """Take the triggers of the lane, and for each job of theirs everything that follows it, in order."""
@@ -36,6 +39,8 @@ class Lane:
         self._downstream = downstream
         self._outages = assumptions.stretches()
         self._until = to_us(assumptions.until)
+        self._pace = pace
+        self._held = 0
         self._tally = tally
         jobs = [job for cursor in cursors for job in (cursor.job, *downstream[cursor.job.name])]
         self._ids = {job.name: job.id for job in jobs}
@@ -50,7 +55,7 @@ class Lane:
         """Do everything that happens; ``story`` then tells it."""
         self._push_ticks()
         while self._events and self._events[0][0] < self._until:
-            if not self._runs.open and self._turn_page():
+            if not self._runs.open and not self._held and self._turn_page():
                 continue
             at, rank, _, action = heapq.heappop(self._events)
             begun = next((end for begin, end in self._outages if begin <= at < end), None)
@@ -115,9 +120,21 @@ class Lane:
             for firing in planned.rows:
                 if firing.verdict is not None:
                     self._chapter.rows.append(ledger_row(cursor, firing, firing.verdict, firing.reason, now))
+                elif (release_at := self._pace.release_at(cursor, firing.fires_at, now)) > now:
+                    self._held += 1
+                    self._push(release_at, Rank.WAKE, partial(self._let_go, cursor, firing))
                 else:
                     self._chapter.rows.append(self._decide(cursor, firing, now))
         self._push_tick(cursor)
+
+    def _let_go(self, cursor: Cursor, firing: PlannedFiring, now: int) -> None:
+        """Decide a firing that was held by pacing; it may be too late by now."""
+        self._held -= 1
+        if to_instant(now) - firing.fires_at > cursor.rules.window:
+            reason = "held by pacing until it was later than the catch-up window"
+            self._chapter.rows.append(ledger_row(cursor, firing, Verdict.MISFIRED, reason, now))
+        else:
+            self._chapter.rows.append(self._decide(cursor, firing, now))
 
     def _decide(self, cursor: Cursor, firing: PlannedFiring, now: int) -> LedgerRow:
         """Give a firing its verdict, as the Dispatcher does, and start its flow."""

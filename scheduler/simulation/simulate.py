@@ -15,6 +15,7 @@ from scheduler.simulation.assumptions import Assumptions
 from scheduler.simulation.cursors import cursors, entries
 from scheduler.simulation.lane import Lane
 from scheduler.simulation.ledger import Chapter, LedgerRow, RunRow, Stretch, run_row
+from scheduler.simulation.pace import Pace
 from scheduler.simulation.tally import Tally
 from schemas.job_spec import JobSpec
 
@@ -66,18 +67,18 @@ def simulate(
     """
     known = entries(jobs)
     graph = Graph({name: [need.job for need in spec.needs] for name, spec in jobs.items()})
+    lanes = [
+        [cursor for name in names for cursor in cursors(known[name], tenant, assumptions.since, calendars or {})]
+        for names in _lanes(graph)
+    ]
+    pace = Pace([cursor for lane_cursors in lanes for cursor in lane_cursors], assumptions)
     tally = Tally()
     stories = []
-    for names in _lanes(graph):
-        lane_cursors = [
-            cursor for name in names for cursor in cursors(known[name], tenant, assumptions.since, calendars or {})
-        ]
-        if not lane_cursors:
-            continue
+    for lane_cursors in filter(None, lanes):
         downstream = {
             cursor.job.name: [known[name] for name in graph.downstream(cursor.job.name)] for cursor in lane_cursors
         }
-        lane = Lane(lane_cursors, downstream, assumptions, tally)
+        lane = Lane(lane_cursors, downstream, assumptions, pace, tally)
         lane.work()
         stories.append(lane.story)
     return Simulation(tally, stories)

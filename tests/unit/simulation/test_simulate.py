@@ -1,5 +1,6 @@
 """What definitions would do, worked out without a clock, a database or a broker."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -68,6 +69,25 @@ def test_what_is_caught_up_says_when_it_was_found():
 
     assert [at(0), at(1.5), at(2)] == [row.planned_at for row in rows]
     assert [at(0), at(1), at(2)] == [row.fires_at for row in rows]
+
+
+def test_what_was_missed_is_let_go_at_the_pace_the_most_urgent_first():
+    jobs = {f"j{n}": CRON for n in range(3)} | {"urgent": CRON | {"priority": "critical"}}
+
+    found = run(jobs, hours=3, outages=((at(0.5), at(1.5)),), per_minute=2)
+
+    late = {row.job: (row.planned_at - at(1.5)).total_seconds() for row in found.firings() if row.fires_at == at(1)}
+    assert {"urgent": 0, "j0": 0, "j1": 30, "j2": 60} == late
+    assert {"started": 12} == {v.value: n for v, n in sum(found.tally.verdicts.values(), Counter()).items()}
+
+
+def test_what_is_held_beyond_its_window_misfires():
+    short = CRON | {"catch_up": {"window": "30m15s"}}
+
+    found = run({"a": short, "b": short, "c": short}, hours=2, outages=((at(0.5), at(1.5)),), per_minute=2)
+
+    assert ["started", "started", "misfired"] == [row.verdict for row in found.firings() if row.fires_at == at(1)]
+    assert any("held by pacing" in (row.reason or "") for row in found.firings())
 
 
 def test_outages_that_touch_are_one_and_nothing_starts_in_them():
