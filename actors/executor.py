@@ -176,10 +176,15 @@ class Executor(Actor):
         if self.suspects is None:
             await self._take_together(consumer, batch)
             return
-        await self._take_together(consumer, [delivery for delivery in batch if not delivery.redelivered])
-        for delivery in batch:
-            if delivery.redelivered:
-                await self._take_alone(self.suspects, consumer, delivery)
+        again = [delivery for delivery in batch if delivery.redelivered]
+        try:
+            await self._take_together(consumer, [delivery for delivery in batch if not delivery.redelivered])
+            while again:
+                await self._take_alone(self.suspects, consumer, again[0])
+                del again[0]
+        except TransientError:
+            await consumer.release(again)
+            raise
 
     async def _take_alone(self, suspects: Suspects, consumer: Consumer, delivery: Delivery) -> None:
         starts: list[StartAttempt] = []

@@ -45,7 +45,7 @@ class Suspects:
 
         That a reader ends over an element no longer counts for the delivery as a whole.
         """
-        digest = _digest(delivery.queue, delivery.body)
+        digest = self.digest(delivery.queue, delivery.body)
         await self._book.forget(digest)
         await self._book.note(digest, delivery.queue)
         for element in elements:
@@ -55,9 +55,14 @@ class Suspects:
                 else:
                     await deal(element)
 
+    @staticmethod
+    def digest(queue: str, body: bytes) -> bytes:
+        """Return what a body on a queue is noted as."""
+        return hashlib.sha256(queue.encode() + b"\0" + body).digest()
+
     @asynccontextmanager
     async def _noted(self, queue: str, body: bytes) -> AsyncIterator[int]:
-        digest = _digest(queue, body)
+        digest = self.digest(queue, body)
         try:
             yield await self._book.note(digest, queue)
         finally:
@@ -68,7 +73,3 @@ class Suspects:
 def reason(crashes: int) -> str:
     """Return what the dead letter says."""
     return f"its reader ended {crashes} times while it had nothing but this message in hand"
-
-
-def _digest(queue: str, body: bytes) -> bytes:
-    return hashlib.sha256(queue.encode() + b"\0" + body).digest()
