@@ -1,14 +1,17 @@
 """What definitions would do, worked out without a clock, a database or a broker."""
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from scheduler.domain.calendar import Calendar
+from scheduler.domain.calendar_sources import resolve_calendars
 from scheduler.simulation.assumptions import ALWAYS, Assumptions
 from scheduler.simulation.instants import MINUTE, to_us
 from scheduler.simulation.simulate import Simulation, simulate
+from schemas.calendar_spec import CalendarSpec
 from schemas.job_spec import JobSpec
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
@@ -18,9 +21,11 @@ def at(hours: float) -> datetime:
     return T0 + timedelta(hours=hours)
 
 
-def run(jobs: dict[str, dict[str, Any]], hours: float = 24, **assumed: Any) -> Simulation:
+def run(
+    jobs: dict[str, dict[str, Any]], hours: float = 24, calendars: dict[str, Calendar] | None = None, **assumed: Any
+) -> Simulation:
     specs = {name: JobSpec.model_validate({"run": {"command": ["x"]}, **job}) for name, job in jobs.items()}
-    return simulate(specs, "default", Assumptions(T0, at(hours), **assumed))
+    return simulate(specs, "default", Assumptions(T0, at(hours), **assumed), calendars)
 
 
 def ledger(simulation: Simulation) -> list[tuple[float, str, int]]:
@@ -191,6 +196,18 @@ def test_a_run_longer_than_its_hard_limit_times_out():
     found = run({"a": CRON | {"timeout": "10m"}}, hours=1, run_time=timedelta(hours=1))
 
     assert [("a#1", "failed", 0, 10)] == runs(found)
+
+
+def test_what_the_schedule_leaves_out_is_a_row_and_starts_nothing():
+    gap = {"timezone": "Europe/Berlin", "dst": {"gap": "skip"}, "triggers": [{"cron": "30 2 * * *"}]}
+    closed = {"triggers": [{"calendar": {"business_day": "every", "at": "09:00", "calendar": "works"}}]}
+    calendars = resolve_calendars({"works": CalendarSpec(closed=[date(2026, 3, 30)])}, [])
+
+    found = run({"gap": gap, "closed": closed}, hours=24 * 30, calendars=calendars)
+
+    assert {"started": 29, "dst_gap": 1} == found.tally.verdicts["gap"]
+    assert 30 not in [row.fires_at.day for row in found.firings() if row.job == "closed" and row.run]
+    assert found.tally.runs["closed"] == {"succeeded": found.tally.verdicts["closed"]["started"]}
 
 
 def test_max_fires_ends_a_trigger():
