@@ -164,14 +164,18 @@ def _checked(spec: "JobSpec", anchor: datetime) -> "Schedule":
 
 
 def _warn(spec: "JobSpec", now: datetime) -> None:
-    """Warn of both day fields; the triggers of a stored job were warned of when they were applied."""
+    """Warn of what surprises; the triggers of a stored job were warned of when they were applied."""
     from scheduler.cli.output import say_warning
+    from scheduler.domain.clock_notes import warn_of_dst
     from scheduler.domain.cron_days import warn_of_union
     from schemas.trigger_spec import CronTrigger
 
     trigger = spec.triggers[0]
-    if isinstance(trigger, CronTrigger):
-        said = warn_of_union(trigger, timezone=spec.timezone_of(trigger), hash_key="", now=now)
+    if not isinstance(trigger, CronTrigger):
+        return
+    days = warn_of_union(trigger, timezone=spec.timezone_of(trigger), hash_key="", now=now)
+    rules = warn_of_dst(trigger, trigger.dst, hash_key="") if trigger.dst is not None else None
+    for said in (days, rules):
         if said is not None:
             say_warning(said)
 

@@ -44,6 +44,10 @@ class Entry:
         place = self.document.nearest(self.path, key=True)
         return Problem(self.document.file, place, show_path((*self.path, *path)), message, allowed)
 
+    def states(self, path: Path) -> bool:
+        """Whether the file itself says something at ``path`` of this job, or in its defaults."""
+        return any(self.document.place_of((*base, *path)) is not None for base in (self.path, ("defaults",)))
+
     def spec_problem(self, path: Path, message: str) -> Problem:
         """Return a problem at ``path`` of ``spec``, which may have fewer list elements than the text."""
         if len(path) > 1 and isinstance(path[1], int) and path[0] in self.kept:

@@ -12,6 +12,7 @@ from scheduler.definitions.calendars import CalendarEntries
 from scheduler.definitions.conflicts import find_same_instants, limit_of
 from scheduler.definitions.entries import Entry
 from scheduler.definitions.problems import Problem
+from scheduler.domain.clock_notes import warn_of_dst
 from scheduler.domain.cron_days import warn_of_union
 from scheduler.simulation.upcoming import Upcoming
 from schemas.calendar_trigger import CalendarTrigger
@@ -56,6 +57,17 @@ def warn_of_day_fields(loaded: Loaded) -> Iterator[Problem]:
                 yield entry.problem(("triggers", index, "cron"), said)
 
 
+def warn_of_idle_rules(loaded: Loaded) -> Iterator[Problem]:
+    """A trigger's own ``dst`` that its expression does not follow."""
+    for entry, spec in loaded.jobs():
+        for index, trigger in enumerate(spec.triggers):
+            path = ("triggers", index, "dst")
+            if isinstance(trigger, CronTrigger) and trigger.dst is not None and entry.states(path):
+                said = warn_of_dst(trigger, trigger.dst, hash_key=f"{loaded.tenant}/{entry.name}")
+                if said is not None:
+                    yield entry.problem(path, said)
+
+
 def warn_of_calendar_ends(loaded: Loaded) -> Iterator[Problem]:
     """The data of a calendar end soon, or have ended."""
     today = loaded.now.date()
@@ -87,6 +99,7 @@ def warn_of_same_instants(loaded: Loaded) -> Iterator[Problem]:
 
 FINDERS: Final[tuple[Callable[[Loaded], Iterable[Problem]], ...]] = (
     warn_of_day_fields,
+    warn_of_idle_rules,
     warn_of_calendar_ends,
     warn_of_missing_calendars,
     warn_of_same_instants,

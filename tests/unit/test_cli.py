@@ -277,6 +277,19 @@ def test_times_of_a_table_are_local_and_say_so(
     assert field == "at  2026-07-01 02:00:00 CEST\n"
 
 
+def test_validate_warns_of_a_rule_of_a_trigger_that_changes_nothing(cli: Cli, tmp_path: Path) -> None:
+    """The job's own is a default for all its triggers: there it is meant for the others."""
+    (tmp_path / "jobs.yaml").write_text(
+        "version: 1\njobs:\n  a:\n    run: {command: [x]}\n    dst: {fold: second}\n"
+        '    triggers: [{cron: "*/5 * * * *"}, {cron: "3 * * * *", dst: {gap: run_after}}]\n'
+    )
+
+    code, _, err = cli("validate", "jobs.yaml")
+
+    assert (code, err.count("\n")) == (0, 1)
+    assert "jobs.yaml:6:64: jobs.a.triggers[1].dst: '3 * * * *' follows the wall clock" in err
+
+
 def test_output_of_a_job_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print_output("one\ttwo\r\n\x1b]0;title\x07three")
 

@@ -4,9 +4,11 @@ from datetime import datetime
 
 import pytest
 
-from scheduler.domain.clock_notes import note_of
+from scheduler.domain.clock_notes import note_of, warn_of_dst
 from scheduler.domain.dst import DstRules, plan_wall
 from scheduler.domain.zones import zone
+from schemas.trigger_model import DstSpec
+from schemas.trigger_spec import CronTrigger
 from schemas.vocabulary import FoldRule
 
 
@@ -32,3 +34,17 @@ from schemas.vocabulary import FoldRule
 def test_a_note_says_what_the_clock_does(wall, timezone, notes):
     found = plan_wall(datetime.fromisoformat(wall), zone(timezone), DstRules(fold=FoldRule.BOTH))
     assert notes == [note_of(at) for at in found]
+
+
+@pytest.mark.parametrize(
+    ("cron", "rules", "idle"),
+    [
+        ("*/15 1 * * *", {"fold": "first"}, "fold: first changes nothing"),
+        ("0 * * * *", {"gap": "run_after", "fold": "second"}, "gap: run_after and fold: second changes nothing"),
+        ("0 * * * *", {"gap": "skip", "fold": "both"}, None),
+        ("0,15,30,45 1 * * *", {"gap": "run_after", "fold": "first"}, None),
+    ],
+)
+def test_a_rule_that_changes_nothing_is_warned_of(cron, rules, idle):
+    said = warn_of_dst(CronTrigger(cron=cron), DstSpec.model_validate(rules), hash_key="")
+    assert said is None if idle is None else idle in said

@@ -86,6 +86,34 @@ GOLDEN = [
         "4:23: jobs.a.triggers[0].cron: minute field: '61' is out of range; "
         "allowed are 0-59, *, ranges, lists, steps, H"
     ]),
+    (job("triggers: [{cron: '0 0 2 * * *'}, {cron: '0 0 30 2 *'}, {cron: '0 0 LW * *'}]"), [
+        "4:23: jobs.a.triggers[0].cron: '0 0 2 * * *' has 6 fields; allowed are 5 (minute hour day month weekday), "
+        "or 6 with `seconds: true`, seconds first; there is no year",
+        "4:46: jobs.a.triggers[1].cron: '0 0 30 2 *' never fires: no day of the calendar matches its day, month and "
+        "weekday fields",
+        "4:68: jobs.a.triggers[2].cron: day field: 'LW' is not supported in cron; a `calendar` trigger says it, with "
+        "holidays too; allowed are 1-31, *, ranges, lists, steps, H, L, ?",
+    ]),
+    (job("triggers: [{every: 0s}, {every: -5m}, {every: 0 months}]"), [
+        "4:24: jobs.a.triggers[0].every: '0s' is shorter than 100ms, the shortest interval",
+        f"4:37: jobs.a.triggers[1].every: -5m is negative; {UNITS}",
+        "4:51: jobs.a.triggers[2].every: '0 months' is not within 1 to 1200 months",
+    ]),
+    (job("triggers: [{at: 9999-12-31T00:00:00Z}, {every: 1h, jitter: 25h}]"), [
+        "4:21: jobs.a.triggers[0].at[0]: '9999-12-31T00:00:00Z' has a year that is not planned for; "
+        "allowed are 2 to 9989",
+        "4:64: jobs.a.triggers[1].jitter: must be at most 1d",
+    ]),
+    (job("triggers: [{every: 1h, starts_at: '2027-01-01 09:00', ends_at: '2026-01-01T00:00:00Z', timezone: Tokyo}]"), [
+        "4:68: jobs.a.triggers[0].ends_at: 2026-01-01T00:00:00+00:00 is earlier than starts_at, which is "
+        "2027-01-01T09:00:00",
+        "4:102: jobs.a.triggers[0].timezone: 'Tokyo' is no time zone; allowed are IANA names such as Asia/Tokyo or "
+        "UTC; did you mean Asia/Tokyo?",
+    ]),
+    (job("dst: {gab: skip, fold: twice}"), [
+        '4:11: jobs.a.dst.gab: unknown key; did you mean "gap"?',
+        '4:28: jobs.a.dst.fold: "twice" is not known; allowed: first, second, both',
+    ]),
     (job("triggers: [{every: 5}, {every: 5s, debounce: 1s}]"), [
         f"4:24: jobs.a.triggers[0].every: 5 has no unit; {UNITS}",
         "4:40: jobs.a.triggers[1].debounce: is not supported by this version",
