@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scheduler.cli.calendars import calendar_change_row, exported_calendars, say_calendar_change
 from scheduler.cli.shared import Json, ask, lease_s, load
 
 if TYPE_CHECKING:
     from scheduler.config import Settings
     from scheduler.definitions.model import Definitions
+    from scheduler.store.calendars import StoredCalendar
     from scheduler.store.definitions import ApplyResult
     from scheduler.store.stores import Store
 
@@ -78,12 +80,18 @@ def apply(
     definitions = warn_of_crowds(definitions, slots_of)
     named = {"created": result.created, "changed": result.changed, "removed": result.removed}
     if json:
-        print_json(named | {"unchanged": result.unchanged, "pools": result.pools, "warnings": definitions.warnings})
+        named |= {"unchanged": result.unchanged, "pools": result.pools, "removed_calendars": result.removed_calendars}
+        changes = [calendar_change_row(change) for change in result.calendars]
+        print_json(named | {"calendars": changes, "warnings": definitions.warnings})
         return
     say_warnings(definitions)
     for word, names in named.items():
         for name in names:
             print_line(f"{word} {name}")
+    for change in result.calendars:
+        say_calendar_change(change)
+    for name in result.removed_calendars:
+        print_line(f"removed calendar {name}")
     for name in result.pools:
         print_line(f"pool {name}: without `scheduler up`, run `scheduler broker declare` to make its queue")
     print_line(f"{len(definitions.jobs)} jobs applied, {len(result.unchanged)} unchanged")
@@ -102,12 +110,16 @@ def export(
     """
     from scheduler.definitions.export import export as export_definitions
     from scheduler.definitions.model import Definitions
+    from scheduler.store.calendars import list_calendars
     from scheduler.store.definitions import list_definitions, list_pools
     from scheduler.store.reading import Row, list_jobs
     from schemas.definitions_file import PoolSpec
 
     async def states(store: "Store", settings: "Settings") -> list[Row]:
         return await list_jobs(store, settings.tenant)
+
+    async def calendars(store: "Store", settings: "Settings") -> "dict[str, StoredCalendar]":
+        return await list_calendars(store, settings.tenant)
 
     async def question(store: "Store", settings: "Settings") -> tuple[str, Row, dict[str, int]]:
         return settings.tenant, await list_definitions(store, settings.tenant), await list_pools(store)
@@ -123,7 +135,8 @@ def export(
         typer.echo(f"# Paused at the time, which a definitions file does not say: {', '.join(paused)}")
     used = {spec.pool for spec in jobs.values()}
     limits = {name: PoolSpec(queue_limit=limit) for name, limit in pools.items() if name in used}
-    typer.echo(export_definitions(Definitions(tenant, source, jobs, limits, ())), nl=False)
+    specs = exported_calendars(ask(context, calendars), source, jobs)
+    typer.echo(export_definitions(Definitions(tenant, source, jobs, limits, (), calendars=specs)), nl=False)
 
 
 def read_definitions(context: typer.Context, files: list[Path]) -> "Definitions":

@@ -29,18 +29,27 @@ def health(
 
     Say whether everything that is needed is there; exit 1 when not, 69 without a database.
     """
-    from scheduler.cli.output import print_fields, print_json, print_line
+    from scheduler.cli.output import print_fields, print_json, print_line, say_warning
+    from scheduler.clock import SystemClock
+    from scheduler.store.calendars import list_ending
     from scheduler.store.reading import count_health, list_held
 
-    async def question(store: "Store", settings: "Settings") -> "tuple[Row, dict[str, str]]":
+    async def question(store: "Store", settings: "Settings") -> "tuple[Row, dict[str, str], list[str]]":
         counts = await count_health(store, settings.tenant, lease_s=lease_s(settings))
         held = await list_held(store, settings.tenant, lease_s=lease_s(settings))
+        ending = await list_ending(store, settings.tenant, SystemClock().now().date())
+        warnings = [f"calendar {calendar.name}: its data end on {calendar.last_day}" for calendar in ending]
         broker, round_trip_ms = await _ask_broker(settings)
-        return counts | {"broker_round_trip_ms": round_trip_ms}, _troubles(counts, held) | broker
+        return counts | {"broker_round_trip_ms": round_trip_ms}, _troubles(counts, held) | broker, warnings
 
-    counts, troubles = ask(context, question)
+    counts, troubles, warnings = ask(context, question)
     held_back = _held_back(counts)
-    document: dict[str, Any] = {"healthy": not troubles, "troubles": troubles, "held_back": held_back}
+    document: dict[str, Any] = {
+        "healthy": not troubles,
+        "troubles": troubles,
+        "held_back": held_back,
+        "warnings": warnings,
+    }
     if json:
         print_json(document | ({"counts": counts} if detailed else {}))
     else:
@@ -49,6 +58,8 @@ def health(
             print_line(f"  {part}: {trouble}")
         for line in held_back:
             print_line(f"  {line}")
+        for warning in warnings:
+            say_warning(warning)
         if detailed:
             print_fields(counts)
     raise typer.Exit(1 if troubles else 0)

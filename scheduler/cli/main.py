@@ -11,6 +11,7 @@ from typer.main import get_command
 from scheduler.cli import (
     backfill,
     broker,
+    calendars,
     configuration,
     database,
     dead,
@@ -97,6 +98,7 @@ for module in (
     health,
     doctor,
     pools,
+    calendars,
     configuration,
 ):
     module.register(app)

@@ -9,7 +9,10 @@ from scheduler.cli.shared import Json, ask, load
 from schemas.vocabulary import FoldRule, GapRule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scheduler.config import Settings
+    from scheduler.domain.calendar import Calendar
     from scheduler.domain.planned import PlannedInstant, Schedule
     from scheduler.store.reading import Row
     from scheduler.store.stores import Store
@@ -72,7 +75,7 @@ def next_fires(
         words: dict[str, Any] = {"cron": expression, "seconds": seconds} if trigger is None else _parsed(trigger)
         words |= {} if day_match is None else {"day_match": day_match}
         spec = _spec(words, zone, {"gap": gap, "fold": fold})
-        schedules = [_checked(spec, since)]
+        schedules = [_checked(spec, since, _calendars(context, spec))]
         _warn(spec, since)
     fires = _merged(schedules, since, count)
     if json:
@@ -103,18 +106,23 @@ class _Job:
         from pydantic import TypeAdapter
 
         from scheduler.domain.schedule import build_schedule
+        from scheduler.store.calendars import load_calendars
         from scheduler.store.reading import get_job
         from schemas.trigger_spec import TriggerSpec
 
         adapter: TypeAdapter[TriggerSpec] = TypeAdapter(TriggerSpec)
         found: Row = await get_job(store, settings.tenant, self._name)
+        calendars = await load_calendars(store, settings.tenant)
         hash_key = f"{settings.tenant}/{self._name}"
         schedules = []
         for row in found["triggers"]:
             if row["enabled"]:
                 trigger = adapter.validate_python(row["spec"])
                 zone = trigger.timezone or found["spec"]["timezone"]
-                schedules.append(build_schedule(trigger, timezone=zone, hash_key=hash_key, anchor=row["anchor_at"]))
+                schedule = build_schedule(
+                    trigger, timezone=zone, hash_key=hash_key, anchor=row["anchor_at"], calendars=calendars
+                )
+                schedules.append(schedule)
         return schedules
 
 
@@ -147,14 +155,27 @@ def _spec(words: dict[str, Any], zone: str, dst: dict[str, Any]) -> "JobSpec":
         raise typer.BadParameter(f"{show_path(path)}: {first.message}" if path else first.message) from None
 
 
-def _checked(spec: "JobSpec", anchor: datetime) -> "Schedule":
-    from scheduler.domain.calendar_sources import resolve_calendars
+def _calendars(context: typer.Context, spec: "JobSpec") -> "Mapping[str, Calendar]":
+    """Return the calendar that the trigger names: a country needs no database, a name is the tenant's."""
+    from scheduler.domain.calendar_sources import CalendarError, calendar_names, resolve_calendars
+    from scheduler.store.calendars import load_calendars
+
+    async def question(store: "Store", settings: "Settings") -> "Mapping[str, Calendar]":
+        return await load_calendars(store, settings.tenant)
+
+    try:
+        known = resolve_calendars({}, [spec])
+    except CalendarError as error:
+        raise typer.BadParameter(f"calendar.country: {error}") from None
+    return known if set(calendar_names([spec])) <= set(known) else ask(context, question)
+
+
+def _checked(spec: "JobSpec", anchor: datetime, calendars: "Mapping[str, Calendar]") -> "Schedule":
     from scheduler.domain.schedule import TriggerError, build_schedule, check_trigger
 
     trigger = spec.triggers[0]
     zone = spec.timezone_of(trigger)
     try:
-        calendars = resolve_calendars({}, [spec])
         check_trigger(trigger, timezone=zone, calendars=calendars)
         return build_schedule(trigger, timezone=zone, hash_key="", anchor=anchor, calendars=calendars)
     except TriggerError as error:

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID
 
 from scheduler.clock import Clock
+from scheduler.domain.calendar_sources import resolve_calendars
 from scheduler.domain.dag import Graph
 from scheduler.domain.zones import TZDATA_VERSION
 from scheduler.errors import ConflictError
 from scheduler.ids import uuid7
+from scheduler.store.calendar_rows import CalendarChange, CalendarRows
 from scheduler.store.doorbell import DEFINITIONS, WORK
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from scheduler.store.trigger_rows import Planner, TriggerRow
+from schemas.calendar_spec import CalendarSpec
 from schemas.definitions_file import PoolSpec
 from schemas.job_spec import JobSpec
 
@@ -42,6 +45,8 @@ class Wanted(Protocol):
     def jobs(self) -> Mapping[str, JobSpec]: ...
     @property
     def pools(self) -> Mapping[str, PoolSpec]: ...
+    @property
+    def calendars(self) -> Mapping[str, CalendarSpec]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,9 @@ class ApplyResult:
     removed: list[str] = field(default_factory=list)
     pools: list[str] = field(default_factory=list)
     """Pools made or changed: `broker declare` makes their queues."""
+    calendars: list[CalendarChange] = field(default_factory=list)
+    """Calendars made or changed, by name, and which firings that moves."""
+    removed_calendars: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +84,14 @@ async def apply(store: Store, wanted: Wanted, *, prune: bool, clock: Clock) -> A
 
     Raises:
         ConflictError: a job's pool does not exist, or a job that stays needs one that goes.
+        DefinitionsError: a trigger that stays uses a calendar that goes.
         DatabaseUnavailableError: try again.
     """
+    resolved = resolve_calendars(wanted.calendars, wanted.jobs.values())
     async with store.transaction() as db:
         await db.execute(Q["lock_tenant"], wanted.tenant)
+        calendars = await CalendarRows.lock(db, wanted.tenant)
+        await calendars.write(wanted.calendars, resolved, wanted.source)
         pools = await _apply_pools(db, wanted)
         specs = {name: spec.model_dump(mode="json") for name, spec in wanted.jobs.items()}
         held = await db.fetch(Q["lock_all_jobs"], wanted.tenant, list(specs), list(specs.values()))
@@ -91,10 +103,13 @@ async def apply(store: Store, wanted: Wanted, *, prune: bool, clock: Clock) -> A
         ]
         unchanged = sorted(wanted.jobs.keys() - {job.name for job in moved})
         await db.execute(Q["adopt_jobs"], wanted.source, [known[name]["id"] for name in unchanged])
-        if moved or gone or pools:
+        if moved or gone or calendars.changes:
             await _write_jobs(db, wanted, moved, specs)
-            await _write_triggers(db, wanted.tenant, moved, known, clock)
-            await _delete(db, wanted.tenant, gone, clock)
+            await _write_triggers(db, wanted.tenant, moved, known, calendars.planner(clock))
+            await _delete(db, wanted.tenant, gone, calendars.planner(clock))
+            await calendars.move_triggers(clock.now())
+        removed_calendars = await calendars.remove(wanted.source, resolved, prune=prune)
+        if moved or gone or pools or calendars.changes or removed_calendars:
             await _end_unneeded(db, wanted.tenant)
             await db.execute(Q["count_revision"], wanted.tenant)
             await db.execute(Q["ring"], DEFINITIONS, wanted.tenant)
@@ -104,6 +119,8 @@ async def apply(store: Store, wanted: Wanted, *, prune: bool, clock: Clock) -> A
         unchanged=unchanged,
         removed=sorted(row["name"] for row in gone),
         pools=pools,
+        calendars=list(calendars.changes.values()),
+        removed_calendars=removed_calendars,
     )
 
 
@@ -118,7 +135,8 @@ async def delete_job(store: Store, tenant: str, name: str, *, clock: Clock) -> N
         held = await db.fetch(Q["lock_all_jobs"], tenant, [], [])
         gone = [row for row in held if row["name"] == name and not row["deleted"]]
         _check_graph({}, held, {name})
-        await _delete(db, tenant, gone, clock)
+        calendars = await CalendarRows.lock(db, tenant)
+        await _delete(db, tenant, gone, calendars.planner(clock))
         await _end_unneeded(db, tenant)
         await db.execute(Q["count_revision"], tenant)
         await db.execute(Q["ring"], DEFINITIONS, tenant)
@@ -221,9 +239,8 @@ async def _write_jobs(db: "Connection", wanted: Wanted, moved: Sequence[_Job], s
 
 
 async def _write_triggers(
-    db: "Connection", tenant: str, moved: Sequence[_Job], known: Mapping[str, "asyncpg.Record"], clock: Clock
+    db: "Connection", tenant: str, moved: Sequence[_Job], known: Mapping[str, "asyncpg.Record"], planner: Planner
 ) -> None:
-    planner = Planner(tenant, clock)
     ids = [job.id for job in moved]
     rows: dict[UUID, list[TriggerRow]] = {}
     for record in await db.fetch(Q["lock_triggers"], ids):
@@ -245,9 +262,8 @@ async def _end_unneeded(db: "Connection", tenant: str) -> None:
         await db.execute(Q["ring"], WORK, "")
 
 
-async def _delete(db: "Connection", tenant: str, gone: Sequence["asyncpg.Record"], clock: Clock) -> None:
+async def _delete(db: "Connection", tenant: str, gone: Sequence["asyncpg.Record"], planner: Planner) -> None:
     ids = [row["id"] for row in gone]
-    planner = Planner(tenant, clock)
     held = {row["id"]: row for row in gone}
     for record in await db.fetch(Q["lock_triggers"], ids):
         job = held[record["job_id"]]

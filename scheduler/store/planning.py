@@ -139,6 +139,7 @@ class Planning:
             ],
             list(range(len(fresh))),
             TZDATA_VERSION,
+            [row["calendar_version"] for row, _, _ in fresh],
         )
 
 

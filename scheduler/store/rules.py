@@ -1,6 +1,6 @@
 """What is parsed of stored triggers, and kept: the schedule, how it catches up, what its runs get."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -9,9 +9,11 @@ from uuid import UUID
 import structlog
 from pydantic import TypeAdapter
 
+from scheduler.domain.calendar import Calendar
 from scheduler.domain.firing import CatchUpRules
 from scheduler.domain.planned import Schedule
 from scheduler.domain.schedule import build_schedule
+from scheduler.store.calendars import CalendarVersions
 from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 from scheduler.store.unreadable import describe
@@ -29,7 +31,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 Q: Final = queries("triggers")
 _TRIGGER: Final[TypeAdapter[TriggerSpec]] = TypeAdapter(TriggerSpec)
 _KEPT: Final = 200_000
-_Key = tuple[UUID, int, datetime]
+_Key = tuple[UUID, int, datetime, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Rules:
         self._rules: dict[_Key, Rule] = {}
         self._parsed: dict[tuple[object, ...], Rule] = {}
         self._troubles: dict[UUID, tuple[int, str]] = {}
+        self._calendars = CalendarVersions()
 
     async def learn(self, db: "Connection", held: Sequence["asyncpg.Record"]) -> None:
         """Have the rule of each trigger at hand. Most of a herd share a few texts, which are parsed once."""
@@ -62,10 +65,12 @@ class Rules:
             self._rules.clear()
             self._parsed.clear()
             self._troubles.clear()
-        for text in await db.fetch(Q["get_rules"], list(missing)):
+        texts = await db.fetch(Q["get_rules"], list(missing))
+        calendars = await self._calendars.load(db, filter(None, map(_calendar, texts)))
+        for text in texts:
             row = missing[text["id"]]
             try:
-                self._rules[_key(row)] = self._read(text)
+                self._rules[_key(row)] = self._read(text, calendars.get(_calendar(text) or ("", "", 0)))
             except Exception as error:  # noqa: BLE001 - whatever a row holds, it must not stop the others
                 self.note(row, text, describe(error))
 
@@ -85,27 +90,44 @@ class Rules:
         names = {} if text is None else {"job": text["job_name"], "trigger": text["key"]}
         log.error("trigger.unplanned", tenant=row["tenant"], trigger_id=str(row["id"]), **names, error=why)
 
-    def _read(self, text: "asyncpg.Record") -> Rule:
+    def _read(self, text: "asyncpg.Record", calendar: Calendar | None) -> Rule:
         parts = (text["spec"], text["timezone"], text["catch_up"], text["priority"])
         # Only a hashed field and jitter depend on the job's name, and only an interval on the anchor.
         own = (text["anchor_at"], f"{text['tenant']}/{text['job_name']}")
         is_own = any(sign in parts[0] for sign in ('"every"', '"jitter"', "H"))
-        key = (*parts, *own) if is_own else parts
+        key = (*parts, _calendar(text), *(own if is_own else ()))
         rule = self._parsed.get(key)
         if rule is None:
-            rule = self._parsed[key] = _parse(*parts, *own)
+            calendars = {} if calendar is None else {calendar.name: calendar}
+            rule = self._parsed[key] = _parse(parts, *own, calendars)
         return rule
 
 
 def _key(row: "asyncpg.Record") -> _Key:
     # A trigger that is deleted and comes back with the same text has the same version and a new anchor.
-    return row["id"], row["job_version"], row["anchor_at"]
+    return row["id"], row["job_version"], row["anchor_at"], row["calendar_version"]
 
 
-def _parse(spec: str, timezone: str, catch_up: str, priority: str, anchor: datetime, hash_key: str) -> Rule:
+def _calendar(text: "asyncpg.Record") -> tuple[str, str, int] | None:
+    """Return which calendar a trigger was planned by; None: it has none."""
+    if text["calendar_version"] is None:
+        return None
+    return text["tenant"], text["calendar"], text["calendar_version"]
+
+
+def _parse(
+    parts: tuple[str, str, str, str], anchor: datetime, hash_key: str, calendars: Mapping[str, Calendar]
+) -> Rule:
+    spec, timezone, catch_up, priority = parts
     # As in messages, a key that a newer program has stored must not stop this one.
     trigger = _TRIGGER.validate_json(spec, extra="ignore")
     limits = trigger.catch_up or CatchUpSpec.model_validate_json(catch_up, extra="ignore")
-    schedule = build_schedule(trigger, timezone=trigger.timezone or timezone, hash_key=hash_key, anchor=anchor)
+    schedule = build_schedule(
+        trigger,
+        timezone=trigger.timezone or timezone,
+        hash_key=hash_key,
+        anchor=anchor,
+        calendars=calendars,
+    )
     rules = CatchUpRules(policy=limits.policy, window=limits.window, max_runs=limits.max)
     return Rule(schedule, rules, trigger.max_fires, Priority(priority).rank, json_text(trigger.params or None))

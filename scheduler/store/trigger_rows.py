@@ -1,6 +1,6 @@
 """Works out the rows of triggers when definitions change: which cursor stays, which begins anew."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from scheduler.clock import Clock
+from scheduler.domain.calendar import Calendar
 from scheduler.domain.due import DueInstants
 from scheduler.domain.planned import PlannedInstant, Schedule, is_counted
 from scheduler.domain.schedule import build_schedule
@@ -48,11 +49,16 @@ class TriggerRow:
 class Planner:
     """Gathers what is to be written for the triggers of one change, as columns for ``unnest``."""
 
-    def __init__(self, tenant: str, clock: Clock) -> None:
+    def __init__(
+        self, tenant: str, clock: Clock, calendars: Mapping[str, Calendar], before: Mapping[str, Calendar]
+    ) -> None:
+        """``calendars`` are those in force from now on, ``before`` those that were until now."""
         self.now = clock.now()
         self.removed: list[UUID] = []
         self._tenant = tenant
         self._clock = clock
+        self._calendars = calendars
+        self._before = before
         self._rows: list[TriggerRow] = []
         self._superseded: list[tuple[Any, ...]] = []
 
@@ -72,7 +78,13 @@ class Planner:
                 if row is not None:
                     self._supersede(row, job, version, old_zone, "the trigger was changed before this was planned")
                 anchor = row.anchor_at if row is not None and not row.removed else self.now
-                schedule = build_schedule(trigger, timezone=zone, hash_key=f"{self._tenant}/{job}", anchor=anchor)
+                schedule = build_schedule(
+                    trigger,
+                    timezone=zone,
+                    hash_key=f"{self._tenant}/{job}",
+                    anchor=anchor,
+                    calendars=self._calendars,
+                )
                 first = schedule.next_after(self.now)
                 spent = row is not None and trigger.max_fires is not None and row.fired >= trigger.max_fires
                 next_at, last_at = None if first is None or spent else first.fires_at, self.now
@@ -129,7 +141,11 @@ class Planner:
         try:
             trigger = _TRIGGER.validate_python(row.spec, extra="ignore")
             schedule = build_schedule(
-                trigger, timezone=trigger.timezone or zone, hash_key=f"{self._tenant}/{job}", anchor=row.anchor_at
+                trigger,
+                timezone=trigger.timezone or zone,
+                hash_key=f"{self._tenant}/{job}",
+                anchor=row.anchor_at,
+                calendars=self._before,
             )
             first, last, count = _stretch(schedule, row.last_at, self.now)
         except ValueError as error:  # stored by a newer program, or its zone is not on this machine

@@ -227,7 +227,7 @@ def test_what_people_hold_back_is_said_by_health_and_by_export(cli: Cli) -> None
     assert all(word in said for word in ("scheduler resume --all", "paused one by one: 1", "disabled: 1"))
     assert exported.startswith("# Paused at the time, which a definitions file does not say: after, clock, ")
     assert "fails:\n    run:\n      command:\n      - 'false'\n    enabled: false\n" in exported.replace('"', "'")
-    assert cli.json("health") == {"healthy": True, "troubles": {}, "held_back": []}
+    assert cli.json("health") == {"healthy": True, "troubles": {}, "held_back": [], "warnings": []}
 
 
 @pytest.mark.slow

@@ -39,6 +39,29 @@ CREATE TABLE job_versions (
     PRIMARY KEY (job_id, version)
 );
 
+-- Business calendars. The days of a version are data, holidays included; versions never change.
+CREATE TABLE calendars (
+    tenant      text NOT NULL REFERENCES tenants,
+    name        text NOT NULL,            -- of the definitions file, or the code of a country a trigger names
+    version     integer NOT NULL CHECK (version > 0),
+    source      text,
+    deleted_at  timestamptz,
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, name)
+);
+
+CREATE TABLE calendar_versions (
+    tenant      text NOT NULL,
+    name        text NOT NULL,
+    version     integer NOT NULL,
+    spec        jsonb NOT NULL,
+    data        jsonb NOT NULL,
+    last_day    date,                     -- where its data end; null: nowhere
+    applied_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, name, version),
+    FOREIGN KEY (tenant, name) REFERENCES calendars
+);
+
 CREATE TABLE triggers (
     id            uuid PRIMARY KEY,
     tenant        text NOT NULL,
@@ -56,9 +79,13 @@ CREATE TABLE triggers (
     tzdata        text,                     -- version of the zone data that computed next_at
     trouble       text,                     -- why it cannot be planned; looked at again at next_at
     removed_at    timestamptz,
+    calendar      text GENERATED ALWAYS AS
+        (coalesce(spec #>> '{calendar,calendar}', spec #>> '{calendar,country}')) STORED,
+    calendar_version integer,               -- the one that next_at was worked out by
     CONSTRAINT triggers_key_is_unique UNIQUE (job_id, key)
 );
 CREATE INDEX triggers_due ON triggers (next_at) WHERE active AND next_at IS NOT NULL;
+CREATE INDEX triggers_of_calendar ON triggers (tenant, calendar) WHERE calendar IS NOT NULL;
 CREATE INDEX triggers_in_trouble ON triggers (tenant) WHERE trouble IS NOT NULL;
 
 -- What happened outside: today what people asked for.
@@ -81,6 +108,7 @@ CREATE TABLE firings (
     event_id         uuid,
     job_id           uuid NOT NULL,
     job_version      integer NOT NULL,
+    calendar_version integer,               -- of the trigger's calendar; null: it has none
     fires_at         timestamptz NOT NULL,
     to_at            timestamptz,
     count            integer NOT NULL DEFAULT 1 CHECK (count > 0),

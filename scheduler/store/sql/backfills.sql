@@ -1,5 +1,5 @@
 -- name: list_triggers
-SELECT t.id, t.tenant, t.key, t.anchor_at, t.last_at, j.version AS job_version
+SELECT t.id, t.tenant, t.key, t.anchor_at, t.calendar_version, t.last_at, j.version AS job_version
 FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id
 WHERE j.tenant = $1 AND j.name = $2 AND j.deleted_at IS NULL AND t.removed_at IS NULL AND t.enabled ORDER BY t.key;
 

@@ -53,7 +53,9 @@ FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::boo
 ON CONFLICT (id) DO UPDATE
 SET spec = excluded.spec, enabled = excluded.enabled, anchor_at = excluded.anchor_at, last_at = excluded.last_at,
     next_at = excluded.next_at, fired = excluded.fired, removed_at = NULL, trouble = NULL,
-    tzdata = excluded.tzdata;
+    tzdata = excluded.tzdata,
+    calendar_version = CASE WHEN excluded.spec #> '{calendar}' = triggers.spec #> '{calendar}'
+        THEN triggers.calendar_version END;
 
 -- name: remove_triggers
 UPDATE triggers SET removed_at = $2 WHERE id = ANY ($1::uuid[]) AND removed_at IS NULL;

@@ -1,10 +1,10 @@
 -- name: lock_due
 -- The next batch of due triggers, as locked. A row another Ticker holds is skipped: it is being planned.
 WITH due AS MATERIALIZED (
-    SELECT id, tenant, job_id, last_at, fired, held_until, next_at, anchor_at FROM triggers
+    SELECT id, tenant, job_id, last_at, fired, held_until, next_at, anchor_at, calendar_version FROM triggers
     WHERE active AND next_at <= $1 ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED)
 SELECT due.id, due.tenant, due.job_id, due.last_at, due.fired, due.held_until, due.anchor_at,
-       j.version AS job_version
+       due.calendar_version, j.version AS job_version
 FROM due JOIN jobs AS j ON j.id = due.job_id
 ORDER BY due.next_at;
 
@@ -12,7 +12,7 @@ ORDER BY due.next_at;
 -- What the schedules of these triggers are made from, as text: equal texts are parsed once.
 SELECT t.id, t.tenant, t.key, t.anchor_at, j.name AS job_name, t.spec::text AS spec,
        v.spec ->> 'timezone' AS timezone, (v.spec -> 'catch_up')::text AS catch_up,
-       v.spec ->> 'priority' AS priority
+       v.spec ->> 'priority' AS priority, t.calendar, t.calendar_version
 FROM triggers AS t
 JOIN jobs AS j ON j.id = t.job_id
 JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
@@ -34,16 +34,16 @@ FROM unnest($1::uuid[], $2::text[]) AS off (id, why) WHERE t.id = off.id;
 -- name: record_firings
 -- Write planned instants. One that is there already was planned by somebody else: it keeps its row.
 INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone,
-                     tzdata, params, verdict, reason, held_rank, start_until, decided_at, sweep_at)
-SELECT id, tenant, 'time', trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, $17, params::jsonb,
-       verdict, reason, held_rank, start_until, CASE WHEN verdict IS NOT NULL THEN now() END,
+                     tzdata, calendar_version, params, verdict, reason, held_rank, start_until, decided_at, sweep_at)
+SELECT id, tenant, 'time', trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, $17,
+       calendar_version, params::jsonb, verdict, reason, held_rank, start_until, CASE WHEN verdict IS NOT NULL THEN now() END,
        CASE WHEN held_rank IS NOT NULL THEN start_until + interval '1 minute'
             WHEN verdict IS NULL THEN greatest(now(), fires_at) + interval '5 seconds' END
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::int[], $6::timestamptz[], $7::timestamptz[],
             $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::smallint[],
-            $15::timestamptz[], $16::int[])
+            $15::timestamptz[], $16::int[], $18::int[])
      AS planned (id, tenant, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, params,
-                 verdict, reason, held_rank, start_until, position)
+                 verdict, reason, held_rank, start_until, position, calendar_version)
 ORDER BY position
 ON CONFLICT ON CONSTRAINT firings_instant_is_unique DO NOTHING
 RETURNING id, tenant, fires_at, verdict, held_rank;

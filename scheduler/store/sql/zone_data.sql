@@ -22,7 +22,7 @@ UPDATE ticking SET tzdata = NULL WHERE tzdata <> $1;
 
 -- name: lock_outdated
 -- Triggers whose next instant other zone data have computed. One that is locked is being planned.
-SELECT t.id, t.tenant, t.last_at, t.next_at, t.active, t.anchor_at, j.version AS job_version,
+SELECT t.id, t.tenant, t.last_at, t.next_at, t.active, t.anchor_at, t.calendar_version, j.version AS job_version,
        (SELECT f.wall_time FROM firings AS f WHERE f.trigger_id = t.id ORDER BY f.fires_at DESC LIMIT 1) AS last_wall
 FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id
 WHERE t.id > $3 AND t.next_at IS NOT NULL AND t.removed_at IS NULL AND t.tzdata IS DISTINCT FROM $1
