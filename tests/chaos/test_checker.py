@@ -10,7 +10,7 @@ import pytest
 from tests.support.ledger import Entry, Expected, Rows, read, violations
 
 FIRST, SECOND = datetime(2026, 3, 1, 8, 0, tzinfo=UTC), datetime(2026, 3, 1, 8, 1, tzinfo=UTC)
-EXPECTED = Expected({"up": [FIRST], "flaky": [SECOND]}, {"up": frozenset({"up", "down"})})
+EXPECTED = Expected({"up": [FIRST], "flaky": [SECOND]}, {"up": frozenset({"up", "down"})}, alone=frozenset({"flaky"}))
 
 
 class World:
@@ -139,6 +139,11 @@ def need_not_decided(world: World) -> None:
     world.edges[0]["state"] = "open"
 
 
+def start_beside_a_run_of_the_same_job(world: World) -> None:
+    world.ledger.insert(6, entry(7, "flaky", "r2", 1, "start"))
+    world.ledger.insert(7, entry(8, "flaky", "r3", 2, "finish"))
+
+
 PLANTED: dict[Callable[[World], None], str] = {
     no_row_for_an_instant: "up at 08:00:00.000000: 0 rows instead of 1",
     instant_planned_twice: "up at 08:00:00.000000: 2 rows instead of 1",
@@ -160,6 +165,7 @@ PLANTED: dict[Callable[[World], None], str] = {
     end_without_a_start: "attempt 1 of r3 failed without a start",
     late_word_on_a_success: "attempt 1 of r1 has a late word beside succeeded",
     child_started_before_its_parent_finished: "run r2 of down started before run r1 of up finished",
+    start_beside_a_run_of_the_same_job: "run r2 of flaky started beside run r3",
     need_not_decided: "a need of run r2 of down is not decided",
 }
 

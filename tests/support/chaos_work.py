@@ -40,7 +40,8 @@ def make_work(
     flows: Mapping[str, frozenset[str]] | None = None,
 ) -> Work:
     specs = {name: JobSpec.model_validate(fields) for name, fields in jobs.items()}
-    return Work(Definitions(tenant, None, specs, {}, ()), Expected(instants or {}, flows or {}))
+    alone = frozenset(name for name, spec in specs.items() if spec.overlap.takes_turns and spec.max_running == 1)
+    return Work(Definitions(tenant, None, specs, {}, ()), Expected(instants or {}, flows or {}, alone=alone))
 
 
 def soon(seconds: float = 0.7) -> datetime:
@@ -65,11 +66,16 @@ def steps(begins: datetime, count: int) -> list[datetime]:
 
 
 def mixed(tenant: str, ledger: Path, begins: datetime, *, pulses: int = 3) -> Work:
-    """Return a little of everything: overlapping runs, skipped ones, a diamond, a retry."""
+    """Return a little of everything: runs beside one another, skipped, in turn; a diamond, a retry."""
     run = writes(ledger)
     jobs = {
         "pulse": {"run": run, "overlap": "allow", "triggers": [every_step(begins, pulses)]},
         "slow": {"run": writes(ledger, "hold=0.6"), "triggers": [every_step(begins, 3)]},
+        "turns": {
+            "run": writes(ledger, "hold=0.6"),
+            "overlap": "queue_all",
+            "triggers": [every_step(begins, pulses)],
+        },
         "flaky": {
             "run": writes(ledger, "fail=1"),
             "retry": {"attempts": 3, "backoff": "fixed", "initial": "100ms", "jitter": 0.0},
@@ -83,6 +89,7 @@ def mixed(tenant: str, ledger: Path, begins: datetime, *, pulses: int = 3) -> Wo
     instants = {
         "pulse": steps(begins, pulses),
         "slow": steps(begins, 3),
+        "turns": steps(begins, pulses),
         "flaky": [begins],
         "split": steps(begins, 2),
     }

@@ -4,6 +4,7 @@
 sentences what is wrong with both; nothing wrong is an empty list.
 """
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +86,8 @@ class Expected:
     flows: Mapping[str, frozenset[str]] = field(default_factory=dict)
     losses: bool = False
     """A fault explains lost attempts: an executor died, stood still, or could not be heard."""
+    alone: frozenset[str] = frozenset()
+    """Jobs of which no two runs may run at once."""
 
 
 def violations(rows: Rows, entries: Sequence[Entry], expected: Expected) -> list[str]:
@@ -96,6 +99,7 @@ def violations(rows: Rows, entries: Sequence[Entry], expected: Expected) -> list
         *_starts(rows, told),
         *_attempts(rows, told, losses=expected.losses),
         *_order(rows, told),
+        *_turns(entries, expected.alone),
     ]
 
 
@@ -192,6 +196,18 @@ def _order(rows: Rows, told: _Told) -> Iterator[str]:
         finishes = told.finishes.get((parent["id"], parent["attempt"]), [])
         if starts and (not finishes or min(starts) < finishes[0].at_ns):
             yield f"{_name(child)} started before {_name(parent)} finished"
+
+
+def _turns(entries: Sequence[Entry], alone: frozenset[str]) -> Iterator[str]:
+    """A run has its place from its first start to its last word, through all its attempts."""
+    spans: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for entry in entries:
+        if entry.job in alone:
+            spans[entry.job, entry.run_id].append(entry.at_ns)
+    ordered = sorted((job, min(times), max(times), run_id) for (job, run_id), times in spans.items())
+    for (job, _, end, before), (next_job, start, _, run_id) in itertools.pairwise(ordered):
+        if job == next_job and start < end:
+            yield f"run {run_id} of {job} started beside run {before}"
 
 
 def _name(run: Row) -> str:
