@@ -42,7 +42,7 @@ class Backfilling:
         A disabled job holds it back, a deleted one ends it; a pause is for the clock.
         """
         pools: set[str] = set()
-        async with store.transaction() as db:
+        async with store.transaction(flush=False) as db:
             row = await db.fetchrow(Q["lock_backfill"], backfill_id)
             if row is None:
                 return pools

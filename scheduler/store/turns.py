@@ -50,7 +50,7 @@ async def tend_lines(db: "Connection", job_ids: Iterable[UUID]) -> set[str]:
 
 async def pass_on(store: Store, job_ids: Collection[UUID], ended: Sequence[UUID]) -> set[str]:
     """Tend the lines of ``job_ids``, with which the steps of the runs in ``ended`` are done."""
-    async with store.transaction() as db:
+    async with store.transaction(flush=False) as db:
         pools = await tend_lines(db, job_ids) if job_ids else set()
         await db.execute(Q["end_step"], ended)
     return pools
@@ -60,7 +60,7 @@ async def enter_lines(store: Store, runs: Iterable[tuple[UUID, UUID]]) -> None:
     """Tend the lines that ``runs`` (id, job) have just come into by their needs, and ring for what is released."""
     entered = list(runs)
     job_ids = {job_id for _, job_id in entered}
-    async with store.transaction() as db:
+    async with store.transaction(flush=False) as db:
         pools = await tend_lines(db, job_ids)
         rules = await db.fetch(Q["get_rules"], list(job_ids))
         await db.execute(
@@ -103,6 +103,8 @@ async def _make_room(db: "Connection", job_id: UUID, policy: OverlapPolicy, most
             gone[run["id"]] = run["tenant"]
         elif await db.fetchval(_CONTROL["wish_cancel"], run["id"], reason, policy is OverlapPolicy.KILL_PREVIOUS):
             gone[run["id"]] = run["tenant"]
+    if gone:
+        await db.execute(Q["wait_for_disk"])
     for run_id, tenant in gone.items():
         await db.execute(_RING, CANCEL, f"{tenant} {run_id}")
     return over

@@ -38,6 +38,10 @@ SELECT id, tenant, state, cancel_at IS NOT NULL AS cancelled FROM runs
 WHERE job_id = $1 AND state IN ('ready', 'queued', 'running', 'backing_off') AND backfill_id IS NULL
 ORDER BY id FOR NO KEY UPDATE;
 
+-- name: wait_for_disk
+-- Executors stop attempts on the word of this transaction: it must not be lost after that.
+SET LOCAL synchronous_commit TO on;
+
 -- name: stay
 -- Runs that came into the line by their needs, and were not released at once: no Ticker looks at them.
 UPDATE runs AS r SET sweep_at = NULL, reason = CASE
