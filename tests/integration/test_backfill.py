@@ -18,6 +18,7 @@ from scheduler.store.backfill import (
     start_backfill,
 )
 from scheduler.store.definitions import delete_job
+from scheduler.store.ledger import FiringFilter, list_firings
 from schemas.vocabulary import Outcome
 from tests.support.engine import Engine, engine
 
@@ -98,8 +99,10 @@ async def test_ledger_keeps_its_verdict_and_its_row(database_url: str) -> None:
 
         await over(stage, await ask(stage))
 
-        rows = await stage.db.fetch("SELECT id, verdict, count, run_id FROM firings")
-        assert [(stretch, "merged", 5, None)] == [tuple(row) for row in rows]
+        (row,) = await list_firings(stage.stores.main, "default", FiringFilter(job="report"))
+        assert (stretch, "merged", 5, 5, None) == (
+            row["id"], row["verdict"], row["count"], row["backfilled"], row["run_id"],
+        )  # fmt: skip
         assert {stretch} == {row["firing_id"] for row in await stage.db.fetch("SELECT firing_id FROM runs")}
 
 

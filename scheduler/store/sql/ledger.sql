@@ -7,7 +7,8 @@ SELECT f.id, j.name AS job, f.kind, t.key AS trigger, f.fires_at, f.to_at, f.cou
            SELECT greatest(coalesce(p.paced_until, now()), now()) + interval '1 minute' / p.per_minute * (
                SELECT count(*) FROM firings AS h WHERE h.held_rank IS NOT NULL
                   AND (h.held_rank, h.fires_at, h.id) <= (f.held_rank, f.fires_at, f.id))
-           FROM ticking AS p) END AS held_until
+           FROM ticking AS p) END AS held_until,
+       (SELECT count(*)::int FROM backfill_instants AS i WHERE i.firing_id = f.id AND i.run_id IS NOT NULL) AS backfilled
 FROM firings AS f
 JOIN jobs AS j ON j.id = f.job_id
 LEFT JOIN triggers AS t ON t.id = f.trigger_id
