@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from scheduler.definitions.load import load
 from scheduler.definitions.model import Definitions
@@ -238,3 +239,14 @@ async def test_calendars_that_run_out_are_found_60_days_before(stage: Stage, wri
     found = await list_ending(stage.stores.main, None, date(2026, 3, 2))
 
     assert [("default", "soon", date(2026, 5, 1))] == [(row.tenant, row.name, row.last_day) for row in found]
+
+
+async def test_ticker_says_once_a_day_which_calendars_end(stage: Stage, write: Any, tick_to: Any) -> None:
+    await put(stage, write("soon: {valid_until: 2026-05-01}, never: {}"))
+
+    with capture_logs() as lines:
+        for hours in (1, 2, 3, 25, 26):
+            await tick_to(START + timedelta(hours=hours))
+
+    said = [(line["tenant"], line["calendar"], line["last_day"]) for line in lines if line["event"] == "calendar.ends"]
+    assert [("default", "soon", "2026-05-01")] * 2 == said

@@ -2,7 +2,7 @@
 -- Newest first; after is the id of the last firing of the page before. A stretch counts for a time that
 -- any of it falls into.
 SELECT f.id, j.name AS job, f.kind, t.key AS trigger, f.fires_at, f.to_at, f.count, f.wall_time, f.zone, f.verdict,
-       f.reason, f.run_id, f.blocking_run_id, f.retry_of, f.planned_at, f.decided_at,
+       f.reason, f.calendar_version, f.run_id, f.blocking_run_id, f.retry_of, f.planned_at, f.decided_at,
        CASE WHEN f.held_rank IS NOT NULL THEN (
            SELECT greatest(coalesce(p.paced_until, now()), now()) + interval '1 minute' / p.per_minute * (
                SELECT count(*) FROM firings AS h WHERE h.held_rank IS NOT NULL
