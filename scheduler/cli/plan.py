@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
     from scheduler.config import Settings
     from scheduler.definitions.model import Definitions
+    from scheduler.domain.calendar import Calendar
     from scheduler.simulation.forecast import Forecast
     from scheduler.store.definitions import ApplyResult
     from scheduler.store.rehearsal import Standing
     from scheduler.store.stores import Store
 
-    Answer = tuple[ApplyResult, Mapping[str, Standing], Callable[[str], int]]
+    Stood = tuple[Mapping[str, Standing], Mapping[str, Calendar]]
+    Answer = tuple[ApplyResult, Stood, Callable[[str], int]]
 
 Change = dict[str, Any]
 """What becomes of one job, as ``--json`` prints it."""
@@ -53,6 +55,7 @@ def plan(
     from scheduler.cli.definitions import live_slots, read_definitions, require_source, say_warnings, warn_of_crowds
     from scheduler.cli.output import print_json
     from scheduler.clock import SystemClock
+    from scheduler.store.calendars import load_calendars
     from scheduler.store.rehearsal import rehearse
 
     definitions = read_definitions(context, files)
@@ -60,50 +63,54 @@ def plan(
         require_source(definitions, files)
 
     async def question(store: "Store", settings: "Settings") -> "Answer":
+        calendars = await load_calendars(store, definitions.tenant)
         result, standing = await rehearse(store, definitions, prune=prune, clock=SystemClock())
-        return result, standing, await live_slots(store, settings)
+        return result, (standing, calendars), await live_slots(store, settings)
 
-    result, standing, slots_of = ask(context, question, of_tenant=False)
+    result, stood, slots_of = ask(context, question, of_tenant=False)
     definitions = warn_of_crowds(definitions, slots_of)
-    jobs = _changes(definitions, result, standing, timedelta(days=days))
+    jobs = _changes(definitions, result, stood, timedelta(days=days))
     others = _others(result)
     if json:
         print_json({"jobs": jobs, "unchanged": result.unchanged, **others, "warnings": definitions.warnings})
     else:
         say_warnings(definitions)
-        _print(jobs, others, len(result.unchanged))
+        _print(jobs, result)
     raise typer.Exit(1 if exit_code and (jobs or any(others.values())) else 0)
 
 
 def _others(result: "ApplyResult") -> dict[str, list[Any]]:
     """Return what apply would change beside jobs."""
-    return {"pools": result.pools}
+    from scheduler.cli.calendars import calendar_change_row
+
+    calendars = [calendar_change_row(change) for change in result.calendars]
+    return {"pools": result.pools, "calendars": calendars, "removed_calendars": result.removed_calendars}
 
 
-def _changes(
-    definitions: "Definitions", result: "ApplyResult", standing: "Mapping[str, Standing]", span: timedelta
-) -> list[Change]:
+def _changes(definitions: "Definitions", result: "ApplyResult", stood: "Stood", span: timedelta) -> list[Change]:
     from scheduler.clock import SystemClock
     from scheduler.definitions.differences import differences
     from scheduler.simulation.forecast import Side, forecast
     from scheduler.simulation.upcoming import Upcoming
 
-    upcoming = Upcoming(definitions.tenant, SystemClock().now(), definitions.resolved_calendars)
+    now, (standing, calendars) = SystemClock().now(), stood
+    old = Upcoming(definitions.tenant, now, calendars)
+    new = Upcoming(definitions.tenant, now, definitions.resolved_calendars)
     found = []
     for change, names in (("create", result.created), ("change", result.changed), ("remove", result.removed)):
         for name in names:
-            stood, spec = standing.get(name), None if change == "remove" else definitions.jobs[name]
-            anchors = stood.anchors if stood else {}
-            before = Side(name, stood.spec, stood.enabled, anchors) if stood else None
-            after = Side(name, spec, _enabled(stood, spec.enabled), anchors) if spec else None
-            changed = differences(stood.spec, spec) if stood and spec else []
+            job, spec = standing.get(name), None if change == "remove" else definitions.jobs[name]
+            anchors = job.anchors if job else {}
+            before = Side(name, job.spec, job.enabled, old, anchors) if job else None
+            after = Side(name, spec, _enabled(job, spec.enabled), new, anchors) if spec else None
+            changed = differences(job.spec, spec) if job and spec else []
             found.append(
                 {
                     "name": name,
                     "change": change,
-                    "paused": stood.paused if stood else False,
+                    "paused": job.paused if job else False,
                     "differences": [asdict(difference) for difference in changed],
-                    "firings": _shown(forecast(before, after, upcoming, span)),
+                    "firings": _shown(forecast(before, after, now, span)),
                 }
             )
     return found
@@ -124,17 +131,22 @@ def _shown(found: "Forecast") -> dict[str, Any]:
     }
 
 
-def _print(jobs: list[Change], others: Mapping[str, list[Any]], unchanged: int) -> None:
+def _print(jobs: list[Change], result: "ApplyResult") -> None:
+    from scheduler.cli.calendars import say_calendar_change
     from scheduler.cli.output import print_line
 
     for job in jobs:
         print_line(f"{job['change']} {job['name']}{' (it is paused)' if job['paused'] else ''}")
         for line in (*_difference_lines(job["differences"]), *_firing_lines(job["firings"])):
             print_line(f"  {line}")
-    for pool in others["pools"]:
+    for pool in result.pools:
         print_line(f"pool {pool}: made or changed")
+    for change in result.calendars:
+        say_calendar_change(change)
+    for name in result.removed_calendars:
+        print_line(f"remove calendar {name}")
     totals = [f"{sum(job['change'] == word for job in jobs)} to {word}" for word in ("create", "change", "remove")]
-    print_line(f"{', '.join(totals)}, {unchanged} unchanged")
+    print_line(f"{', '.join(totals)}, {len(result.unchanged)} unchanged")
 
 
 def _difference_lines(found: list[dict[str, Any]]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """How far each trigger has been planned, as the row of ``triggers`` says it for the Ticker."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -51,10 +51,10 @@ class Cursor:
     next_at: int | None = None
     fired: int = 0
     pattern: FlowPattern | None = None
+    key: str = field(init=False)
 
-    @property
-    def key(self) -> str:
-        return self.trigger.key
+    def __post_init__(self) -> None:
+        self.key = self.trigger.key  # a hash, worked out each time it is asked for
 
     @property
     def remaining(self) -> int | None:

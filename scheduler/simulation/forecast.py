@@ -23,6 +23,8 @@ class Side:
     name: str
     spec: JobSpec
     enabled: bool
+    upcoming: Upcoming
+    """With the calendars that hold on this side."""
     anchors: Mapping[str, datetime] = field(default_factory=dict)
     """By key of the trigger; one that is not there counts from now."""
 
@@ -38,14 +40,14 @@ class Forecast:
     until: datetime
 
 
-def forecast(before: Side | None, after: Side | None, upcoming: Upcoming, span: timedelta) -> Forecast:
-    """Compare the firings of a job within ``span``; None: it is not there.
+def forecast(before: Side | None, after: Side | None, now: datetime, span: timedelta) -> Forecast:
+    """Compare the firings of a job within ``span`` from ``now``; None: it is not there.
 
     Equal instants of several triggers count once.
     """
-    until = to_us(upcoming.now) + span // MICROSECOND
-    old, old_until = _firings(before, upcoming, span, until)
-    new, new_until = _firings(after, upcoming, span, until)
+    until = to_us(now) + span // MICROSECOND
+    old, old_until = _firings(before, span, until)
+    new, new_until = _firings(after, span, until)
     until = min(old_until, new_until)
     added = sorted(at for at in new - old if at <= until)
     removed = sorted(at for at in old - new if at <= until)
@@ -58,15 +60,15 @@ def forecast(before: Side | None, after: Side | None, upcoming: Upcoming, span: 
     )
 
 
-def _firings(side: Side | None, upcoming: Upcoming, span: timedelta, until: int) -> tuple[set[int], int]:
+def _firings(side: Side | None, span: timedelta, until: int) -> tuple[set[int], int]:
     """Return the instants at which a job fires, and up to when these are all."""
     found: set[int] = set()
     if side is None or not side.enabled:
         return found, until
     for trigger in side.spec.triggers:
         if trigger.enabled:
-            anchor = side.anchors.get(trigger.key, upcoming.now)
-            times = upcoming.firings(side.name, side.spec, trigger, span, MOST, anchor=anchor)
+            anchor = side.anchors.get(trigger.key, side.upcoming.now)
+            times = side.upcoming.firings(side.name, side.spec, trigger, span, MOST, anchor=anchor)
             found.update(times)
             until = min(until, times[-1]) if len(times) == MOST else until
     return found, until

@@ -14,7 +14,8 @@ MOST_STEPS: Final = 5_000_000
 class Tally:
     """The counts of all lanes together."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_steps: int = MOST_STEPS) -> None:
+        self._most_steps = most_steps
         self.verdicts: dict[str, Counter[Verdict]] = {}
         """By job."""
         self.runs: dict[str, Counter[RunState]] = {}
@@ -30,8 +31,8 @@ class Tally:
             ValueError: there are too many.
         """
         self._steps += 1
-        if self._steps > MOST_STEPS:
-            raise ValueError(f"more than {MOST_STEPS:,} events; simulate a shorter time or fewer jobs")
+        if self._steps > self._most_steps:
+            raise ValueError(f"more than {self._most_steps:,} events; simulate a shorter time or fewer jobs")
 
     def take(self, stretch: Stretch) -> None:
         """Count a stretch of equal firings."""

@@ -1,6 +1,7 @@
 """``scheduler plan``: says what apply would do, and does nothing."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ jobs:
   stays: {run: {command: [x]}, triggers: [{cron: "0 1 * * *"}]}
   moves: {run: {command: [x]}, triggers: [{id: night, cron: "0 3 * * *"}], timeout: 6m}
   comes: {run: {command: [x]}, triggers: [{cron: "0 4 * * *"}]}
+"""
+WORKDAYS = """
+version: 1
+source: here
+calendars: {{works: {{closed: [{day}]}}}}
+jobs:
+  a:
+    run: {{command: [x]}}
+    triggers: [{{calendar: {{business_day: every, at: "09:00", calendar: works}}}}]
 """
 
 
@@ -96,6 +106,24 @@ def test_plan_for_people_and_its_exit_codes(cli: Cli):
     assert "  7 firings removed until " in said
     assert said.endswith("1 to create, 1 to change, 1 to remove, 1 unchanged\n")
     assert cli("plan", "before.yaml") == "0 to create, 0 to change, 0 to remove, 3 unchanged\n"
+
+
+def test_plan_says_which_firings_a_calendar_moves(cli: Cli):
+    monday = SystemClock().now().date() + timedelta(days=7 - SystemClock().now().weekday())
+    (cli.folder / "before.yaml").write_text(WORKDAYS.format(day="2000-01-03"))
+    (cli.folder / "after.yaml").write_text(WORKDAYS.format(day=monday))
+    cli("apply", "before.yaml")
+
+    found = cli.json("plan", "after.yaml")
+
+    assert ([], ["a"]) == (found["jobs"], found["unchanged"])
+    [works] = found["calendars"]
+    assert [f"{monday}T09:00:00Z"] == works["moves"][0]["removed"]
+    assert f"removes {monday}T09:00:00Z" in cli("plan", "after.yaml")
+    (cli.folder / "none.yaml").write_text("version: 1\nsource: here\n")
+    gone = cli.json("plan", "none.yaml", "--prune")
+    assert (["works"], "a") == (gone["removed_calendars"], gone["jobs"][0]["name"])
+    assert gone["jobs"][0]["firings"]["removed"] >= 4
 
 
 def test_plan_refuses_what_apply_would(cli: Cli):

@@ -19,11 +19,11 @@ def job(*triggers: dict[str, Any], **keys: Any) -> JobSpec:
 
 
 def side(*triggers: dict[str, Any], enabled: bool = True, **anchors: datetime) -> Side:
-    return Side("a", job(*triggers), enabled, anchors)
+    return Side("a", job(*triggers), enabled, Upcoming("default", NOW, {}), anchors)
 
 
 def foreseen(before: Side | None, after: Side | None) -> Forecast:
-    return forecast(before, after, Upcoming("default", NOW, {}), WEEK)
+    return forecast(before, after, NOW, WEEK)
 
 
 def test_equal_definitions_do_not_differ():

@@ -11,6 +11,7 @@ from scheduler.domain.calendar_sources import resolve_calendars
 from scheduler.simulation.assumptions import ALWAYS, Assumptions
 from scheduler.simulation.instants import MINUTE, to_us
 from scheduler.simulation.simulate import Simulation, simulate
+from scheduler.simulation.tally import Tally
 from schemas.calendar_spec import CalendarSpec
 from schemas.job_spec import JobSpec
 
@@ -228,6 +229,15 @@ def test_the_load_counts_what_starts_in_each_minute():
 
     first = to_us(T0) // MINUTE
     assert {first: 2, first + 1: 1, first + 60: 2, first + 61: 1} == found.tally.load
+
+
+def test_too_many_events_are_refused():
+    tally = Tally(most_steps=2)
+    tally.step()
+    tally.step()
+
+    with pytest.raises(ValueError, match="more than 2 events; simulate a shorter time"):
+        tally.step()
 
 
 def test_a_long_chain_is_no_deeper_than_a_short_one():
