@@ -109,7 +109,12 @@ class CalendarRows:
         rows = await self._db.fetch(
             Q["lock_calendar_triggers"], self._tenant, names, [self.now[name].version for name in names]
         )
-        moved = [self._moved(row, now) for row in rows]
+        moved = []
+        for row in rows:
+            try:
+                moved.append(self._moved(row, now))
+            except ValueError:  # stored by a newer program, or its zone is not on this machine: the Ticker says so
+                moved.append((row["id"], self.now[row["calendar"]].version, row["last_at"], now))
         await self._db.execute(Q["move_calendar_triggers"], *_columns(moved, 4))
 
     async def remove(self, source: str | None, wanted: Iterable[str], *, prune: bool) -> list[str]:

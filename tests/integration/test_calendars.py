@@ -233,6 +233,28 @@ async def test_trigger_that_is_given_another_kind_forgets_its_calendar(stage: St
     assert [None] == [row["calendar_version"] for row in await stage.db.fetch(LEDGER)]
 
 
+async def test_trigger_that_cannot_be_read_holds_up_no_change_of_its_calendar(
+    stage: Stage, write: Any, tick_to: Any
+) -> None:
+    trigger = rule(business_day="every", at="18:00", calendar="own")
+    await put(stage, write("own: {}", bad=trigger, good=trigger))
+    newer = "jsonb_set(spec, '{calendar,roll}', '\"sideways\"')"
+    await stage.db.execute(
+        f"UPDATE triggers SET spec = {newer} WHERE job_id = (SELECT id FROM jobs WHERE name = 'bad')"
+    )
+
+    await put(stage, write("own: {closed: [2026-12-24]}", good=trigger, source="elsewhere"))
+    await tick_to(datetime(2026, 3, 2, 18, tzinfo=UTC))
+
+    assert [("2026-03-02T18:00:00", None, 2)] == [tuple(row) for row in await stage.db.fetch(LEDGER)]
+    assert ["bad"] == [
+        row["name"]
+        for row in await stage.db.fetch(
+            "SELECT name FROM triggers AS t JOIN jobs AS j ON j.id = job_id WHERE trouble > ''"
+        )
+    ]
+
+
 async def test_calendars_that_run_out_are_found_60_days_before(stage: Stage, write: Any) -> None:
     await put(stage, write("soon: {valid_until: 2026-05-01}, later: {valid_until: 2026-05-02}, never: {}"))
 
