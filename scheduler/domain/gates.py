@@ -42,6 +42,7 @@ class Decision:
 
 
 STARTED = Decision(Verdict.STARTED)
+TOO_LATE = Decision(Verdict.MISFIRED, "decided later than the catch-up window, after pacing had held it")
 
 
 def decide(kind: FiringKind, job: JobEntry | None, activity: Activity) -> Decision:

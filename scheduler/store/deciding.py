@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from scheduler.domain.flow import FlowPlan, PlannedRun, WaitingRun, plan_flow
-from scheduler.domain.gates import Activity, Decision, JobEntry, decide
+from scheduler.domain.gates import TOO_LATE, Activity, Decision, JobEntry, decide
 from scheduler.store.catalogue import Catalogue, TenantJobs
 from scheduler.store.doorbell import WORK
 from scheduler.store.flow_rows import fill_params, write_flows
@@ -64,7 +64,8 @@ class Deciding:
         for firing in firings:
             jobs = tenants.get(firing["tenant"])
             job = _as_held(jobs.by_id.get(firing["job_id"]) if jobs else None, held)
-            decision = decide(FiringKind(firing["kind"]), job, activity.get(firing["job_id"], Activity()))
+            kind = FiringKind(firing["kind"])
+            decision = TOO_LATE if firing["is_late"] else decide(kind, job, activity.get(firing["job_id"], Activity()))
             plan = None
             if jobs and job and decision.verdict is Verdict.STARTED:
                 plan = plan_flow(job, jobs.downstream(job), waiting, jobs.ids_by_name, self._new_id)

@@ -75,6 +75,25 @@ async def test_deadline_holds_while_a_firing_is_held(stage: Stage) -> None:
     assert all("pacing" in row["reason"] and row["held_rank"] is None for row in verdicts)
 
 
+async def test_deadline_holds_at_the_verdict_too(stage: Stage) -> None:
+    """What was let go in time and found by a Dispatcher only when its deadline had passed does not start."""
+    ticker, dispatcher = await stage.ticker(), await stage.dispatcher()
+    await stage.apply(late=[{"every": "1h"}], early=[{"every": "1h"}])
+    stage.clock.jump(START + 1.5 * HOUR)
+    await ticker.tick(stage.stores.main)
+    for job, left in (("late", timedelta(seconds=-1)), ("early", HOUR)):
+        await stage.db.execute(
+            "UPDATE firings SET sweep_at = now(), start_until = now() + $2 "
+            "WHERE job_id = (SELECT id FROM jobs WHERE name = $1)",
+            *(job, left),
+        )
+
+    await dispatcher.sweep(stage.stores.main)
+
+    rows = await stage.db.fetch("SELECT name, verdict FROM firings JOIN jobs ON jobs.id = job_id ORDER BY name")
+    assert [("early", "started"), ("late", "misfired")] == [tuple(row) for row in rows]
+
+
 async def test_several_tickers_spend_one_budget(stage: Stage) -> None:
     tickers = [await stage.ticker(per_minute=10) for _ in range(4)]
     await stage.apply(**{f"job{n}": [{"every": "1h"}] for n in range(40)})

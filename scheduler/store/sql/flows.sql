@@ -1,13 +1,15 @@
 -- name: lock_undecided
 -- Firings that wait for their verdict. A row another Dispatcher holds is being decided there.
-SELECT f.id, f.tenant, f.kind, f.job_id, f.job_version, f.fires_at, f.params, f.retry_of, t.revision
+SELECT f.id, f.tenant, f.kind, f.job_id, f.job_version, f.fires_at, f.params, f.retry_of, t.revision,
+       coalesce(f.start_until < now(), false) AS is_late
 FROM firings AS f JOIN tenants AS t ON t.name = f.tenant
 WHERE f.id = ANY ($1::uuid[]) AND CASE WHEN f.verdict IS NULL THEN true ELSE false END
 ORDER BY f.id FOR UPDATE OF f SKIP LOCKED;
 
 -- name: lock_forgotten
 -- Firings whose message may be lost.
-SELECT f.id, f.tenant, f.kind, f.job_id, f.job_version, f.fires_at, f.params, f.retry_of, t.revision
+SELECT f.id, f.tenant, f.kind, f.job_id, f.job_version, f.fires_at, f.params, f.retry_of, t.revision,
+       coalesce(f.start_until < now(), false) AS is_late
 FROM firings AS f JOIN tenants AS t ON t.name = f.tenant
 WHERE f.verdict IS NULL AND f.sweep_at <= now()
 ORDER BY f.sweep_at LIMIT $1 FOR UPDATE OF f SKIP LOCKED;
