@@ -22,6 +22,7 @@ _LABELS: Final = {
     "firing_lag_ms": "firing lag, ms (due → handler entered)",
     "dag_edge_ms": "DAG edge, ms (parent ended → child entered)",
     "herd": "herd due at one instant (seconds: verdicts and runs committed)",
+    "tick_cost": "a tick that plans 100 due triggers, and one with nothing due, by triggers stored",
     "simulate": "`scheduler simulate`, every schedule hourly (seconds: the whole command)",
     "rss_mb": "memory of each actor, MB (RSS)",
     "pss_mb": "… shared pages by share (PSS)",

@@ -19,6 +19,7 @@ from benchmarks.load import Load, load
 from benchmarks.report import print_table, versions
 from benchmarks.simulate import measure_simulate
 from benchmarks.system import SLOTS, System, system
+from benchmarks.tick_cost import measure_tick_cost
 
 _OUT: Final = Path(__file__).parents[1] / "build" / "bench.json"
 _QUICK: Final = 0.01
@@ -89,11 +90,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("scale", metavar="N", type=float, nargs="?", default=1.0)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--part", action="append", choices=[*PARTS, "simulate", "idle-up"])
+    parser.add_argument("--part", action="append", choices=[*PARTS, "simulate", "tick_cost", "idle-up"])
     parser.add_argument("--out", type=Path, default=_OUT)
     given = parser.parse_args()
     scale = _QUICK if given.quick else given.scale
-    wanted = given.part or [*PARTS, "simulate", *([] if given.quick else ["idle-up"])]
+    wanted = given.part or [*PARTS, "simulate", "tick_cost", *([] if given.quick else ["idle-up"])]
     figures: Figures = {}
     if parts := [part for part in PARTS if part in wanted]:
         with system() as running:
@@ -101,6 +102,9 @@ def main() -> None:
     if "simulate" in wanted:
         print("measuring simulate …", flush=True)
         figures["simulate"] = measure_simulate(scale)
+    if "tick_cost" in wanted:
+        print("measuring tick_cost …", flush=True)
+        figures["tick_cost"] = measure_tick_cost(scale)
     if "idle-up" in wanted:
         print("measuring idle-up …", flush=True)
         figures["idle_up"] = measure_idle_up()

@@ -47,6 +47,8 @@ HOT = [
     ("triggers", "lock_due"),
     ("triggers", "advance"),
     ("triggers", "get_rules"),
+    ("triggers", "find_next_at"),
+    ("pacing", "release_held"),
 ]
 BIG = {
     "runs", "firings", "triggers", "attempts", "run_edges", "jobs", "job_versions", "backfills", "backfill_instants"
@@ -79,7 +81,7 @@ def unkeyed(node: dict[str, Any]) -> list[str]:
     found = []
     if node.get("Relation Name") in BIG and "Scan" in node["Node Type"]:
         bitmaps = [child for child in node.get("Plans", []) if "Index Cond" in child]
-        partial = node.get("Index Name") in {"runs_backlog", "triggers_due"}
+        partial = node.get("Index Name") in {"runs_backlog", "triggers_due", "firings_held"}
         if "Index Cond" not in node and not bitmaps and not partial:
             found.append(f"{node['Node Type']} {node.get('Index Name')} on {node['Relation Name']}")
     return found + [line for child in node.get("Plans", []) for line in unkeyed(child)]
@@ -89,7 +91,8 @@ async def plan_of(connection: "asyncpg.Connection[asyncpg.Record]", text: str) -
     """Return the plan that is kept for all parameters."""
     count = len((await connection.prepare(text)).get_parameters())
     await connection.execute(f"PREPARE hot AS {text.rstrip(';')}")
-    rows = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE hot ({', '.join(['NULL'] * count)})")
+    arguments = f" ({', '.join(['NULL'] * count)})" if count else ""
+    rows = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE hot{arguments}")
     await connection.execute("DEALLOCATE hot")
     plan: dict[str, Any] = rows[0]["Plan"]
     return plan
