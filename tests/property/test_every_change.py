@@ -112,6 +112,7 @@ def some_cases(number: int, jump: Jump) -> Iterator[tuple[Expression, DstRules]]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_every_change_of_every_zone():
     found = all_jumps()
     assert len(found) > 3000
@@ -120,6 +121,7 @@ def test_every_change_of_every_zone():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_every_kind_of_change_by_every_rule():
     """Changes of the same size at the same wall time are of one kind."""
     kinds = {((jump.at + jump.before).time(), jump.before, jump.after): (jump, tz) for jump, tz in all_jumps().items()}
