@@ -31,6 +31,9 @@ jobs:
   clock:
     run: {command: ["true"]}
     triggers: [{id: yearly, cron: "0 0 1 1 *"}]
+  past:
+    run: {command: ["true"]}
+    triggers: [{cron: "0 0 1 1 *"}]
 """
 ONCE = """
 version: 1
@@ -95,7 +98,7 @@ def test_cancel_ends_what_runs(cli: Cli) -> None:
 
 @pytest.mark.slow
 def test_a_backfill_runs_planned_instants_of_the_past_once(cli: Cli) -> None:
-    wanted = ("backfill", "clock", "--from", "2024-01-01", "--to", "2026-01-01")
+    wanted = ("backfill", "past", "--from", "2024-01-01", "--to", "2026-01-01")
 
     planned = cli.json(*wanted, "--dry-run")
     done = cli.json(*wanted, "--max-parallel", "2", "--wait")
@@ -104,11 +107,11 @@ def test_a_backfill_runs_planned_instants_of_the_past_once(cli: Cli) -> None:
     assert (days, None) == ([instant["fires_at"] for instant in planned["instants"]], planned["backfill"])
     assert ("finished", {"succeeded": 3}) == (done["state"], done["runs"])
     assert days == [row["fires_at"] for row in cli.json("backfills", "show", done["backfill"])["items"]]
-    assert [done["backfill"]] == [row["id"] for row in cli.json("backfills", "list", "--job", "clock")["backfills"]]
+    assert [done["backfill"]] == [row["id"] for row in cli.json("backfills", "list", "--job", "past")["backfills"]]
     assert (0, None) == ((again := cli.json(*wanted))["count"], again["backfill"])
     cli("backfills", "cancel", done["backfill"], code=4)
     cli("backfill", "nobody", "--from", "2024-01-01", code=3)
-    cli("backfill", "clock", "--from", "2024-13-01", code=2)
+    cli("backfill", "past", "--from", "2024-13-01", code=2)
 
 
 @pytest.mark.slow
@@ -195,7 +198,7 @@ def test_what_export_prints_applies_to_the_same(cli: Cli) -> None:
     applied = cli.json("apply", "exported.yaml")
 
     assert (applied["created"], applied["changed"], applied["removed"]) == ([], [], [])
-    assert applied["unchanged"] == ["after", "clock", "fails", "hello", "long"]
+    assert applied["unchanged"] == ["after", "clock", "fails", "hello", "long", "past"]
 
 
 @pytest.mark.slow
