@@ -41,8 +41,8 @@ CREATE TEMP TABLE ids AS SELECT n, gen_random_uuid() AS id, row_number() OVER (O
 INSERT INTO jobs (id, tenant, name, version) SELECT id, 't', 'job-' || n, 1 FROM ids;
 INSERT INTO job_versions (job_id, version, tenant, spec)
     SELECT id, 1, 't', '{{"timezone": "Asia/Tokyo", "priority": "normal", "catch_up": {{}}}}' FROM ids;
-INSERT INTO triggers (id, tenant, job_id, key, kind, spec, anchor_at, last_at, next_at)
-    SELECT gen_random_uuid(), 't', id, 'daily', 'every', '{{"every": "1d"}}', at, at - interval '1 day', at
+INSERT INTO triggers (id, tenant, job_id, job_version, key, kind, spec, anchor_at, last_at, next_at)
+    SELECT gen_random_uuid(), 't', id, 1, 'daily', 'every', '{{"every": "1d"}}', at, at - interval '1 day', at
     FROM (SELECT id, timestamptz '{start}' + CASE
               WHEN turn <= {due} THEN interval '1 second' * ((turn + {each} - 1) / {each})
               ELSE interval '1 hour' + interval '1 second' * (n % 80000) END AS at FROM ids) AS planned;

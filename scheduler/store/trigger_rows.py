@@ -31,6 +31,7 @@ class TriggerRow:
 
     id: UUID
     job_id: UUID
+    job_version: int
     key: str
     kind: str
     spec: dict[str, Any]
@@ -92,6 +93,7 @@ class Planner:
                 TriggerRow(
                     id=row.id if row is not None else uuid7(self._clock),
                     job_id=job_id,
+                    job_version=version,
                     key=trigger.key,
                     kind=trigger.kind.value,
                     spec=words,
@@ -118,6 +120,7 @@ class Planner:
         return [
             [row.id for row in rows],
             [row.job_id for row in rows],
+            [row.job_version for row in rows],
             [row.key for row in rows],
             [row.kind for row in rows],
             [row.spec for row in rows],

@@ -57,8 +57,8 @@ FILL = """
 INSERT INTO tenants (name) VALUES ('t');
 INSERT INTO jobs (id, tenant, name, version) SELECT gen_random_uuid(), 't', 'j' || g, 1 FROM generate_series(1, 60) g;
 INSERT INTO job_versions (job_id, version, tenant, spec) SELECT id, 1, 't', '{}' FROM jobs;
-INSERT INTO triggers (id, tenant, job_id, key, kind, spec, anchor_at, last_at, next_at)
-    SELECT gen_random_uuid(), 't', id, 'k', 'every', '{}', now(), now(), now() + interval '1 day' FROM jobs;
+INSERT INTO triggers (id, tenant, job_id, job_version, key, kind, spec, anchor_at, last_at, next_at)
+    SELECT gen_random_uuid(), 't', id, 1, 'k', 'every', '{}', now(), now(), now() + interval '1 day' FROM jobs;
 INSERT INTO firings (id, tenant, kind, job_id, job_version, fires_at, wall_time, zone, verdict, decided_at)
     SELECT gen_random_uuid(), 't', 'time', id, 1, now(), 'w', 'UTC', 'paused', now() FROM jobs;
 INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, fired_at, state, pool, priority, finished_at)

@@ -66,6 +66,7 @@ CREATE TABLE triggers (
     id            uuid PRIMARY KEY,
     tenant        text NOT NULL,
     job_id        uuid NOT NULL REFERENCES jobs,
+    job_version   integer NOT NULL,         -- that of jobs: a tick must not read a row of it for each trigger
     key           text NOT NULL,            -- id of the definitions file, or kind plus hash of its text
     kind          text NOT NULL,
     spec          jsonb NOT NULL,

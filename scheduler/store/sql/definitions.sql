@@ -40,18 +40,20 @@ SELECT job_id, version, $1, spec FROM unnest($2::uuid[], $3::int[], $4::jsonb[])
 UPDATE jobs SET deleted_at = now(), updated_at = now() WHERE id = ANY ($1::uuid[]) AND deleted_at IS NULL;
 
 -- name: lock_triggers
-SELECT id, job_id, key, kind, spec, enabled, anchor_at, last_at, next_at, fired, removed_at IS NOT NULL AS removed,
+SELECT id, job_id, job_version, key, kind, spec, enabled, anchor_at, last_at, next_at, fired,
+       removed_at IS NOT NULL AS removed,
        trouble, tzdata
 FROM triggers WHERE job_id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE;
 
 -- name: upsert_triggers
-INSERT INTO triggers (id, tenant, job_id, key, kind, spec, enabled, active, anchor_at, last_at, next_at, fired, tzdata)
-SELECT id, $1, job_id, key, kind, spec, enabled, true, anchor_at, last_at, next_at, fired, tzdata
-FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::bool[], $8::timestamptz[],
-            $9::timestamptz[], $10::timestamptz[], $11::int[], $12::text[])
-     AS new (id, job_id, key, kind, spec, enabled, anchor_at, last_at, next_at, fired, tzdata)
+INSERT INTO triggers (id, tenant, job_id, job_version, key, kind, spec, enabled, active, anchor_at, last_at, next_at, fired,
+                      tzdata)
+SELECT id, $1, job_id, job_version, key, kind, spec, enabled, true, anchor_at, last_at, next_at, fired, tzdata
+FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::text[], $6::text[], $7::jsonb[], $8::bool[], $9::timestamptz[],
+            $10::timestamptz[], $11::timestamptz[], $12::int[], $13::text[])
+     AS new (id, job_id, job_version, key, kind, spec, enabled, anchor_at, last_at, next_at, fired, tzdata)
 ON CONFLICT (id) DO UPDATE
-SET spec = excluded.spec, enabled = excluded.enabled, anchor_at = excluded.anchor_at, last_at = excluded.last_at,
+SET job_version = excluded.job_version, spec = excluded.spec, enabled = excluded.enabled, anchor_at = excluded.anchor_at, last_at = excluded.last_at,
     next_at = excluded.next_at, fired = excluded.fired, removed_at = NULL, trouble = NULL,
     tzdata = excluded.tzdata,
     calendar_version = CASE WHEN excluded.spec #> '{calendar}' = triggers.spec #> '{calendar}'

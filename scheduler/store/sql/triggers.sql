@@ -1,12 +1,7 @@
 -- name: lock_due
 -- The next batch of due triggers, as locked. A row another Ticker holds is skipped: it is being planned.
-WITH due AS MATERIALIZED (
-    SELECT id, tenant, job_id, last_at, fired, held_until, next_at, anchor_at, calendar_version FROM triggers
-    WHERE active AND next_at <= $1 ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-SELECT due.id, due.tenant, due.job_id, due.last_at, due.fired, due.held_until, due.anchor_at,
-       due.calendar_version, j.version AS job_version
-FROM due JOIN jobs AS j ON j.id = due.job_id
-ORDER BY due.next_at;
+SELECT id, tenant, job_id, job_version, last_at, fired, held_until, anchor_at, calendar_version FROM triggers
+WHERE active AND next_at <= $1 ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED;
 
 -- name: get_rules
 -- What the schedules of these triggers are made from, as text: equal texts are parsed once.
