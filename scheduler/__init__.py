@@ -1,3 +1,53 @@
-"""A job scheduler of asyncio actors on RabbitMQ and PostgreSQL."""
+"""A job scheduler of asyncio actors on RabbitMQ and PostgreSQL.
+
+For jobs written in Python: ``from scheduler import job, cron, every, at, Retry``. Each name is
+loaded when it is first asked for, so that importing this package costs nothing; see docs/python-api.md.
+"""
+
+TYPE_CHECKING = False  # not from typing: a python child starts without it
+if TYPE_CHECKING:
+    from scheduler.code.job import file_keys, job
+    from scheduler.code.triggers import at, calendar, cron, every
+    from scheduler.code.words import CatchUp, Dst, Need, Retry, Secret, Timeout
+    from scheduler.sandbox.handlers import HandlerContext
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "scheduler.code.job": ("file_keys", "job"),
+    "scheduler.code.triggers": ("at", "calendar", "cron", "every"),
+    "scheduler.code.words": ("CatchUp", "Dst", "Need", "Retry", "Secret", "Timeout"),
+    "scheduler.sandbox.handlers": ("HandlerContext",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CatchUp",
+    "Dst",
+    "HandlerContext",
+    "Need",
+    "Retry",
+    "Secret",
+    "Timeout",
+    "at",
+    "calendar",
+    "cron",
+    "every",
+    "file_keys",
+    "job",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from scheduler.store.definitions import ApplyResult
     from scheduler.store.stores import Store
 
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files or folders (*.yaml, *.yml, *.json).")]
+Files = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE...", help="Files (*.yaml, *.yml, *.json, *.py with @job functions) or folders."),
+]
 
 
 def validate(context: typer.Context, *, files: Files, json: Json = False) -> None:

@@ -51,7 +51,8 @@ def up(
     where = code_dir or (files[0].parent if files else Path())
     if files and code_dir is None and files[0].is_dir():
         where = files[0]
-    raise typer.Exit(_serve(loaded, definitions, Code(where, tuple(handlers or ())), until_idle=until_idle))
+    modules = (*(handlers or ()), *_handler_modules(definitions))
+    raise typer.Exit(_serve(loaded, definitions, Code(where, modules), until_idle=until_idle))
 
 
 def _read(files: "list[Path] | None", loaded: "Loaded") -> "Definitions | None":
@@ -64,6 +65,14 @@ def _read(files: "list[Path] | None", loaded: "Loaded") -> "Definitions | None":
     definitions = load_definitions(files, settings=loaded.settings.job_defaults(), now=SystemClock().now())
     say_warnings(definitions)
     return definitions
+
+
+def _handler_modules(definitions: "Definitions | None") -> list[str]:
+    """Return the modules among the files whose jobs run in the executor itself."""
+    from scheduler.definitions.code_source import handler_module
+
+    files = definitions.files if definitions is not None else ()
+    return [str(file.resolve()) for file in files if handler_module(file)]
 
 
 def _serve(loaded: "Loaded", definitions: "Definitions | None", code: "Code", *, until_idle: bool) -> int:

@@ -1,4 +1,4 @@
-"""Definitions files → Definitions, or all that is wrong with them at once."""
+"""Definitions files and modules → Definitions, or all that is wrong with them at once."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from scheduler.definitions.calendars import CalendarEntries
+from scheduler.definitions.code_source import SUFFIX, read_code
 from scheduler.definitions.entries import Entry, read_entry
 from scheduler.definitions.explain import explain
 from scheduler.definitions.load_warnings import Loaded, find_warnings
@@ -29,6 +30,8 @@ def load(
     paths: Sequence[Path], *, settings: Mapping[str, Any] | None = None, now: datetime | None = None
 ) -> Definitions:
     """Read ``paths``, files or folders (their files by SUFFIXES, sorted), as one set of definitions.
+
+    A ``.py`` file named itself is imported, which runs it, and its ``@job`` functions are taken.
 
     ``settings`` are job keys from the program's configuration; the defaults of a file go over them.
     Blocking: reads files; 10,000 jobs take seconds. Warnings are looked for as of ``now``; None:
@@ -86,19 +89,26 @@ class _Loading:
         self.problems.append(Problem(file, Place(), "file", message))
 
     def read(self, file: Path) -> None:
-        try:
-            with file.open("rb") as opened:
-                data = opened.read(MAX_BYTES + 1)
-        except OSError as error:
-            self.problem(str(file), f"cannot be read: {error.strerror}")
+        document = self.document_of(file)
+        if document is None:
             return
-        document = parse(data, str(file))
         self.problems += document.problems
         if isinstance(document.value, dict):
             self.read_top(document)
             self.read_jobs(document)
         elif document.value is not None or not document.problems:
             self.problem(str(file), "must be a mapping with the key jobs; a file begins with version: 1")
+
+    def document_of(self, file: Path) -> Document | None:
+        if file.suffix == SUFFIX and file.is_file():
+            return read_code(file)
+        try:
+            with file.open("rb") as opened:
+                data = opened.read(MAX_BYTES + 1)
+        except OSError as error:
+            self.problem(str(file), f"cannot be read: {error.strerror}")
+            return None
+        return parse(data, str(file))
 
     def read_top(self, document: Document) -> None:
         wrong: set[str | int] = set()

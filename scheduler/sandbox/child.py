@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from uuid import UUID
 
+from scheduler.code.calling import arguments_for
 from scheduler.errors import ConfigurationError
 from scheduler.sandbox.failure import raised_line, short_traceback
 from scheduler.sandbox.handlers import HandlerContext, HandlerRegistry
@@ -124,22 +125,6 @@ def find_function(target: str, code_dir: Path) -> Callable[..., Any]:
         raise ConfigurationError(f"module {module_name} has no function {function_name}")
     function: Callable[..., Any] = found
     return function
-
-
-def arguments_for(function: Callable[..., Any], params: dict[str, Any], context: HandlerContext) -> dict[str, Any]:
-    """Return the keyword arguments of a call: the params by name.
-
-    A parameter named ``params`` that no param fills gets the whole mapping instead; one named
-    ``ctx`` gets the HandlerContext.
-    """
-    wanted = inspect.signature(function).parameters
-    takes_mapping = "params" in wanted and "params" not in params
-    arguments: dict[str, Any] = {"params": params} if takes_mapping else dict(params)
-    if takes_mapping:
-        arguments |= {name: value for name, value in params.items() if name in wanted}
-    if "ctx" in wanted and "ctx" not in params:
-        arguments["ctx"] = context
-    return arguments
 
 
 def _report(value: object) -> dict[str, Any]:

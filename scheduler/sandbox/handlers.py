@@ -3,25 +3,20 @@
 Only the standard library is imported here, so that a python child starts fast.
 """
 
-import importlib
-import importlib.util
 import inspect
 import re
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 from uuid import UUID
 
+from scheduler.code.importing import import_below
+from scheduler.code.job import ADAPTER, HANDLER_NAMES
 from scheduler.errors import ConfigurationError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_MARK = "__scheduler_handlers__"
-_LOADER_FILES = ("<frozen importlib", __file__)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -87,7 +82,7 @@ def handler(name: str) -> Callable[[Function], Function]:
             inspect.signature(function).bind(None, None)
         except TypeError:
             raise TypeError(f"handler {name}: it must take (ctx, params)") from None
-        setattr(function, _MARK, (*getattr(function, _MARK, ()), name))
+        setattr(function, HANDLER_NAMES, (*getattr(function, HANDLER_NAMES, ()), name))
         return function
 
     return register
@@ -123,20 +118,21 @@ class HandlerRegistry:
                 it, or a name registered twice (with both places).
         """
         for module in modules:
-            self.add(*vars(self._import(module)).values(), source=module)
+            loaded = import_below(module, self._code_dir, what="handlers")
+            self.add(*vars(loaded).values(), source=module)
             self._modules.append(module)
 
     def add(self, *candidates: object, source: str = "") -> None:
-        """Take those of ``candidates`` that are decorated with ``handler``.
+        """Take those of ``candidates`` that are decorated with ``handler``, or with ``job`` to run in the executor.
 
         Raises:
             ConfigurationError: none is, or a name is taken by another function.
         """
         found = [
             Handler(name, candidate, inspect.iscoroutinefunction(candidate))
-            for candidate in candidates
+            for candidate in (getattr(value, ADAPTER, value) for value in candidates)
             if inspect.isfunction(candidate)
-            for name in getattr(candidate, _MARK, ())
+            for name in getattr(candidate, HANDLER_NAMES, ())
         ]
         if not found:
             raise ConfigurationError(f"{source}: there is no function decorated with @handler(...)")
@@ -144,58 +140,3 @@ class HandlerRegistry:
             old = self._handlers.setdefault(new.name, new)
             if old.function is not new.function:
                 raise ConfigurationError(f"{new.where}: handler {new.name} is already registered at {old.where}")
-
-    def _import(self, module: str) -> ModuleType:
-        folder = str(self._code_dir.resolve()) if self._code_dir is not None else None
-        if folder is not None:
-            sys.path.insert(0, folder)
-        importlib.invalidate_caches()
-        try:
-            return _import_file(self._path_of(module)) if module.endswith(".py") else importlib.import_module(module)
-        except ConfigurationError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise ConfigurationError(f"{_place_of(error) or module}: cannot load handlers: {_named(error)}") from error
-        finally:
-            if folder is not None:  # last: a user's random.py must not replace what the executor imports later
-                sys.path.remove(folder)
-                if folder not in sys.path:
-                    sys.path.append(folder)
-
-    def _path_of(self, module: str) -> Path:
-        for path in ((self._code_dir or Path()) / module, Path(module)):
-            if path.is_file():
-                return path.resolve()
-        raise ConfigurationError(f"there is no file {module} with handlers")
-
-
-def _import_file(path: Path) -> ModuleType:
-    loaded = sys.modules.get(path.stem)
-    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
-        return loaded
-    name = path.stem if loaded is None else f"{path.stem}_{abs(hash(path)):x}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigurationError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _place_of(error: BaseException) -> str | None:
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_LOADER_FILES)
-    ]
-    frames = [frame for frame in frames if f"{importlib.__name__}/__init__" not in frame.filename]
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
-
-
-def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

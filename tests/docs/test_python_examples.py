@@ -1,0 +1,58 @@
+"""The examples in Python and those of the page load, and run as they say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from scheduler.clock import SystemClock
+from scheduler.definitions.load import load
+from scheduler.sandbox.address_guard import NetworkPolicy
+from scheduler.sandbox.handlers import HandlerRegistry
+from scheduler.sandbox.runner import Runner
+from schemas.vocabulary import Outcome
+from schemas.work import HandlerWork, PythonWork
+from tests.support.attempts import Place, an_order
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "python"
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python-api.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture
+async def place(tmp_path):
+    registry = HandlerRegistry(EXAMPLES)
+    registry.load(["reports.py"])
+    runner = Runner(
+        code_dir=EXAMPLES, run_dir=tmp_path / "runs", handlers=registry, network=NetworkPolicy(), clock=SystemClock()
+    )
+    await runner.start()
+    yield Place(runner, tmp_path)
+    await runner.close()
+
+
+async def test_the_reports_run_in_processes_and_in_the_executor(place):
+    jobs = load([EXAMPLES / "reports.py"]).jobs
+    works = {
+        name: HandlerWork(kind="handler", name=spec.run.handler)
+        if spec.run.handler
+        else PythonWork(kind="python", target=spec.run.python)
+        for name, spec in jobs.items()
+    }
+
+    loaded = await place.run(an_order(works["load_orders"], params={"minimum": 50}))
+    summed = await place.run(an_order(works["sum_up"], results={"load_orders": loaded.result}))
+    alive = await place.run(an_order(works["heartbeat"], params=jobs["heartbeat"].params, isolation="inline"))
+
+    assert loaded.result == {"day": "today", "rows": [120, 80]}
+    assert summed.result == {"total": 200}
+    assert summed.output.head == "2 orders\n"
+    assert (alive.outcome, alive.result) == (Outcome.SUCCEEDED, "hello monitor")
+
+
+@pytest.mark.parametrize("text", [text for text in BLOCKS if "@job" in text])
+def test_the_jobs_of_the_page_load(tmp_path, text):
+    file = tmp_path / f"page_{abs(hash(text)):x}.py"
+    file.write_text(text, encoding="utf-8")
+
+    assert load([file]).jobs
