@@ -1,7 +1,6 @@
 """``scheduler backfill`` and ``backfills …``: run planned instants of the past."""
 
-import re
-from datetime import date, datetime, time
+from datetime import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 
 BackfillId = Annotated[UUID, typer.Argument(metavar="ID", help="The backfill.")]
 
-_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_FIRST_MOMENT: Final = time.min
-_LAST_MOMENT: Final = time.max
 _LOOK_S: Final = 0.2
 _SLOWEST_LOOK_S: Final = 2.0
 _INSTANT_COLUMNS: Final = ("fires_at", "wall_time", "trigger", "verdict", "job_version", "run", "state")
@@ -63,6 +59,7 @@ def backfill(
     trigger existed. The ledger keeps its verdicts, each run has the planned instant as its fired_at and the
     definition that was in force then.
     """
+    from scheduler.cli.moments import read_instant
     from scheduler.cli.output import print_json, print_line, print_rows
 
     async def question(store: "Store", settings: "Settings") -> "tuple[Backfill, Row | None]":
@@ -72,8 +69,8 @@ def backfill(
 
         clock = SystemClock()
         zone = (await get_job(store, settings.tenant, name))["spec"]["timezone"]
-        until = clock.now() if end is None else _instant(end, zone, "--to", _LAST_MOMENT)
-        wanted = Wanted(name, _instant(start, zone, "--from", _FIRST_MOMENT), until, every, max_parallel, priority)
+        until = clock.now() if end is None else read_instant(end, zone, "--to", of_day=time.max)
+        wanted = Wanted(name, read_instant(start, zone, "--from"), until, every, max_parallel, priority)
         found = await start_backfill(store, settings.tenant, wanted, dry_run=dry_run, clock=clock)
         return found, await _ended(store, settings.tenant, found.id) if wait and found.id is not None else None
 
@@ -220,20 +217,6 @@ def _sentence(found: "Backfill", ended: "Row | None", *, dry_run: bool) -> str:
     elif found.id is not None:
         parts.append(f"scheduler backfills show {found.id}")
     return "; ".join(parts)
-
-
-def _instant(text: str, zone: str, option: str, moment_of_day: time) -> datetime:
-    """Return the instant that ``text`` says; a day alone stands for ``moment_of_day``."""
-    from scheduler.domain.zones import to_instant
-    from scheduler.domain.zones import zone as find_zone
-    from schemas.spec_model import parse_moment
-
-    try:
-        is_day = _DAY.fullmatch(text) is not None
-        moment = datetime.combine(date.fromisoformat(text), moment_of_day) if is_day else parse_moment(text)
-        return moment if moment.tzinfo is not None else to_instant(moment, find_zone(zone))
-    except ValueError as error:
-        raise typer.BadParameter(f"{option}: {error}") from None
 
 
 def register(app: typer.Typer) -> None:

@@ -1,19 +1,26 @@
 """Times and job=value pairs on the command line."""
 
+import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
+from typing import Final
 
 import typer
 
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
-def read_instant(text: str, zone: str, option: str) -> datetime:
-    """Return the instant that ``text`` says, a wall time in ``zone`` when it has no offset."""
+
+def read_instant(text: str, zone: str, option: str, *, of_day: time = time.min) -> datetime:
+    """Return the instant that ``text`` says, a wall time in ``zone`` when it has no offset.
+
+    A day alone stands for its moment ``of_day``.
+    """
     from scheduler.domain.zones import to_instant
     from scheduler.domain.zones import zone as find_zone
     from schemas.spec_model import parse_moment
 
     try:
-        moment = parse_moment(text)
+        moment = parse_moment(f"{text} {of_day.isoformat()}" if _DAY.fullmatch(text) else text)
         return moment if moment.tzinfo is not None else to_instant(moment, find_zone(zone))
     except ValueError as error:
         raise typer.BadParameter(f"{option}: {error}") from None

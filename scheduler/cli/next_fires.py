@@ -1,7 +1,7 @@
 """``scheduler next``: when something fires."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from scheduler.store.reading import Row
     from scheduler.store.stores import Store
     from schemas.job_spec import JobSpec
-
-_DATE: Final = len("2026-03-01")
 
 
 def next_fires(
@@ -58,6 +56,7 @@ def next_fires(
     Print when an expression, a trigger or a job fires next: wall time and zone, the instant in UTC, and what
     a change of the clock does to it. --json gives {"fires": […]} in UTC.
     """
+    from scheduler.cli.moments import read_instant
     from scheduler.cli.output import print_json, rfc3339
     from scheduler.clock import SystemClock
 
@@ -68,7 +67,7 @@ def next_fires(
     if job is not None and (gap or fold):
         raise typer.BadParameter("--gap and --fold go with EXPR and --trigger; a stored job has its own")
     zone = timezone if timezone is not None else load(context).settings.timezone
-    since = _instant(start, zone) if start is not None else SystemClock().now()
+    since = read_instant(start, zone, "--from") if start is not None else SystemClock().now()
     if job is not None:
         schedules = ask(context, _Job(job))
     else:
@@ -127,15 +126,15 @@ class _Job:
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    import json
+    """Read a trigger as it stands in a definitions file, YAML or JSON."""
+    from scheduler.definitions.yaml_source import parse
 
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"--trigger is no JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise typer.BadParameter('--trigger must be a JSON object, as in {"every": "15m"}')
-    return value
+    document = parse(text.encode(), "--trigger")
+    if document.problems:
+        raise typer.BadParameter(f"--trigger: {document.problems[0].message}")
+    if not isinstance(document.value, dict):
+        raise typer.BadParameter('--trigger must be a mapping, as in {every: 15m} or {"every": "15m"}')
+    return document.value
 
 
 def _spec(words: dict[str, Any], zone: str, dst: dict[str, Any]) -> "JobSpec":
@@ -199,18 +198,6 @@ def _warn(spec: "JobSpec", now: datetime) -> None:
     for said in (days, rules):
         if said is not None:
             say_warning(said)
-
-
-def _instant(text: str, zone: str) -> datetime:
-    from scheduler.domain.zones import to_instant
-    from scheduler.domain.zones import zone as find_zone
-    from schemas.spec_model import parse_moment
-
-    try:
-        moment = parse_moment(text if len(text) > _DATE else f"{text} 00:00")
-        return moment if moment.tzinfo is not None else to_instant(moment, find_zone(zone))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def _merged(schedules: "list[Schedule]", since: datetime, count: int) -> "list[PlannedInstant]":

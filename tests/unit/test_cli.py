@@ -1,4 +1,4 @@
-"""What the command line does without a server: help, parsing, printing, the times of expressions."""
+"""What the command line does without a server: help, parsing, printing."""
 
 import json
 import time
@@ -8,26 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.cli.main import hoisted, main
+from scheduler.cli.main import hoisted
 from scheduler.cli.output import cell, print_fields, print_output, print_rows
 
 Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    monkeypatch.chdir(tmp_path)
-    for variable in ("DATABASE_URL", "AMQP_URL"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("SCHEDULER_DATA_DIR", str(tmp_path / "state"))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        written = capsys.readouterr()
-        return int(ended.value.code or 0), written.out, written.err
-
-    return run
 
 
 def test_options_of_the_whole_command_may_stand_anywhere() -> None:
@@ -138,71 +122,6 @@ def test_with_json_a_wrong_command_line_is_one_too(cli: Cli) -> None:
     code, _, err = cli("runs", "--json", "--limit", "none")
 
     assert (2, "usage") == (code, json.loads(err)["title"])
-
-
-def test_next_prints_utc_as_json(cli: Cli) -> None:
-    code, out, _ = cli(
-        "next", "0 2 * * *", "--timezone", "Asia/Tokyo", "--from", "2026-03-01T00:00:00Z", "--count", "2", "--json"
-    )
-
-    assert (code, json.loads(out)) == (0, {"fires": ["2026-03-01T17:00:00Z", "2026-03-02T17:00:00Z"]})
-
-
-def test_next_of_a_whole_trigger_and_from_a_wall_time(cli: Cli) -> None:
-    trigger = '{"every": "1 month", "anchor": "2026-01-31T10:00:00Z"}'
-    _, out, _ = cli("next", "--trigger", trigger, "--from", "2026-02-01 00:00", "-n", "2", "--json")
-
-    assert json.loads(out)["fires"][0] == "2026-02-28T10:00:00Z"
-
-
-def test_next_with_seconds_and_both_days(cli: Cli) -> None:
-    _, out, _ = cli(
-        *("next", "30 0 0 13 * FRI", "--seconds", "--day-match", "all"),
-        *("--from", "2026-01-01T00:00:00Z", "-n", "1", "--json"),
-    )
-
-    assert json.loads(out) == {"fires": ["2026-02-13T00:00:30Z"]}
-
-
-def test_next_shows_wall_time_zone_instant_and_what_the_clock_does(cli: Cli) -> None:
-    new_york = ("--timezone", "America/New_York", "-n", "2", "--from")
-
-    _, out, _ = cli("next", "30 1 * * *", *new_york, "2026-11-01", "--fold", "both")
-    assert out == (
-        "2026-11-01 01:30:00 America/New_York  2026-11-01T05:30:00Z  the first of two 01:30\n"
-        "2026-11-01 01:30:00 America/New_York  2026-11-01T06:30:00Z  the second of two 01:30\n"
-    )
-    _, out, _ = cli("next", "30 2 * * *", *new_york, "2026-03-08")
-    assert out == (
-        "2026-03-08 02:30:00 America/New_York  2026-03-08T07:00:00Z"
-        "  the clock skips 02:30; it runs right after the gap\n"
-        "2026-03-09 02:30:00 America/New_York  2026-03-09T06:30:00Z\n"
-    )
-
-
-def test_next_shows_only_what_fires(cli: Cli) -> None:
-    since = ("--from", "2026-03-08", "--timezone", "America/New_York", "-n", "1", "--json")
-    trigger = '{"cron": "30 2 * * *", "dst": {"gap": "skip"}}'
-
-    for words in (["30 2 * * *", "--gap", "skip"], ["--trigger", trigger]):
-        assert json.loads(cli("next", *words, *since)[1]) == {"fires": ["2026-03-09T06:30:00Z"]}
-
-
-def test_next_of_a_calendar_trigger_of_a_country(cli: Cli) -> None:
-    trigger = '{"calendar": {"business_day": 1, "country": "JP", "at": "18:00"}}'
-    _, out, _ = cli(
-        "next", "--trigger", trigger, "--timezone", "Asia/Tokyo", "--from", "2027-01-01", "-n", "1", "--json"
-    )
-
-    assert json.loads(out) == {"fires": ["2027-01-04T09:00:00Z"]}
-
-
-def test_next_warns_of_two_day_fields_nobody_spoke_of(cli: Cli) -> None:
-    _, out, err = cli("next", "30 3 1-7 * 1", "--from", "2026-11-01T12:00:00Z", "-n", "1", "--json")
-
-    assert json.loads(out) == {"fires": ["2026-11-02T03:30:00Z"]}
-    assert "it fires on Sun 2026-11-01, Mon 2026-11-02, Tue 2026-11-03, Wed 2026-11-04, Thu 2026-11-05;" in err
-    assert cli("next", "30 3 1-7 * 1", "--day-match", "any")[2] == ""
 
 
 def test_config_show_says_where_a_value_came_from_and_masks_secrets(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

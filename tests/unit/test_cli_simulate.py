@@ -117,3 +117,9 @@ def test_a_wrong_command_line_is_one_line(cli: Cli, arguments: list[str], says: 
 
     assert (2, "", 1) == (code, out, err.count("\n"))
     assert says in err
+
+
+def test_day_alone_is_its_beginning(cli: Cli) -> None:
+    assert cli("--from", "2026-03-07", "--to", "2026-03-08", "--json") == cli(
+        "--from", "2026-03-07T00:00:00Z", "--to", "2026-03-08T00:00:00Z", "--json"
+    )
