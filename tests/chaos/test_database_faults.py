@@ -1,6 +1,7 @@
 """PostgreSQL dies, loses the answer to a commit, and comes back as it was before."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from tests.chaos.conftest import Query
+from tests.support.attempts import is_gone
 from tests.support.chaos import Stage
 from tests.support.chaos_proxy import AnswerLoser
 from tests.support.chaos_work import make_work, mixed, soon, writes
@@ -21,7 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 @pytest.fixture(scope="module")
 def server(estate: Estate) -> Iterator[PostgresServer]:
-    made = PostgresServer(estate, "chaos-postgres")
+    # What a commit does not wait for stays in memory: a crash takes all of it, not just the last moments.
+    made = PostgresServer(estate, "chaos-postgres", settings={"wal_writer_delay": "10s"})
     made.start()
     SESSION_PIDS.update(made.pids)
     yield made
@@ -46,6 +49,40 @@ async def test_database_that_is_killed_under_load(stage: Stage, server: Postgres
 
     await stage.settled(work)
     await stage.check(work)
+
+
+async def test_run_that_was_stopped_for_a_newer_one_says_so_after_a_crash(
+    stage: Stage, server: PostgresServer, tmp_path: Path
+) -> None:
+    """An executor acts on that commit of the Dispatcher, so it is on disk, whatever else is not."""
+    job = {"run": writes(stage.ledger, f"until={tmp_path / 'gate'}"), "overlap": "cancel_previous"}
+    work = make_work("stopped", {"newest": job})
+    await stage.apply(work)
+    stage.command("--tenant", work.tenant, "trigger", "newest")
+    (old,) = await stage.told(bool, work)
+    others = [stage.only(kind) for kind in ("ticker", "recorder")]  # their commits would take it to the disk
+    for other in others:
+        other.signal(signal.SIGSTOP)
+
+    stage.command("--tenant", work.tenant, "trigger", "newest")
+    await is_gone(old.pid)
+    stage.only("dispatcher").signal(signal.SIGSTOP)
+    server.stop("immediate")
+    server.start()
+    SESSION_PIDS.update(server.pids)
+    for other in others:
+        other.signal(signal.SIGCONT)
+    ended = "SELECT reason FROM scheduler.runs WHERE id::text = $1 AND state = 'cancelled'"
+    reason = await stage.until(ended, old.run_id)
+    newer = "SELECT id::text FROM scheduler.runs WHERE tenant = $1 AND id::text <> $2"
+    promised = await stage.until(newer, work.tenant, old.run_id)
+    stage.only("dispatcher").signal(signal.SIGCONT)
+    (tmp_path / "gate").touch()
+
+    assert f"run {promised} takes its place (overlap cancel_previous)" == reason
+    await stage.settled(work)
+    await stage.check(work)
+    assert [old.run_id, promised] == [entry.run_id for entry in stage.entries(work) if entry.event == "start"]
 
 
 @pytest.mark.parametrize(

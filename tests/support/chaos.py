@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from scheduler.clock import SystemClock, VirtualClock
 from scheduler.store.definitions import apply
 from scheduler.store.stores import Stores
 from tests.support.chaos_work import Work, mixed, soon
-from tests.support.ledger import FINAL, Entry, Expected, fetch_rows, read, violations
+from tests.support.ledger import FINAL, Entry, fetch_rows, read, violations
 from tests.support.services import SESSION_PIDS
 
 ACTORS = ("ticker", "dispatcher", "recorder", "executor")
@@ -197,11 +198,12 @@ class Stage:
         return work
 
     async def settled(self, work: Work) -> None:
-        """Return when every expected instant is decided, every run has ended, and nothing is owed."""
+        """Return when every expected instant is decided, every run there is has ended, and nothing is owed."""
         wanted = sum(len(instants) for instants in work.expected.instants.values())
         undone = """SELECT (SELECT count(*) FROM scheduler.runs WHERE tenant = $1
                             AND (state <> ALL ($3) OR (finished_at IS NOT NULL AND sweep_at IS NOT NULL)))
-                         + $2 - (SELECT count(*) FROM scheduler.firings WHERE tenant = $1 AND verdict IS NOT NULL)"""
+                         + $2 - (SELECT count(*) FROM scheduler.firings
+                               WHERE tenant = $1 AND kind = 'time' AND verdict IS NOT NULL)"""
         await self.until(undone, work.tenant, wanted, list(FINAL), holds=lambda left: left == 0)
 
     async def until(self, query: str, *arguments: Any, holds: Callable[[Any], bool] = bool) -> Any:
@@ -220,7 +222,7 @@ class Stage:
 
     async def check(self, work: Work, *, losses: bool = False) -> None:
         """Assert that ledger and rows keep every promise; ``losses``: a fault explains lost attempts."""
-        expected = Expected(work.expected.instants, work.expected.flows, losses)
+        expected = replace(work.expected, losses=losses)
         async with self.database() as db:
             rows = await fetch_rows(db, work.tenant)
             buried = await db.fetchval("SELECT count(*) FROM scheduler.orphan_ends WHERE tenant = $1", work.tenant)
