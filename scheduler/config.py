@@ -48,6 +48,9 @@ def _of(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+_Ports = Annotated[str, Field(pattern=r"^[0-9]{1,5}(-[0-9]{1,5})?$")]
+
+
 def _state_dir() -> Path:
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(base).expanduser() / "scheduler"
@@ -120,6 +123,8 @@ class Settings(_Section):
     """The private PostgreSQL of `scheduler up`, and what executors keep. Default: $XDG_STATE_HOME/scheduler."""
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_listed)] = ()
     """Networks (CIDR, comma between) that http jobs may reach although they are not public."""
+    allow_ports: Annotated[tuple[_Ports, ...], BeforeValidator(_listed)] = ("80", "443", "1024-65535")
+    """Ports and ranges of ports (comma between) that http jobs may connect to, on any address."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lines below this level are not written."""
     log_format: Literal["auto", "json", "console"] = "auto"

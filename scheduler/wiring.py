@@ -150,7 +150,7 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
         code_dir=world.code.code_dir,
         run_dir=seat.folder / "runs",
         handlers=registry,
-        network=NetworkPolicy.from_cidrs(str(network) for network in settings.allow_networks),
+        network=NetworkPolicy.from_cidrs(map(str, settings.allow_networks), settings.allow_ports),
         clock=world.clock,
     )
     executor = ExecutorSettings(

@@ -142,7 +142,7 @@ class JobSpec(SpecModel):
     env: dict[EnvName, Word] = Field(default_factory=dict)
     """The environment of the child, which starts empty; templates are filled in."""
     secrets: dict[EnvName, Annotated[SecretRef, AfterValidator(_one_place)]] = Field(default_factory=dict)
-    """Environment variables that the executor fills from its own environment or from a file."""
+    """What the executor reads from its environment or a file: for the child's environment, ctx.secrets, and http."""
     cwd: Annotated[Text, Field(min_length=1)] | None = None
     """Working directory; default: the code directory."""
     enabled: StrictBool = True
@@ -171,6 +171,9 @@ class JobSpec(SpecModel):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 hint = "" if what == "need" else "; give each trigger an id of its own"
                 raise ValueError(f"the same {what} is given twice: {', '.join(twice)}{hint}")
+        signer = None if self.run.http is None else self.run.http.sign_with
+        if signer is not None and signer not in self.secrets:
+            raise ValueError(f"run.http.sign_with names {signer}, which is not in secrets")
         if both := sorted(self.env.keys() & self.secrets.keys()):
             raise ValueError(f"given in both env and secrets: {', '.join(both)}")
         return self

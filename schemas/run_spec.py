@@ -6,13 +6,16 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from schemas.json_values import JsonValue
-from schemas.spec_model import SpecModel, Text, Word
+from schemas.spec_model import SpecModel, StrictInt, Text, Word
 
 RunKind = Literal["command", "script", "python", "http", "handler"]
 RUN_KINDS: Final[tuple[RunKind, ...]] = ("command", "script", "python", "http", "handler")
 HttpMethod = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _TARGET: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+_SIGNATURE: Final = frozenset({"webhook-id", "webhook-timestamp", "webhook-signature"})
 
 
 def _target(text: str) -> str:
@@ -57,11 +60,17 @@ class HttpSpec(SpecModel):
     """Sent as JSON; templates are filled in and keep their type. Not together with body."""
     body: Text | None = None
     """Sent as text; templates are filled in. Not together with json."""
+    redirects: Annotated[StrictInt, Field(ge=0, le=5)] = 0
+    """How many redirects are followed; headers and body do not go along to another origin."""
+    sign_with: Annotated[Text, Field(min_length=1)] | None = None
+    """Name of the secret (whsec_…) that signs the request, as Standard Webhooks say."""
 
     @model_validator(mode="after")
     def _one_body(self) -> Self:
         if self.json_body is not None and self.body is not None:
             raise ValueError("give json or body, not both")
+        if self.sign_with is not None and (own := sorted(_SIGNATURE & {name.lower() for name in self.headers})):
+            raise ValueError(f"sign_with makes the headers {', '.join(own)}")
         return self
 
 

@@ -47,6 +47,12 @@ class HttpWork(WorkModel):
     headers: dict[str, str] = Field(default_factory=dict)
     json_body: Any = None
     body: str | None = None
+    secret_mark: str | None = None
+    """In url, headers and bodies ``<mark NAME>`` stands for a secret of the order; None: none is used."""
+    sign_with: str | None = None
+    """The secret that signs the request, as Standard Webhooks say."""
+    redirects: Annotated[int, Field(ge=0, le=5)] = 0
+    """How many redirects are followed."""
 
 
 class HandlerWork(WorkModel):

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from scheduler.definitions.problems import Path, suggest
 from scheduler.domain.template import TemplateError, names
-from scheduler.domain.template_scope import RUN_NAMES, SCOPE_NAMES
+from scheduler.domain.template_scope import RUN_NAMES, SCOPE_NAMES, SECRETS
 from schemas.job_spec import JobSpec
 
 _HIDDEN: Final[dict[str, frozenset[str]]] = {
@@ -23,16 +23,30 @@ def check_templates(spec: JobSpec) -> Iterator[tuple[Path, str]]:
     """
     for path, text in _texts(spec):
         hidden = _HIDDEN.get(str(path[0]), frozenset())
+        in_http = path[:2] == ("run", "http")
         try:
             for name in sorted(names(text)):
-                message = _undefined(name, spec, hidden)
+                message = _secret(name, spec, in_http=in_http) or _undefined(name, spec, hidden)
                 if message is not None:
                     yield path, f"{'.'.join(name)} is not defined; {message}"
         except TemplateError as error:
             yield path, str(error)
 
 
+def _secret(name: tuple[str, ...], spec: JobSpec, *, in_http: bool) -> str | None:
+    match name:
+        case ("secrets", *_) if not in_http:
+            return "a secret is filled in http only; other runs find it in their environment"
+        case ("secrets", secret) if secret not in spec.secrets:
+            return suggest(secret, spec.secrets) if spec.secrets else "the job has no secrets"
+        case ("secrets",) | ("secrets", _, _, *_):
+            return "write secrets and the name of one"
+    return None
+
+
 def _undefined(name: tuple[str, ...], spec: JobSpec, hidden: frozenset[str]) -> str | None:
+    if name[0] == SECRETS:
+        return None
     allowed = [root for root in SCOPE_NAMES if root not in hidden]
     match name:
         case (root, *_) if root not in allowed:

@@ -5,5 +5,8 @@ from typing import Final
 SCOPE_NAMES: Final = ("params", "run", "results")
 """In argv, url, headers, bodies and the environment. Inside params: all but ``params``."""
 
+SECRETS: Final = "secrets"
+"""The job's own ``secrets``, in url, headers and bodies of http only: everything else would show them."""
+
 RUN_NAMES: Final = ("id", "job", "attempt", "fired_at")
 """Entries of ``run``; ``fired_at`` is the planned instant."""

@@ -9,6 +9,13 @@ from uuid import UUID
 
 from scheduler.domain.template_errors import TemplateError
 
+
+class SecretMark(str):
+    """Stands for a secret, whose value only an executor knows: text that must arrive as it is."""
+
+    __slots__ = ()
+
+
 MAX_TEXT_CHARS: Final = 64 * 1024
 """No expression makes a longer text on its way."""
 
@@ -113,6 +120,8 @@ def text(value: Any) -> str:
     """
     if isinstance(value, Mapping | list | tuple) or value is None:
         raise TemplateError(f"text is needed here, not {kind(value)}")
+    if isinstance(value, SecretMark):
+        raise TemplateError("a secret is put in as it is: its value is not known here")
     return to_text(value)
 
 

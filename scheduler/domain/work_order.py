@@ -1,13 +1,17 @@
 """Makes the work order of an attempt out of the stored definition: templates filled, nothing else added."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 from uuid import UUID
 
 from scheduler.domain.template import render_native, render_text
+from scheduler.domain.template_scope import SECRETS
+from scheduler.domain.template_values import SecretMark
 from schemas.job_spec import JobSpec
 from schemas.message import AwareDatetime
-from schemas.run_spec import RunSpec
+from schemas.run_spec import HttpSpec
 from schemas.work import (
     CommandWork,
     HandlerWork,
@@ -50,7 +54,7 @@ def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> Work
         job=run.job_name,
         job_version=run.job_version,
         flow_id=run.flow_id,
-        work=_work(spec.run, scope),
+        work=_work(spec, scope),
         params=params,
         results=dict(results),
         env={name: render_text(value, scope) for name, value in spec.env.items()},
@@ -66,7 +70,8 @@ def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> Work
     )
 
 
-def _work(run: RunSpec, scope: Mapping[str, Any]) -> Work:
+def _work(spec: JobSpec, scope: Mapping[str, Any]) -> Work:
+    run = spec.run
     if run.handler is not None:
         return HandlerWork(kind="handler", name=run.handler)
     if run.command is not None:
@@ -77,7 +82,13 @@ def _work(run: RunSpec, scope: Mapping[str, Any]) -> Work:
         return ScriptWork(kind="script", file=run.script.file, text=run.script.text, interpreter=run.script.interpreter)
     if run.http is None:
         raise ValueError("a run without a kind")
-    http = run.http
+    return _http_work(run.http, spec.secrets, scope)
+
+
+def _http_work(http: HttpSpec, secrets: Collection[str], scope: Mapping[str, Any]) -> HttpWork:
+    """Fill a request. A mark that is a digest of all that is filled in cannot occur in it: nobody can forge one."""
+    mark = f"secret {hashlib.sha256(json.dumps(scope, sort_keys=True).encode()).hexdigest()[:32]}" if secrets else None
+    scope = {**scope, SECRETS: {name: SecretMark(f"<{mark} {name}>") for name in secrets}}
     return HttpWork(
         kind="http",
         method=http.method,
@@ -85,4 +96,7 @@ def _work(run: RunSpec, scope: Mapping[str, Any]) -> Work:
         headers={name: render_text(value, scope) for name, value in http.headers.items()},
         json_body=render_native(http.json_body, scope),
         body=None if http.body is None else render_text(http.body, scope),
+        secret_mark=mark,
+        sign_with=http.sign_with,
+        redirects=http.redirects,
     )

@@ -4,6 +4,7 @@ Spelling does not matter here (``0x7f.1``, a rebinding name, a redirect): what i
 address that the socket is about to connect to.
 """
 
+import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from scheduler.errors import ConfigurationError
 
 # ipaddress.is_global of Python 3.11 calls several of these global.
 _REFUSED_V4 = tuple(IPv4Network(text) for text in ("192.88.99.0/24", "168.63.129.16/32"))
+_LAST_PORT = 65_535
 _PUBLIC_V6 = IPv6Network("2000::/3")
 _REFUSED_V6 = tuple(IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
 
@@ -27,18 +29,23 @@ class NetworkPolicy:
     """The operator's word on where jobs may connect: public addresses, and the networks in ``allowed``."""
 
     allowed: tuple[IPv4Network | IPv6Network, ...] = ()
+    ports: tuple[range, ...] = (range(1, _LAST_PORT + 1),)
+    """Ports that may be connected to, on any address."""
 
     @classmethod
-    def from_cidrs(cls, cidrs: Iterable[str]) -> "NetworkPolicy":
-        """Return the policy that also allows these networks, such as ``10.1.0.0/16``.
+    def from_cidrs(cls, cidrs: Iterable[str], ports: Iterable[str] = (f"1-{_LAST_PORT}",)) -> "NetworkPolicy":
+        """Return the policy that also allows these networks, such as ``10.1.0.0/16``, and only these ports.
+
+        A port is a number or a range, such as ``8000-8999``.
 
         Raises:
-            ConfigurationError: one of them is not a network.
+            ConfigurationError: one of them is not a network or a port.
         """
         try:
-            return cls(tuple(ip_network(cidr) for cidr in cidrs))
+            allowed = tuple(ip_network(cidr) for cidr in cidrs)
         except ValueError as error:
             raise ConfigurationError(f"not a network: {error}") from None
+        return cls(allowed, tuple(port_range(text) for text in ports))
 
     def permits(self, address: IPv4Address | IPv6Address) -> bool:
         """Whether a job may connect to ``address``."""
@@ -53,12 +60,29 @@ class NetworkPolicy:
         """Return a socket for one answer of getaddrinfo; the ``socket_factory`` of aiohttp.
 
         Raises:
-            AddressRefusedError: the address is not permitted.
+            AddressRefusedError: the address or the port is not permitted.
         """
         family, kind, protocol, _, sockaddr = addr_info
         if family not in (socket.AF_INET, socket.AF_INET6) or not self.permits(ip_address(sockaddr[0].split("%")[0])):
             raise AddressRefusedError("the address is not allowed")
+        if not any(sockaddr[1] in ports for ports in self.ports):
+            raise AddressRefusedError("the port is not allowed")
         return socket.socket(family, kind, protocol)
+
+
+def port_range(text: str) -> range:
+    """Return the ports that ``text`` names: ``443``, or ``8000-8999``.
+
+    Raises:
+        ConfigurationError: it names none.
+    """
+    first, dash, last = text.partition("-")
+    numbers = (first, last) if dash else (first, first)
+    if all(re.fullmatch(r"[0-9]{1,5}", number) for number in numbers):
+        found = range(int(numbers[0]), int(numbers[1]) + 1)
+        if found and found[0] >= 1 and found[-1] <= _LAST_PORT:
+            return found
+    raise ConfigurationError(f"not a port or a range of ports: {text!r}")
 
 
 def _unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

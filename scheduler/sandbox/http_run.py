@@ -1,7 +1,6 @@
 """Runs one attempt as an HTTP request, under the operator's network policy."""
 
 import asyncio
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC
@@ -10,13 +9,12 @@ from typing import Any
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
-from yarl import URL
 
-from scheduler import __version__
 from scheduler.clock import Clock
-from scheduler.ports import Ended, StopRequest
-from scheduler.sandbox.address_guard import AddressRefusedError, NetworkPolicy
+from scheduler.ports import AttemptContext, Ended, StopRequest
+from scheduler.sandbox.address_guard import NetworkPolicy
 from scheduler.sandbox.environment import UnusableOrderError
+from scheduler.sandbox.http_request import REDIRECTS, HttpRequest, make_request
 from scheduler.sandbox.ladder import Ladder, Step
 from scheduler.sandbox.output import OutputBuffer, one_line
 from scheduler.sandbox.results import UnusableResultError, parse_result
@@ -24,13 +22,6 @@ from schemas.vocabulary import Outcome
 from schemas.work import HttpWork, WorkOrder
 
 RESPONSE_BYTES = 1024 * 1024
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-RESERVED_HEADERS = frozenset(
-    {"connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization", "proxy-connection", "te"}
-    | {"trailer", "transfer-encoding", "upgrade"}
-)
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_UNFIT_FOR_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _MAX_RETRY_AFTER_S = 7 * 86_400.0
 _CONNECT_S = 30.0
 
@@ -42,10 +33,17 @@ class HttpRuns:
         self._network = network
         self._clock = clock
 
-    async def run(self, order: WorkOrder, work: HttpWork, stop: StopRequest) -> Ended:
-        """Return how the request ended; 2xx is success. Redirects are not followed. CancelledError ends it."""
+    async def run(
+        self,
+        order: WorkOrder,
+        work: HttpWork,
+        context: AttemptContext,
+        stop: StopRequest,
+        secrets: Mapping[str, str],
+    ) -> Ended:
+        """Return how the request ended; 2xx is success. CancelledError ends it."""
         ladder = Ladder(order.limits, self._clock.monotonic())
-        request = asyncio.ensure_future(self._attempt(work))
+        request = asyncio.ensure_future(self._attempt(work, context, secrets))
         asked = asyncio.Event()
         stop.listen(asked.set)
         waiting = asyncio.ensure_future(asked.wait())
@@ -68,34 +66,33 @@ class HttpRuns:
             request.cancel()
             await asyncio.wait({request})
 
-    async def _attempt(self, work: HttpWork) -> Ended:
+    async def _attempt(self, work: HttpWork, context: AttemptContext, secrets: Mapping[str, str]) -> Ended:
         try:
-            return await self._send(work, _checked_url(work.url), _checked_headers(work.headers))
+            now_s = self._clock.now().timestamp()
+            request = make_request(work, secrets, run_id=context.run_id, now_s=now_s)
+            return await self._send(request, work.redirects)
         except UnusableOrderError as error:
             return Ended(Outcome.FAILED, reason=one_line(str(error)))
         except (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError, ValueError) as error:
             return Ended(Outcome.FAILED, reason=_wire_reason(error), exception=type(error).__name__)
 
-    async def _send(self, work: HttpWork, url: URL, headers: dict[str, str]) -> Ended:
-        if work.method.upper() not in METHODS:
-            raise UnusableOrderError(f"the method {work.method!r} is not one of {', '.join(sorted(METHODS))}")
-        if work.body is not None and work.json_body is not None:
-            raise UnusableOrderError("a request has a body or a json body, not both")
-        data = work.body.encode() if work.body is not None else None
-        if work.json_body is not None:
-            data = json.dumps(work.json_body).encode()
-            headers.setdefault("Content-Type", "application/json")
+    async def _send(self, request: HttpRequest, redirects: int) -> Ended:
+        """Send, and follow redirects by hand: each is a connection of its own, which the guard looks at."""
         connector = aiohttp.TCPConnector(socket_factory=self._network.open_socket, force_close=True, limit=1)
-        async with (
-            aiohttp.ClientSession(
-                connector=connector,
-                trust_env=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
-            ) as session,
-            session.request(work.method.upper(), url, headers=headers, data=data, allow_redirects=False) as response,
-        ):
-            return await self._judge(response)
+        async with aiohttp.ClientSession(
+            connector=connector,
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+        ) as session:
+            while True:
+                async with session.request(
+                    request.method, request.url, headers=request.headers, data=request.data, allow_redirects=False
+                ) as response:
+                    if response.status not in REDIRECTS or redirects == 0:
+                        return await self._judge(response)
+                    request = request.redirected(response.status, response.headers.get("Location"))
+                    redirects -= 1
 
     async def _judge(self, response: aiohttp.ClientResponse) -> Ended:
         body = bytearray()
@@ -135,33 +132,6 @@ class HttpRuns:
         return min(max(0.0, (at - self._clock.now()).total_seconds()), _MAX_RETRY_AFTER_S)
 
 
-def _checked_url(text: str) -> URL:
-    try:
-        url = URL(text)
-        if url.scheme not in {"http", "https"} or not url.host:
-            raise UnusableOrderError("the url must be http:// or https:// with a host")
-    except ValueError as error:
-        raise UnusableOrderError(f"the url is not valid: {error}") from None
-    if url.user is not None or url.password is not None:
-        raise UnusableOrderError("the url must not hold a user or password")
-    return url
-
-
-def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    checked = {"User-Agent": f"actor-scheduler/{__version__}"}
-    for name, value in headers.items():
-        if not _TOKEN.fullmatch(name):
-            raise UnusableOrderError(f"{name!r} cannot be the name of a header")
-        if name.lower() in RESERVED_HEADERS:
-            raise UnusableOrderError(f"the header {name} is set by the scheduler")
-        if _UNFIT_FOR_VALUE.search(value):
-            raise UnusableOrderError(f"the value of the header {name} holds control characters")
-        if name.lower() == "user-agent":
-            del checked["User-Agent"]
-        checked[name] = value
-    return checked
-
-
 def _json_result(response: aiohttp.ClientResponse, body: bytes) -> Any:
     if response.content_type != "application/json" or not body:
         return None
@@ -175,7 +145,8 @@ def _wire_reason(error: Exception) -> str:
     """Say what failed on the wire; a refused address is named by our words, not by the address it has."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, AddressRefusedError) or "the address is not allowed" in str(cause):
-            return "refused: the host's address is not allowed for jobs"
+        for what in ("address", "port"):
+            if f"the {what} is not allowed" in str(cause):
+                return f"refused: the host's {what} is not allowed for jobs"
         cause = cause.__cause__
     return one_line(f"{type(error).__name__}: {error}")

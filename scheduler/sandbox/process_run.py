@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import stat
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from scheduler.clock import Clock
 from scheduler.ports import AttemptContext, Ended, StopRequest
 from scheduler.sandbox.children import Child, ChildOrder, Children
-from scheduler.sandbox.environment import UnusableOrderError, resolve_secrets
+from scheduler.sandbox.environment import UnusableOrderError
 from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.ladder import Ladder, Step
 from scheduler.sandbox.output import one_line
@@ -43,14 +44,15 @@ class ProcessRuns:
         self._clock = clock
         self._children = Children(clock)
 
-    async def run(self, order: WorkOrder, context: AttemptContext, stop: StopRequest) -> Ended:
+    async def run(
+        self, order: WorkOrder, context: AttemptContext, stop: StopRequest, secrets: Mapping[str, str]
+    ) -> Ended:
         """Return how the attempt ended. CancelledError kills the job first."""
         ladder = Ladder(order.limits, self._clock.monotonic())
         attempt_dir = self._run_dir / f"{context.run_id}.{context.attempt}.{context.lease_token.hex[:8]}"
         try:
             attempt_dir.mkdir(mode=0o700)
             place = Workplace(self._code_dir, attempt_dir, self._registry.modules)
-            secrets = await asyncio.to_thread(resolve_secrets, order.secrets) if order.secrets else {}
             what = child_order(order, context, secrets, place)
             return await self._run_child(what, order, stop, ladder, attempt_dir)
         except UnusableOrderError as error:

@@ -17,6 +17,7 @@ from scheduler.sandbox.environment import UnusableOrderError, resolve_secrets
 from scheduler.sandbox.handler_runs import HandlerRuns
 from scheduler.sandbox.handlers import Handler, HandlerRegistry
 from scheduler.sandbox.http_run import HttpRuns
+from scheduler.sandbox.masking import Mask
 from scheduler.sandbox.output import one_line
 from scheduler.sandbox.process_run import ProcessRuns
 from scheduler.sandbox.run_directory import RunDirectory
@@ -78,15 +79,22 @@ class Runner:
         """Run one attempt to its end. Raises nothing but CancelledError, and that after the job is killed.
 
         A job that was asked to stop or ran out of time has the outcome cancelled or timed_out
-        however it ends. Its result and output are kept in any case.
+        however it ends. Its result and output are kept in any case. The values of its secrets are
+        masked in all that is said of it.
         """
         task = asyncio.current_task()
         if task is not None:
             self._running[task] = stop
+        mask = Mask(())
         try:
-            return await self._run(order, context, stop)
+            secrets = await asyncio.to_thread(resolve_secrets, order.secrets) if order.secrets else {}
+            mask = Mask(secrets.values())
+            return mask.ended(await self._run(order, context, stop, secrets))
+        except UnusableOrderError as error:
+            return Ended(Outcome.FAILED, reason=one_line(str(error)))
         except Exception as error:  # noqa: BLE001 - one order must never harm the executor
-            return Ended(Outcome.FAILED, reason=one_line(f"could not be run: {type(error).__name__}: {error}"))
+            reason = one_line(f"could not be run: {type(error).__name__}: {error}")
+            return mask.ended(Ended(Outcome.FAILED, reason=reason))
         finally:
             if task is not None:
                 self._running.pop(task, None)
@@ -127,27 +135,25 @@ class Runner:
             await asyncio.to_thread(self._directory.close)
             self._directory = None
 
-    async def _run(self, order: WorkOrder, context: AttemptContext, stop: StopRequest) -> Ended:
+    async def _run(
+        self, order: WorkOrder, context: AttemptContext, stop: StopRequest, secrets: Mapping[str, str]
+    ) -> Ended:
         work = order.work
         if order.isolation == "process" or not isinstance(work, HttpWork | HandlerWork):
             if isinstance(work, HttpWork) or order.isolation not in {None, "process"}:
                 return Ended(Outcome.FAILED, reason=f"a {work.kind} run cannot have isolation {order.isolation}")
             if self._processes is None:
                 raise ValueError("the runner is not started")
-            return await self._processes.run(order, context, stop)
+            return await self._processes.run(order, context, stop, secrets)
         if isinstance(work, HttpWork):
-            return await self._http.run(order, work, stop)
+            return await self._http.run(order, work, context, stop, secrets)
         handler = self._handler_of(order)
         if handler is None:
             return Ended(Outcome.FAILED, reason=f"this executor has no handler {work.name}")
-        return await self._call(InlineStart(order, context, stop), handler)
+        return await self._call(InlineStart(order, context, stop), handler, secrets)
 
-    async def _call(self, start: InlineStart, handler: Handler) -> Ended:
+    async def _call(self, start: InlineStart, handler: Handler, secrets: Mapping[str, str]) -> Ended:
         order = start.order
-        try:
-            secrets = await asyncio.to_thread(resolve_secrets, order.secrets) if order.secrets else {}
-        except UnusableOrderError as error:
-            return Ended(Outcome.FAILED, reason=one_line(str(error)))
         end: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
 
         def on_done(batch: list[tuple[InlineStart, Ended]]) -> None:

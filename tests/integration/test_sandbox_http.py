@@ -36,6 +36,14 @@ class Server:
                 return web.Response(status=503, text="later", headers={"Retry-After": request.query["after"]})
             case "/away":
                 raise web.HTTPFound("http://127.0.0.1/json")
+            case "/round":
+                raise web.HTTPFound("/round")
+            case "/near":
+                raise web.HTTPFound("/json")
+            case "/other":
+                raise web.HTTPFound(f"http://127.0.0.2:{request.url.port}/json")
+            case "/echo":
+                return web.Response(body=self.bodies[-1], content_type="application/json")
             case "/slow":
                 await asyncio.sleep(60)
             case "/huge":
@@ -63,8 +71,9 @@ async def place(tmp_path):
         yield opened
 
 
-def request(server, path="/", method="GET", **fields):
-    return an_order(HttpWork(kind="http", method=method, url=f"http://127.0.0.1:{server.port}{path}", **fields))
+def request(server, path="/", method="GET", secrets=None, **fields):
+    work = HttpWork(kind="http", method=method, url=f"http://127.0.0.1:{server.port}{path}", **fields)
+    return an_order(work, secrets=secrets or {})
 
 
 async def test_an_allowed_network_is_reached_and_json_is_the_result(place, server):
@@ -108,6 +117,52 @@ async def test_a_refusal_tells_when_to_come_back(place, server, after, seconds):
 
     assert (ended.outcome, ended.http_status, ended.reason) == (Outcome.FAILED, 503, "HTTP status 503")
     assert ended.retry_after_s == seconds
+
+
+async def test_redirects_are_followed_as_often_as_the_job_allows(place, server):
+    once = await place.run(request(server, "/round", redirects=1))
+    ended = await place.run(request(server, "/near", redirects=2, headers={"X-Key": "k"}))
+
+    assert (once.outcome, once.http_status) == (Outcome.FAILED, 302)
+    assert (ended.outcome, ended.result) == (Outcome.SUCCEEDED, {"rows": 3})
+    assert [asked.headers.get("X-Key") for asked in server.seen[2:]] == ["k", "k"]
+
+
+async def test_a_redirect_to_an_address_that_is_not_allowed_is_refused(tmp_path, server):
+    async with a_place(tmp_path, network=NetworkPolicy.from_cidrs(["127.0.0.1/32"])) as place:
+        ended = await place.run(request(server, "/other", redirects=3))
+
+    assert (ended.outcome, ended.reason) == (Outcome.FAILED, "refused: the host's address is not allowed for jobs")
+    assert len(server.seen) == 1
+
+
+async def test_a_port_that_is_not_allowed_is_refused(tmp_path, server):
+    async with a_place(tmp_path, network=NetworkPolicy.from_cidrs(["127.0.0.0/8"], ["80", "443"])) as place:
+        ended = await place.run(request(server))
+
+    assert (ended.outcome, ended.reason) == (Outcome.FAILED, "refused: the host's port is not allowed for jobs")
+    assert server.seen == []
+
+
+async def test_secrets_reach_the_server_and_nothing_that_is_kept(place, server, monkeypatch, tmp_path):
+    monkeypatch.setenv("CANARY_A", "canary-one")
+    (tmp_path / "two").write_text("canary two\n")
+    order = request(
+        server,
+        "/echo?<m A>",
+        "POST",
+        headers={"X-Key": "<m TWO>"},
+        json_body={"key": "<m A>"},
+        secret_mark="m",
+        secrets={"A": {"env": "CANARY_A"}, "TWO": {"file": str(tmp_path / "two")}},
+    )
+
+    ended = await place.run(order)
+
+    assert ended.result == {"key": "***"}
+    assert (server.seen[0].headers["X-Key"], server.bodies) == ("canary two", [b'{"key": "canary-one"}'])
+    assert server.seen[0].query_string == "canary-one"
+    assert "canary" not in repr(ended)
 
 
 async def test_a_redirect_is_a_failure_and_not_followed(place, server):

@@ -68,6 +68,21 @@ def test_what_is_not_a_network_is_named():
         NetworkPolicy.from_cidrs(["10.1.0.1/16"])
 
 
+def test_only_the_ports_that_are_allowed_get_a_socket():
+    policy = NetworkPolicy.from_cidrs([], ["80", "8000-8001"])
+    for port in (80, 8000, 8001):
+        policy.open_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", port))).close()
+    for port in (81, 7999, 8002):
+        with pytest.raises(AddressRefusedError, match="port"):
+            policy.open_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", port)))
+
+
+@pytest.mark.parametrize("text", ["", "0", "x", "80-", "-80", "90-80", "65536", "1-70000", "８０"])
+def test_what_is_no_port_is_named(text):
+    with pytest.raises(ConfigurationError, match="not a port"):
+        NetworkPolicy.from_cidrs([], [text])
+
+
 def test_no_socket_is_made_for_a_refused_address():
     scoped = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1%1", 80, 0, 1))
     with pytest.raises(AddressRefusedError):

@@ -1,0 +1,99 @@
+"""Takes the values of secrets out of what a job hands back, before anything is sent, stored or shown."""
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import quote, quote_plus
+
+from scheduler.logs import MASK
+from scheduler.ports import Ended
+from schemas.facts import Output
+
+LEAST_CHARS: Final = 4
+"""Shorter values are not searched for: every text would be full of them."""
+_LEAST_LINE_CHARS: Final = 16
+"""A line of a secret of several lines, a key file say, is masked by itself from this length on."""
+
+
+class Mask:
+    """Knows the values of one order's secrets, in the forms that programs print them in.
+
+    These are the value itself, its lines, and the value as JSON, URL-encoded, and in base64 at any
+    place of a longer text (``Authorization: Basic``). What a job does to a secret beyond that, such
+    as spelling it backwards, is not recognised.
+    """
+
+    def __init__(self, values: Iterable[str]) -> None:
+        forms = {form for value in values for form in _forms(value) if len(form) >= LEAST_CHARS}
+        self._forms = sorted(forms, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, self._forms))) if forms else None
+
+    def text(self, text: str) -> str:
+        """Return ``text`` with every form of every value replaced."""
+        return text if self._pattern is None else self._pattern.sub(MASK, text)
+
+    def ended(self, ended: Ended) -> Ended:
+        """Return the end of an attempt with all its texts masked, the keys of its result included."""
+        if self._pattern is None:
+            return ended
+        return replace(
+            ended,
+            reason=None if ended.reason is None else self.text(ended.reason),
+            exception=None if ended.exception is None else self.text(ended.exception),
+            result=self._value(ended.result),
+            output=None if ended.output is None else self._output(ended.output),
+        )
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.text(key): self._value(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._value(item) for item in value]
+        return value
+
+    def _output(self, output: Output) -> Output:
+        head, tail = output.head, output.tail
+        if tail:  # it was cut: perhaps in the middle of a value
+            head, tail = self._without_begun(head), self._without_ended(tail)
+        return Output(head=self.text(head), tail=self.text(tail), total_bytes=output.total_bytes)
+
+    def _without_begun(self, head: str) -> str:
+        for form in self._forms:
+            for size in range(min(len(form) - 1, len(head)), LEAST_CHARS - 1, -1):
+                if head.endswith(form[:size]):
+                    return head[:-size] + MASK
+        return head
+
+    def _without_ended(self, tail: str) -> str:
+        for form in self._forms:
+            for size in range(min(len(form) - 1, len(tail)), LEAST_CHARS - 1, -1):
+                if tail.startswith(form[-size:]):
+                    return MASK + tail[size:]
+        return tail
+
+
+def _forms(value: str) -> Iterator[str]:
+    plain = value.strip()
+    yield plain
+    yield " ".join(plain.splitlines())  # as in a reason, which is one line
+    yield from (line.strip() for line in plain.splitlines() if len(line.strip()) >= _LEAST_LINE_CHARS)
+    yield json.dumps(plain)[1:-1]
+    yield json.dumps(plain, ensure_ascii=False)[1:-1]
+    yield from (quote(plain, safe=""), quote(plain), quote_plus(plain))
+    raw = plain.encode("utf-8", "replace")
+    for before in range(3):
+        if len(raw) < LEAST_CHARS + before:
+            continue
+        encoded = b64encode(b"\0" * before + raw).decode().rstrip("=")
+        # The first and the last characters also hold bits of what stands beside the value.
+        middle = encoded[(before * 8 + 5) // 6 : (before + len(raw)) * 8 // 6]
+        yield middle
+        yield middle.translate(_URL_SAFE)
+
+
+_URL_SAFE: Final = str.maketrans("+/", "-_")
