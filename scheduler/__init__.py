@@ -6,6 +6,9 @@ loaded when it is first asked for, so that importing this package costs nothing;
 
 TYPE_CHECKING = False  # not from typing: a python child starts without it
 if TYPE_CHECKING:
+    from scheduler.client.answers import Attempt, Fired, Log, Run
+    from scheduler.client.client import Client
+    from scheduler.client.sync import SyncClient
     from scheduler.code.job import file_keys, job
     from scheduler.code.triggers import at, calendar, cron, every
     from scheduler.code.words import CatchUp, Dst, Need, Retry, Secret, Timeout
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "scheduler.client.answers": ("Attempt", "Fired", "Log", "Run"),
+    "scheduler.client.client": ("Client",),
+    "scheduler.client.sync": ("SyncClient",),
     "scheduler.code.job": ("file_keys", "job"),
     "scheduler.code.triggers": ("at", "calendar", "cron", "every"),
     "scheduler.code.words": ("CatchUp", "Dst", "Need", "Retry", "Secret", "Timeout"),
@@ -22,12 +28,18 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Attempt",
     "CatchUp",
+    "Client",
     "Dst",
+    "Fired",
     "HandlerContext",
+    "Log",
     "Need",
     "Retry",
+    "Run",
     "Secret",
+    "SyncClient",
     "Timeout",
     "at",
     "calendar",

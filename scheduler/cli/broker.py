@@ -59,7 +59,7 @@ def rebuild(context: typer.Context, *, json: Json = False) -> None:
     import asyncio
 
     from scheduler.cli.output import print_json, print_line
-    from scheduler.cli.shared import open_store
+    from scheduler.client.opening import open_store
     from scheduler.store.control import MadeDue, make_owed_due
 
     async def work(operator: "Admin", parts: "Topology") -> list[str]:
@@ -70,7 +70,7 @@ def rebuild(context: typer.Context, *, json: Json = False) -> None:
     settings = load(context).settings
 
     async def owe() -> MadeDue:
-        async with open_store(settings, of_tenant=False) as store:
+        async with open_store(settings, name="cli", of_tenant=False) as store:
             return await make_owed_due(store)
 
     due = asyncio.run(owe())
@@ -105,11 +105,11 @@ def _as_operator(context: typer.Context, work: "Callable[[Admin, Topology], Awai
 
 
 async def _topology(settings: "Settings") -> "Topology":
-    from scheduler.cli.shared import open_store
+    from scheduler.client.opening import open_store
     from scheduler.store.definitions import list_pools
     from scheduler.transport.topology import topology
 
-    async with open_store(settings, of_tenant=False) as store:
+    async with open_store(settings, name="cli", of_tenant=False) as store:
         return topology(await list_pools(store))
 
 

@@ -18,7 +18,7 @@ def migrate(context: typer.Context, *, json: Json = False) -> None:
     import asyncio
 
     from scheduler.cli.output import print_json, print_line
-    from scheduler.cli.shared import find_database
+    from scheduler.client.opening import find_database
     from scheduler.store.migrate import migrate as migrate_database
 
     applied = asyncio.run(migrate_database(find_database(load(context).settings)))

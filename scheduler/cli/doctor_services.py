@@ -24,7 +24,7 @@ _MOST_NAMED: Final = 3
 
 async def look_at_database(settings: "Settings", clock: "Clock") -> tuple[list[Finding], dict[str, int] | None]:
     """Return what is found, and the pools; None: they cannot be read."""
-    from scheduler.cli.shared import find_database
+    from scheduler.client.opening import find_database
     from scheduler.errors import SchedulerError
     from scheduler.store.pool import connect
 

@@ -1,8 +1,7 @@
 """What commands share: options, settings, a store to speak to."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from scheduler.store.stores import Store
 
 T = TypeVar("T")
-
-DEFAULT_TENANT = "default"
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where `scheduler up` keeps its state.")]
 TenantName = Annotated[str | None, typer.Option("--tenant", help="Whose jobs and runs.")]
@@ -59,50 +56,15 @@ def ask(context: typer.Context, question: "Callable[[Store, Settings], Awaitable
     """
     import asyncio
 
+    from scheduler.client.opening import open_store
+
     settings = load(context).settings
 
     async def answer() -> T:
-        async with open_store(settings, of_tenant=of_tenant) as store:
+        async with open_store(settings, name="cli", of_tenant=of_tenant) as store:
             return await question(store, settings)
 
     return asyncio.run(answer())
-
-
-@asynccontextmanager
-async def open_store(settings: "Settings", *, of_tenant: bool = True) -> "AsyncIterator[Store]":
-    from scheduler.errors import DatabaseUnavailableError, NotFoundError
-    from scheduler.store.migrate import check_schema
-    from scheduler.store.reading import has_tenant
-    from scheduler.store.stores import Stores
-
-    dsn = find_database(settings)
-    stores = await Stores.open(dsn, name="cli", size=2)
-    try:
-        async with stores.main.connection() as db:
-            if (wrong := await check_schema(db)) is not None:
-                raise DatabaseUnavailableError(wrong)
-        store = stores.of(settings.tenant)
-        # The default tenant is always there; its row comes with its first job.
-        if of_tenant and settings.tenant != DEFAULT_TENANT and not await has_tenant(store, settings.tenant):
-            raise NotFoundError(f"there is no tenant {settings.tenant}")
-        yield store
-    finally:
-        await stores.close()
-
-
-def find_database(settings: "Settings") -> str:
-    """Return the DSN of the named database, else of the `scheduler up` that runs on the data directory."""
-    from scheduler.embedded.sockets import find_running
-    from scheduler.errors import DatabaseUnavailableError
-
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
-    dsn = find_running(settings.data_dir)
-    if dsn is None:
-        raise DatabaseUnavailableError(
-            f"no database: nothing runs on {settings.data_dir}; start `scheduler up`, or set DATABASE_URL"
-        )
-    return dsn
 
 
 def parse_time(text: str | None, option: str) -> datetime | None:

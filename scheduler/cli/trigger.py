@@ -10,11 +10,7 @@ if TYPE_CHECKING:
     from scheduler.config import Settings
     from scheduler.store.control import Asked
     from scheduler.store.reading import Row
-    from scheduler.store.stores import Store
 
-_FINAL: Final = frozenset({"succeeded", "failed", "cancelled", "skipped"})
-_LOOK_S: Final = 0.05
-_SLOWEST_LOOK_S: Final = 1.0
 _STARTED: Final = "started"
 
 
@@ -61,43 +57,23 @@ async def _fire(
 ) -> "tuple[list[Asked], dict[Any, Row], bool]":
     import asyncio
 
-    from scheduler.cli.shared import open_store
+    from scheduler.client.opening import open_store
+    from scheduler.client.waiting import wait_for_ends
     from scheduler.clock import SystemClock
     from scheduler.store.control import trigger_jobs
 
     clock = SystemClock()
-    async with open_store(settings) as store:
+    async with open_store(settings, name="cli") as store:
         asked = await trigger_jobs(store, settings.tenant, names, params=params, clock=clock)
         if not wait:
             return asked, {}, True
         seen: dict[Any, Row] = {}
         try:
             async with asyncio.timeout(limit_s):
-                await _ended(store, asked, seen)
+                await wait_for_ends(store, [firing.firing_id for firing in asked], seen, clock)
         except TimeoutError:
             return asked, seen, False
         return asked, seen, True
-
-
-async def _ended(store: "Store", asked: "list[Asked]", seen: "dict[Any, Row]") -> None:
-    """Return when each firing has its verdict and each run its end; ``seen`` holds what is known so far."""
-    from scheduler.clock import SystemClock
-    from scheduler.store.reading import list_verdicts
-
-    clock, pause_s = SystemClock(), _LOOK_S
-    ids = [firing.firing_id for firing in asked]
-    while True:
-        seen.update(await list_verdicts(store, ids))
-        if all(_is_over(row) for row in seen.values()):
-            return
-        await clock.sleep(pause_s)
-        pause_s = min(pause_s * 1.2, _SLOWEST_LOOK_S)
-
-
-def _is_over(row: "Row") -> bool:
-    if row["verdict"] == _STARTED:
-        return row["state"] in _FINAL
-    return row["verdict"] is not None
 
 
 def _shown(row: "Row") -> dict[str, Any]:
@@ -109,6 +85,7 @@ def _shown(row: "Row") -> dict[str, Any]:
         "state": row.get("state"),
         "outcome": row.get("outcome"),
         "reason": row.get("run_reason") or row.get("reason"),
+        "result": row.get("result"),
     }
 
 

@@ -61,7 +61,7 @@ SELECT j.name AS job, e.upstream_run_id AS run, e.condition AS when, e.state
 FROM run_edges AS e JOIN jobs AS j ON j.id = e.upstream_job_id WHERE e.run_id = $1 ORDER BY j.name;
 
 -- name: list_verdicts
-SELECT f.id, j.name AS job, f.verdict, f.reason, f.run_id, r.state, r.outcome, r.reason AS run_reason
+SELECT f.id, j.name AS job, f.verdict, f.reason, f.run_id, r.state, r.outcome, r.reason AS run_reason, r.result
 FROM firings AS f JOIN jobs AS j ON j.id = f.job_id LEFT JOIN runs AS r ON r.id = f.run_id
 WHERE f.id = ANY ($1::uuid[]);
 

@@ -1,0 +1,54 @@
+"""Finds the database of a scheduler and opens it for commands and clients."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from scheduler.config import Settings
+from scheduler.embedded.sockets import find_running
+from scheduler.errors import DatabaseUnavailableError, NotFoundError
+from scheduler.store.migrate import check_schema
+from scheduler.store.reading import has_tenant
+from scheduler.store.stores import Store, Stores
+
+DEFAULT_TENANT: Final = "default"
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, *, name: str, of_tenant: bool = True) -> AsyncIterator[Store]:
+    """Open the store of the tenant of ``settings``; ``name`` shows in pg_stat_activity.
+
+    ``of_tenant=False``: for questions that the tenant has no part in.
+
+    Raises:
+        DatabaseUnavailableError: there is none, or its schema is not this program's.
+        NotFoundError: there is no such tenant.
+    """
+    stores = await Stores.open(find_database(settings), name=name, size=2)
+    try:
+        async with stores.main.connection() as db:
+            if (wrong := await check_schema(db)) is not None:
+                raise DatabaseUnavailableError(wrong)
+        store = stores.of(settings.tenant)
+        # The default tenant is always there; its row comes with its first job.
+        if of_tenant and settings.tenant != DEFAULT_TENANT and not await has_tenant(store, settings.tenant):
+            raise NotFoundError(f"there is no tenant {settings.tenant}")
+        yield store
+    finally:
+        await stores.close()
+
+
+def find_database(settings: Settings) -> str:
+    """Return the DSN of the named database, else of the `scheduler up` that runs on the data directory.
+
+    Raises:
+        DatabaseUnavailableError: neither is there.
+    """
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    dsn = find_running(settings.data_dir)
+    if dsn is None:
+        raise DatabaseUnavailableError(
+            f"no database: nothing runs on {settings.data_dir}; start `scheduler up`, or set DATABASE_URL"
+        )
+    return dsn
