@@ -49,11 +49,24 @@ def dispatcher(s: State, rules: Rules) -> Iterator[Step]:
         yield Step(f"D crashes before it publishes {offer}", rest, fault=True)
         if row.state == QUEUED and offer == this:
             yield Step(f"the broker refuses {offer}", back_to_ready(rest, row.attempt), fault=True)
+            kept = rest._replace(offers=put(rest.offers, offer))
+            yield Step(f"the broker has {offer}, refuses it", back_to_ready(kept, row.attempt), fault=True)
     if s.hint:
         yield Step("D hears RunSettled", s._replace(hint=False, dag=s.dag or row.state in FINAL))
         yield Step("RunSettled is lost", s._replace(hint=False), fault=True)
     if rules.sweep_settled and row.state in FINAL and not s.dag:
         yield Step("D sweeps the end that is not advanced", s._replace(dag=True))
+
+
+def database(s: State, rules: Rules) -> Iterator[Step]:
+    """A crash of its server takes away the last commits that did not wait for the disk (docs/adr/0003)."""
+    row = s.row
+    if row.state == QUEUED:
+        yield Step("the commit of the offer is lost", back_to_ready(s, row.attempt), fault=True)
+    if s.dag:
+        yield Step("the commit of the DAG step is lost", s._replace(dag=False), fault=True)
+    if row.state == RUNNING and not rules.claims_flushed:
+        yield Step("the commit of the claim is lost", s._replace(row=row._replace(state=QUEUED, owner=-1)), fault=True)
 
 
 def person(s: State) -> Iterator[Step]:
@@ -157,6 +170,7 @@ def alive(s: State) -> bool:
 def steps(s: State, rules: Rules) -> Iterator[Step]:
     """Every step that may be next."""
     yield from dispatcher(s, rules)
+    yield from database(s, rules)
     yield from person(s)
     yield from executors(s, rules)
     yield from recorder(s, rules)

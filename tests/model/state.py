@@ -17,6 +17,8 @@ class Rules(NamedTuple):
 
     claims_fenced: bool = True
     """A claim must name the attempt and lease token of the row."""
+    claims_flushed: bool = True
+    """A claim is on disk before it is answered."""
     returns_fenced: bool = True
     ends_fenced: bool = True
     owner_checked: bool = True

@@ -32,6 +32,7 @@ def test_no_order_of_steps_breaks_the_protocol(faults, haste, cancels):
     ("rule", "faults", "haste", "says"),
     [
         ("claims_fenced", 0, 1, "an attempt is started twice"),
+        ("claims_flushed", 1, 0, "an attempt is started twice"),
         ("returns_fenced", 0, 1, "an attempt is started twice"),
         ("ends_fenced", 1, 0, "the end of an older attempt counts"),
         ("owner_checked", 0, 1, "an attempt is started twice"),
