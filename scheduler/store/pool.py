@@ -107,11 +107,16 @@ async def connect(dsn: str, *, name: str) -> "asyncpg.Connection[asyncpg.Record]
 
 
 async def open_pool(dsn: str, *, name: str, size: int) -> "asyncpg.Pool[asyncpg.Record]":
-    """Open a pool of up to ``size`` connections that show up as ``name`` in pg_stat_activity."""
-    async with reachable(dsn):
-        return await asyncpg.create_pool(
+    """Open a pool of up to ``size`` connections that show up as ``name`` in pg_stat_activity.
+
+    Raises:
+        DatabaseUnavailableError: no connection within ten seconds.
+    """
+    async with reachable(dsn), contextlib.AsyncExitStack() as undo:
+        pool = await asyncpg.create_pool(
             dsn,
-            min_size=1,
+            # With a floor, asyncpg would connect by itself where a connection was lost, and log what fails in many lines.
+            min_size=0,
             max_size=size,
             timeout=10,
             command_timeout=60,
@@ -120,6 +125,10 @@ async def open_pool(dsn: str, *, name: str, size: int) -> "asyncpg.Pool[asyncpg.
             max_inactive_connection_lifetime=0,
             server_settings=_settings(name),
         )
+        undo.callback(pool.terminate)
+        async with pool.acquire():
+            undo.pop_all()
+        return pool
 
 
 async def _keep(_connection: object) -> None:

@@ -1,12 +1,16 @@
 """One actor per process on a real broker and a real database: started in any order, drained, rebuilt."""
 
+import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 
-from tests.support.cli import Cli, end, status, until
+from tests.support.cli import COMMAND, Cli, end, status, until
+from tests.support.proxy import Mode, Proxy
 from tests.support.services import free_port
 
 pytestmark = pytest.mark.timeout(240)  # dozens of processes, on machines that do other things too
@@ -152,3 +156,29 @@ def test_one_shot_commands_say_in_one_line_that_something_is_away(cli: Cli, empt
 
     assert said.startswith("error: broker amqp://127.0.0.1:")
     assert said.count("\n") == 1
+
+
+async def test_a_database_that_goes_away_while_a_command_waits_is_said_in_one_line(cli: Cli, database_url: str) -> None:
+    cli.environment["DATABASE_URL"] = database_url
+    await asyncio.to_thread(cli, "apply", "jobs.yaml")
+    server = urlsplit(database_url)
+    db = await asyncpg.connect(database_url)
+    async with Proxy(server.hostname or "", server.port or 0) as proxy:
+        away = urlunsplit(server._replace(netloc=f"{server.username}@127.0.0.1:{proxy.port}"))
+        waiting = await asyncio.create_subprocess_exec(
+            *(*COMMAND, "trigger", "greet", "--wait"),
+            cwd=cli.folder,
+            env=cli.environment | {"DATABASE_URL": away},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            while not await db.fetchval("SELECT count(*) FROM scheduler.firings"):
+                await asyncio.sleep(0.05)
+        await db.close()
+        proxy.mode = Mode.REFUSE
+        proxy.cut()
+
+        _, said = await waiting.communicate()
+
+    assert (69, 1) == (waiting.returncode, said.count(b"\n")), said.decode()
+    assert said.startswith(f"error: database at 127.0.0.1:{proxy.port}".encode())
