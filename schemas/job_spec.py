@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.durations import Duration
 from schemas.json_values import JsonObject
+from schemas.limit_spec import ConcurrencySpec, RateField
 from schemas.message import Name
 from schemas.run_spec import HttpSpec, RunSpec, ScriptSpec
 from schemas.spec_model import SpecModel, StrictBool, StrictInt, Text, Word
@@ -127,8 +128,12 @@ class JobSpec(SpecModel):
     """What a firing does while max_running runs are active; allow means no limit."""
     max_running: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
     """Default 1; not together with overlap: allow, for which it is empty: no limit."""
+    concurrency: ConcurrencySpec | None = None
+    """At most limit runs with the same key are queued or running at once, over all executors; the others wait."""
+    rate: RateField | None = None
+    """So many runs start in a time, evenly spread, over all executors; the others wait."""
     priority: Priority = Priority.NORMAL
-    """Who goes first when runs wait for the same pool."""
+    """Who goes first when runs wait for the same pool; one that waits goes up a class each five minutes."""
     pool: Name = "default"
     """The executors that may take it."""
     timeout: Annotated[TimeoutSpec, BeforeValidator(_timeout_of)] = TimeoutSpec()
@@ -194,6 +199,7 @@ class JobSpec(SpecModel):
 __all__ = [
     "AtTrigger",
     "CatchUpSpec",
+    "ConcurrencySpec",
     "CronTrigger",
     "DstSpec",
     "EveryTrigger",

@@ -29,6 +29,13 @@ class Retry(TypedDict, total=False):
     not_on: Sequence[int | str | type[BaseException]]
 
 
+class Concurrency(TypedDict, total=False):
+    """At most ``limit`` runs with the same ``key`` at once: ``Concurrency(key="copy-{{ params.host }}", limit=2)``."""
+
+    key: str
+    limit: int
+
+
 class Timeout(TypedDict, total=False):
     """Limits in time; a duration alone is ``hard``."""
 
@@ -98,6 +105,8 @@ class JobKeys(TypedDict, total=False):
     catch_up: CatchUp
     overlap: Literal["skip", "queue_one", "queue_all", "cancel_previous", "kill_previous", "allow"]
     max_running: int
+    concurrency: Concurrency
+    rate: str
     priority: Literal["critical", "high", "normal", "low", "background"]
     pool: str
     timeout: Span | Timeout

@@ -13,6 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from scheduler.domain.gates import JobEntry
+from scheduler.domain.limits import Limit
 from schemas.vocabulary import NeedCondition, RunState, Turn
 
 NO_RUNS: Final[Mapping[UUID, Sequence["WaitingRun"]]] = {}
@@ -42,6 +43,7 @@ class PlannedRun:
     """What the firing brought, literal; the root's only."""
     lease_token: UUID | None = None
     """Set when the run is offered as it is written."""
+    limit: Limit | None = None
 
     def __post_init__(self) -> None:
         if self.job.spec.overlap.takes_turns:

@@ -13,7 +13,7 @@ from scheduler.domain.backfill import version_at, whole_downstream
 from scheduler.domain.flow import NO_RUNS, FlowPlan, plan_flow
 from scheduler.domain.gates import JobEntry
 from scheduler.store.catalogue import Catalogue, TenantJobs
-from scheduler.store.flow_rows import fill_params, start_flows
+from scheduler.store.flow_rows import complete, start_flows
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from schemas.vocabulary import FiringKind, Priority, RunState
@@ -88,7 +88,7 @@ class Backfilling:
                 "retry_of": None,
             }
             plan = await self._plan(db, row, job, jobs, versions, instant)
-            fill_params(firing, plan.runs[0])
+            complete(firing, plan)
             started.append((firing, plan))
         await start_flows(db, started)
         positions = [instant["position"] for instant in instants]

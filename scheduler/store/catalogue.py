@@ -50,6 +50,9 @@ class TenantJobs:
         self.by_id: Mapping[UUID, JobEntry] = {entry.id: entry for entry in entries}
         self.ids_by_name: Mapping[str, UUID] = {entry.name: entry.id for entry in self.by_id.values()}
         self.handlers: Mapping[str, list[UUID]] = self._by_handler()
+        self.rates: Mapping[UUID, float] = {
+            entry.id: entry.spec.rate.every.total_seconds() for entry in self.by_id.values() if entry.spec.rate
+        }
         needs: dict[str, Sequence[str]] = {e.name: [need.job for need in e.spec.needs] for e in self.by_id.values()}
         self._graph = Graph(needs | {name: found.needs for name, found in unreadable.values()})
         self._closures: dict[UUID, tuple[JobEntry, ...]] = {}

@@ -10,7 +10,7 @@ from scheduler.domain.flow import FlowPlan, PlannedRun, WaitingRun, plan_flow
 from scheduler.domain.gates import TOO_LATE, Activity, Decision, JobEntry, decide
 from scheduler.store.catalogue import Catalogue, TenantJobs
 from scheduler.store.doorbell import WORK
-from scheduler.store.flow_rows import fill_params, write_flows
+from scheduler.store.flow_rows import complete, write_flows
 from scheduler.store.offering import Filled, Offering, PaceOf
 from scheduler.store.queries import queries
 from scheduler.store.turns import find_last, tend_lines
@@ -69,7 +69,7 @@ class Deciding:
             plan = None
             if jobs and job and decision.verdict is Verdict.STARTED:
                 plan = plan_flow(job, jobs.downstream(job), waiting, jobs.ids_by_name, self._new_id)
-                fill_params(firing, plan.runs[0])
+                complete(firing, plan)
                 if decision.waits:
                     plan.runs[0].wait(decision.reason)
                 _count_in(plan, activity, waiting)

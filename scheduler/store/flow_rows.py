@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Union
 
 from scheduler.domain.flow import FlowPlan, PlannedRun
 from scheduler.domain.gates import Decision
+from scheduler.domain.limits import limit_of
 from scheduler.domain.template import render_native
 from scheduler.domain.template_errors import TemplateError
 from scheduler.store.pool import json_text
@@ -77,6 +78,22 @@ async def _write_edges(db: "Connection", started: Sequence[Started]) -> None:
         await db.execute(Q["mark_retried"], *_columns(retried))
 
 
+def complete(firing: Firing, plan: FlowPlan) -> None:
+    """Give the runs of a flow what depends on the firing: the root its params, each run what limits it."""
+    fill_params(firing, plan.runs[0])
+    for run in plan.runs:
+        if run.state not in {RunState.READY, RunState.WAITING}:
+            continue
+        try:
+            run.limit = limit_of(
+                run.job.spec, job=run.job.name, run_id=run.id, fired_at=firing["fires_at"], params=run.params
+            )
+        except TemplateError as error:
+            run.state, run.reason = RunState.FAILED, f"concurrency.key cannot be filled: {error}"
+            run.needs_open = run.needs_unbound = 0
+            plan.edges = [edge for edge in plan.edges if edge.run_id != run.id]
+
+
 def fill_params(firing: Firing, root: PlannedRun) -> None:
     """Give the root of a flow the params its firing brings, literal from here on.
 
@@ -122,6 +139,8 @@ def _run_row(firing: Firing, run: PlannedRun, plan: FlowPlan) -> tuple[Any, ...]
         run.lease_token,
         run.turn,
         plan.backfill_id if root else None,
+        run.limit.key if run.limit else None,
+        run.limit.most if run.limit else None,
     )
 
 

@@ -16,6 +16,7 @@ from scheduler.domain.flow import PlannedRun
 from scheduler.domain.template_errors import TemplateError
 from scheduler.domain.work_order import make_order
 from scheduler.store.catalogue import Catalogue
+from scheduler.store.limits import Limits
 from scheduler.store.queries import queries
 from schemas.commands import StartAttempt
 from schemas.vocabulary import RunState
@@ -68,6 +69,8 @@ class Room:
     slots: int = 0
     blocked: frozenset[UUID] = frozenset()
     backlog: bool = False
+    limited: bool = False
+    """Some of the runs that are ready share a limit."""
 
 
 class Offering:
@@ -75,13 +78,18 @@ class Offering:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
+        self._limits = Limits(catalogue)
 
     async def fill(self, db: "Connection", pool: str, pace: Pace) -> Filled:
         """Offer what fits into the queue of ``pool``; the caller publishes after the commit."""
         room = await self._room(db, pool, pace)
-        if room.left <= 0 or not room.backlog:
+        if room.left <= 0 or not (room.backlog or room.limited):
             return Filled()
-        rows = await db.fetch(Q["offer_runs"], pool, min(room.left, _FILL_AT_ONCE), list(room.blocked), pace.resend_s)
+        most = min(room.left, _FILL_AT_ONCE)
+        free = await self._limits.find_free(db, pool, most, room.blocked) if room.limited else ()
+        rows = await db.fetch(Q["offer_runs"], pool, most, list(room.blocked), pace.resend_s, free)
+        if free:
+            await self._limits.spend(db, rows)
         return Filled(await self._orders(db, rows), room.executors, room.slots)
 
     async def offer_new(
@@ -94,12 +102,12 @@ class Offering:
         pools: dict[str, list[tuple[asyncpg.Record, PlannedRun]]] = {}
         for firing, root in roots:
             # timeout.queue starts with the commit, by the database clock: the backlog knows it.
-            if root.state is RunState.READY and root.job.spec.timeout.queue is None:
+            if root.state is RunState.READY and root.limit is None and root.job.spec.timeout.queue is None:
                 pools.setdefault(root.job.spec.pool, []).append((firing, root))
         filled: dict[str, Filled] = {}
         for pool in sorted(pools):
             room = await self._room(db, pool, pace_of(pool))
-            if room.left > 0 and not room.backlog:
+            if room.left > 0 and not (room.backlog or room.limited):
                 able = [pair for pair in pools[pool] if pair[1].job.id not in room.blocked]
                 able.sort(key=lambda pair: pair[1].job.spec.priority.rank)
                 offers = [offer for firing, root in able[: room.left] if (offer := _offer_new(firing, root))]
@@ -117,7 +125,7 @@ class Offering:
             return Room()
         left = min(limit, _wanted(strength["slots"], pace.elapsed_s)) - strength["queued"]
         blocked = frozenset(job_id for handler in strength["gaps"] for job_id in wanted[handler])
-        return Room(left, strength["executors"], strength["slots"], blocked, strength["backlog"])
+        return Room(left, strength["executors"], strength["slots"], blocked, strength["backlog"], strength["limited"])
 
     def _handlers(self) -> dict[str, list[UUID]]:
         """Return the jobs of each handler, over all tenants."""

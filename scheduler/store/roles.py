@@ -37,6 +37,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "SELECT, INSERT, UPDATE ON runs, run_edges",
         "SELECT, UPDATE ON backfills, backfill_instants",
         "SELECT ON triggers, executors",
+        "SELECT, INSERT, UPDATE ON rates",
         "UPDATE (updated_at) ON jobs",
         "UPDATE (created_at) ON pools",
         "SELECT, INSERT, UPDATE, DELETE ON messages_in_hand",

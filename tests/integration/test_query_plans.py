@@ -42,6 +42,7 @@ HOT = [
     ("backfills", "move_on"),
     ("backfills", "count_runs"),
     ("offers", "offer_runs"),
+    ("limits", "list_free"),
     ("offers", "withdraw_offers"),
     ("offers", "list_results"),
     ("triggers", "lock_due"),
@@ -81,7 +82,7 @@ def unkeyed(node: dict[str, Any]) -> list[str]:
     found = []
     if node.get("Relation Name") in BIG and "Scan" in node["Node Type"]:
         bitmaps = [child for child in node.get("Plans", []) if "Index Cond" in child]
-        partial = node.get("Index Name") in {"runs_backlog", "triggers_due", "firings_held"}
+        partial = node.get("Index Name") in {"runs_backlog", "runs_limited", "triggers_due", "firings_held"}
         if "Index Cond" not in node and not bitmaps and not partial:
             found.append(f"{node['Node Type']} {node.get('Index Name')} on {node['Relation Name']}")
     return found + [line for child in node.get("Plans", []) for line in unkeyed(child)]

@@ -152,6 +152,12 @@ CREATE TABLE tickers (
     seen_at  timestamptz NOT NULL
 );
 
+-- When the next run of a job with a rate may start: one that is not here, at once.
+CREATE TABLE rates (
+    job_id   uuid PRIMARY KEY REFERENCES jobs,
+    next_at  timestamptz NOT NULL
+);
+
 CREATE TABLE flows (
     id          uuid PRIMARY KEY,         -- that of its root run
     tenant      text NOT NULL,
@@ -183,6 +189,8 @@ CREATE TABLE runs (
     backfill_id       uuid,                 -- the root of a flow that a backfill started
     turn              text,                 -- null: overlap makes no run of the job wait for another
     release_at        timestamptz,          -- the latest delay of a met need
+    limit_key         text,                 -- what it shares a limit with others by; null: no limit holds it
+    limit_most        integer,              -- so many with this key may be queued or running
     -- the attempt in hand: number, fence, lease
     attempt           integer NOT NULL DEFAULT 1,
     losses            integer NOT NULL DEFAULT 0,
@@ -211,12 +219,16 @@ CREATE TABLE runs (
     CONSTRAINT runs_state_is_known CHECK (state IN ('waiting', 'ready', 'queued', 'running', 'backing_off',
         'succeeded', 'failed', 'cancelled', 'skipped')),
     CONSTRAINT runs_turn_is_known CHECK (turn IN ('takes', 'awaits')),
+    CONSTRAINT runs_limit_has_key CHECK (limit_most IS NULL OR (limit_most > 0 AND limit_key IS NOT NULL)),
     CONSTRAINT runs_final_means_finished CHECK
         ((state IN ('succeeded', 'failed', 'cancelled', 'skipped')) = (finished_at IS NOT NULL)),
     CONSTRAINT runs_running_means_leased CHECK
         ((state = 'running') <= (owner IS NOT NULL AND lease_until IS NOT NULL AND lease_token IS NOT NULL))
 ) WITH (fillfactor = 70);
-CREATE INDEX runs_backlog ON runs (pool, priority, ready_at, id) WHERE state = 'ready';
+CREATE INDEX runs_backlog ON runs (pool, tenant, priority, ready_at, id) WHERE state = 'ready' AND limit_key IS NULL;
+CREATE INDEX runs_limited ON runs (pool, tenant, limit_key, priority, ready_at, id)
+    WHERE state = 'ready' AND limit_key IS NOT NULL;
+CREATE INDEX runs_holding ON runs (tenant, limit_key) WHERE state IN ('queued', 'running') AND limit_key IS NOT NULL;
 CREATE INDEX runs_offered ON runs (pool) WHERE state = 'queued';
 CREATE INDEX runs_to_sweep ON runs (sweep_at) WHERE sweep_at IS NOT NULL;
 CREATE INDEX runs_to_wake ON runs (sweep_at) WHERE state IN ('waiting', 'backing_off') AND sweep_at IS NOT NULL;
@@ -362,6 +374,13 @@ LANGUAGE sql STABLE AS $$
     FROM executors
     WHERE pool = wanted_pool AND stopped_at IS NULL AND NOT draining
       AND seen_at > now() - silent_s * interval '1 second'
+$$;
+
+-- Which class of urgency a run of the backlog is in: that of its priority, and one higher for each
+-- five minutes it is ready. 0 is the highest.
+CREATE FUNCTION urgency(priority integer, ready_at timestamptz) RETURNS integer
+LANGUAGE sql STABLE AS $$
+    SELECT greatest(0, priority - floor(extract(epoch FROM now() - ready_at) / 300)::integer)
 $$;
 
 -- Messages that came again and are in hand alone at this moment, or were when their reader ended.

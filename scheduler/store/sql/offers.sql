@@ -2,7 +2,9 @@
 SELECT queue_limit FROM pools WHERE name = $1 FOR NO KEY UPDATE;
 
 -- name: list_backlogs
-SELECT DISTINCT pool FROM runs WHERE state = 'ready';
+SELECT name AS pool FROM pools AS p
+WHERE EXISTS (SELECT FROM runs WHERE pool = p.name AND state = 'ready' AND limit_key IS NULL)
+   OR EXISTS (SELECT FROM runs WHERE pool = p.name AND state = 'ready' AND limit_key IS NOT NULL);
 
 -- name: pool_strength
 -- What stands ready in a pool: slots of live executors, offers in the queue, and which of the
@@ -12,17 +14,44 @@ WITH alive AS MATERIALIZED (
     WHERE pool = $1 AND stopped_at IS NULL AND NOT draining AND seen_at > now() - $2::float8 * interval '1 second')
 SELECT coalesce(sum(slots), 0)::int AS slots, count(*)::int AS executors,
        (SELECT count(*)::int FROM runs WHERE pool = $1 AND state = 'queued') AS queued,
-       EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready') AS backlog,
+       EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready' AND limit_key IS NULL) AS backlog,
+       EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready' AND limit_key IS NOT NULL) AS limited,
        ARRAY (SELECT name FROM unnest($3::text[]) AS wanted (name)
               WHERE EXISTS (SELECT FROM alive WHERE NOT wanted.name = ANY (handlers))) AS gaps
 FROM alive;
 
 -- name: offer_runs
--- Take the head of a pool's backlog: most urgent first, then oldest. The caller holds the pool's row.
+-- Take from a pool's backlog: the most urgent class first; in a class the tenants take turns, and of a
+-- tenant the priorities that ageing has brought there. Nobody remembers whose turn it was: who is first
+-- is drawn anew each time. $5: runs that share a limit and are within it. The caller holds the pool's row.
+WITH RECURSIVE sharers (name) AS (
+    SELECT min(tenant) FROM runs WHERE pool = $1 AND state = 'ready' AND limit_key IS NULL
+    UNION ALL
+    SELECT (SELECT min(tenant) FROM runs
+            WHERE pool = $1 AND state = 'ready' AND limit_key IS NULL AND tenant > t.name)
+    FROM sharers AS t WHERE t.name IS NOT NULL
+), heads AS (
+    SELECT h.* FROM sharers AS t CROSS JOIN generate_series(0, 4) AS p (priority)
+    CROSS JOIN LATERAL (SELECT id, tenant, runs.priority, ready_at FROM runs
+                        WHERE pool = $1 AND tenant = t.name AND runs.priority = p.priority
+                          AND state = 'ready' AND limit_key IS NULL AND NOT job_id = ANY ($3::uuid[])
+                        ORDER BY ready_at, id LIMIT $2) AS h
+    WHERE t.name IS NOT NULL
+    UNION ALL
+    SELECT id, tenant, priority, ready_at FROM runs WHERE id = ANY ($5::uuid[])
+), ranked AS (
+    SELECT id, tenant, urgency(priority, ready_at) AS class,
+           row_number() OVER (PARTITION BY tenant, priority ORDER BY ready_at, id) AS rank
+    FROM heads
+), lined AS (
+    SELECT id, class, row_number() OVER (PARTITION BY tenant, class ORDER BY rank, random()) AS place FROM ranked
+), chosen AS MATERIALIZED (
+    SELECT id FROM lined ORDER BY class, place, random() LIMIT $2
+)
 UPDATE runs SET state = 'queued', queued_at = now(), lease_token = gen_random_uuid(), intent = intent + 1,
                 sweep_at = least(now() + $4::float8 * interval '1 second', queue_until)
-WHERE id IN (SELECT id FROM runs WHERE pool = $1 AND state = 'ready' AND NOT job_id = ANY ($3::uuid[])
-             ORDER BY priority, ready_at, id LIMIT $2 FOR UPDATE)
+WHERE id IN (SELECT id FROM runs WHERE id = ANY (ARRAY(SELECT id FROM chosen))
+             AND CASE state WHEN 'ready' THEN true ELSE false END ORDER BY id FOR UPDATE)
 RETURNING id, tenant, job_id, job_version, job_name, flow_id, fired_at, attempt, lease_token, pool, params,
           needs_met, queue_until, intent;
 

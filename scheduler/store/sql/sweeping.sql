@@ -30,5 +30,6 @@ WHERE id = ANY ($1::uuid[]) AND state = 'running' AND cancel_at IS NOT NULL;
 -- One look for everything that may be owed.
 SELECT EXISTS (SELECT FROM firings WHERE sweep_at <= now()) AS firings,
        EXISTS (SELECT FROM runs WHERE sweep_at <= now() AND state <> 'running') AS runs,
-       EXISTS (SELECT FROM runs WHERE state = 'ready') AS backlog,
+       EXISTS (SELECT FROM runs WHERE state = 'ready' AND limit_key IS NULL)
+           OR EXISTS (SELECT FROM runs WHERE state = 'ready' AND limit_key IS NOT NULL) AS backlog,
        EXISTS (SELECT FROM backfills WHERE sweep_at <= now()) AS backfills;
