@@ -142,6 +142,8 @@ class JobSpec(SpecModel):
     """Further attempts of a run that failed."""
     on_lost: OnLost = OnLost.RERUN
     """What becomes of an attempt whose executor vanished."""
+    pause_after: Annotated[StrictInt, Field(ge=1, le=1000)] | None = None
+    """So many failed runs in a row pause the job; default: none do."""
     isolation: Literal["inline", "thread", "process"] | None = None
     """Default: process for commands, scripts and python; inline for async, thread for sync handlers."""
     env: dict[EnvName, Word] = Field(default_factory=dict)

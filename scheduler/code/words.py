@@ -112,6 +112,7 @@ class JobKeys(TypedDict, total=False):
     timeout: Span | Timeout
     retry: Retry
     on_lost: Literal["rerun", "fail"]
+    pause_after: int
     isolation: Literal["inline", "thread", "process"]
     env: Mapping[str, str]
     secrets: Mapping[str, Secret]

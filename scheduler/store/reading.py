@@ -129,6 +129,7 @@ def _job(row: Row) -> Row:
         "enabled": row["enabled"],
         "paused": paused_at is not None,
         "paused_at": paused_at,
+        "pause_note": row["pause_note"],
         "pool": spec.get("pool"),
         "needs": [need["job"] for need in spec.get("needs", ())],
         "next_at": row["next_at"],

@@ -45,6 +45,10 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
     "recorder": (
         "SELECT, UPDATE ON runs",
         "SELECT, INSERT, UPDATE ON attempts",
+        "UPDATE (paused_at, pause_note, updated_at) ON jobs",
+        "UPDATE (active, held_until) ON triggers",
+        "SELECT ON triggers",
+        "UPDATE (revision) ON tenants",
         "SELECT, INSERT ON orphan_ends",
         "SELECT, INSERT, UPDATE, DELETE ON executors, recorders, messages_in_hand",
     ),

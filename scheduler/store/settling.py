@@ -14,6 +14,7 @@ from uuid import UUID
 from scheduler.domain.retry import Decision, EndFacts, judge
 from scheduler.domain.run_state import Move, after
 from scheduler.store.catalogue import Catalogue
+from scheduler.store.pausing import lock_pausing, pause_failing
 from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 from schemas.facts import AttemptFinished, RunSettled
@@ -80,6 +81,7 @@ class Settling:
 
     async def settle(self, db: "Connection", facts: Sequence[AttemptFinished]) -> list[RunSettled]:
         """Write the ends of a batch; late and repeated ones settle nothing. Returns what moved."""
+        pausing = await lock_pausing(db, [fact.run_id for fact in facts if not _succeeded(fact)])
         latest = {(fact.run_id, fact.attempt, fact.lease_token): fact for fact in facts}
         runs = {row["id"]: row for row in await db.fetch(Q["lock_runs"], list({fact.run_id for fact in facts}))}
         held: list[tuple[asyncpg.Record, AttemptFinished]] = []
@@ -94,14 +96,15 @@ class Settling:
                 held.append((run, fact))
             else:
                 late.append(fact)
-        settled = await self._write(db, await self._judge(db, held))
+        settled = await self._write(db, await self._judge(db, held), pausing)
         await _keep(db, late, orphans)
         return settled
 
     async def expire(self, db: "Connection", run_ids: Sequence[UUID]) -> list[RunSettled]:
         """Give up attempts whose lease ran out; returns what moved."""
+        pausing = await lock_pausing(db, run_ids)
         rows = await db.fetch(LEASES["lock_expired"], run_ids)
-        return await self._write(db, await self._judge(db, [(row, None) for row in rows]))
+        return await self._write(db, await self._judge(db, [(row, None) for row in rows]), pausing)
 
     async def _judge(
         self, db: "Connection", held: Sequence[tuple["asyncpg.Record", AttemptFinished | None]]
@@ -127,13 +130,18 @@ class Settling:
             settlements.append(Settlement(run, decision, fact))
         return settlements
 
-    async def _write(self, db: "Connection", settlements: Sequence[Settlement]) -> list[RunSettled]:
+    async def _write(
+        self, db: "Connection", settlements: Sequence[Settlement], pausing: Sequence[UUID]
+    ) -> list[RunSettled]:
         if not settlements:
             return []
         rows = [_attempt_row(settlement) + _run_row(settlement) for settlement in settlements]
         await db.execute(Q["settle_attempts"], *_columns(rows))
         if any(settlement.decision.move is Move.RETRY for settlement in settlements):
             await db.execute(Q["ring_wake"])
+        failed = {settlement.run["job_id"] for settlement in settlements if settlement.state is RunState.FAILED}
+        if failing := failed.intersection(pausing):
+            await pause_failing(db, sorted(failing))
         return [
             RunSettled(
                 tenant=settlement.run["tenant"],

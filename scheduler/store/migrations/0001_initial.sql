@@ -24,6 +24,7 @@ CREATE TABLE jobs (
     enabled     boolean NOT NULL DEFAULT true,
     paused_at   timestamptz,
     pause_note  text,
+    resumed_at  timestamptz,              -- failed runs are counted from here
     deleted_at  timestamptz,
     created_at  timestamptz NOT NULL DEFAULT now(),
     updated_at  timestamptz NOT NULL DEFAULT now(),

@@ -6,7 +6,7 @@ WHERE tenant = $1 AND name = $2 AND deleted_at IS NULL FOR NO KEY UPDATE;
 UPDATE jobs SET paused_at = now(), pause_note = $2, updated_at = now() WHERE id = $1 AND paused_at IS NULL RETURNING id;
 
 -- name: resume_job
-UPDATE jobs SET paused_at = NULL, pause_note = NULL, updated_at = now()
+UPDATE jobs SET paused_at = NULL, pause_note = NULL, resumed_at = now(), updated_at = now()
 WHERE id = $1 AND paused_at IS NOT NULL RETURNING id;
 
 -- name: enable_job
