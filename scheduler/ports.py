@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
-from schemas.facts import Output
+from schemas.facts import Output, Usage
 from schemas.vocabulary import Outcome
 from schemas.work import WorkOrder
 
@@ -218,6 +218,7 @@ class Ended:
     retry_after_s: float | None = None
     result: Any = None
     output: Output | None = None
+    usage: Usage | None = None
 
 
 class StopRequest:

@@ -1,6 +1,6 @@
 """Messages that tell: past tense."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -46,6 +46,23 @@ class Output(BaseModel):
     total_bytes: int = 0
 
 
+class Usage(BaseModel):
+    """What the processes of an attempt used, as far as the system tells."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpu_s: Annotated[float, Field(ge=0)]
+    """Seconds of all cores, user and system."""
+    peak_memory_bytes: Annotated[int, Field(ge=0)]
+    """Of all processes together, files read into memory included, where a cgroup counts; sampled, of all
+    without these; without limits, of the largest process."""
+    read_bytes: Annotated[int, Field(ge=0)]
+    """From the disk, not from memory; 0 as well where the system does not count."""
+    written_bytes: Annotated[int, Field(ge=0)]
+    limited_by: Literal["cgroup2", "cgroup1", "sampling"] | None = None
+    """How ``resources`` were enforced; None: there were none."""
+
+
 class AttemptFinished(Fact):
     """The executor's last word on one attempt; may arrive twice, or never.
 
@@ -78,6 +95,8 @@ class AttemptFinished(Fact):
     """Small JSON, handed to the runs downstream."""
     output: Output | None = None
     """None: nothing was written."""
+    usage: Usage | None = None
+    """None: it was no process of its own, or its end was not seen."""
     started_at: AwareDatetime
     finished_at: AwareDatetime
     elapsed_s: float

@@ -15,6 +15,7 @@ from schemas.json_values import JsonObject
 from schemas.limit_spec import ConcurrencySpec, RateField
 from schemas.message import Name
 from schemas.run_spec import HttpSpec, RunSpec, ScriptSpec
+from schemas.sizes import Cores, Size
 from schemas.spec_model import SpecModel, StrictBool, StrictInt, Text, Word
 from schemas.trigger_model import CatchUpSpec, DstSpec
 from schemas.trigger_spec import AtTrigger, CronTrigger, EveryTrigger, TriggerSpec
@@ -72,6 +73,21 @@ class TimeoutSpec(SpecModel):
         if self.soft is not None and self.soft >= self.hard:
             raise ValueError("soft must be shorter than hard")
         return self
+
+
+class ResourcesSpec(SpecModel):
+    """What the processes of an attempt may use together."""
+
+    cpu: Cores | None = None
+    """A share of one core, or a number of cores: the attempt is slowed down to it."""
+    memory: Annotated[Size, Field(ge=4 * 1024**2)] | None = None
+    """An attempt that uses more is killed, with outcome out_of_limits."""
+    pids: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
+    """How many processes it may have at a time; with more it is killed, with outcome out_of_limits."""
+    file_size: Annotated[Size, Field(ge=1024**2)] | None = None
+    """No file that it writes may grow larger."""
+    io: Literal["idle", "low", "normal"] = "normal"
+    """Who goes first at the disk, where its queue has priorities; idle: only when nobody else wants it."""
 
 
 class RetrySpec(SpecModel):
@@ -146,6 +162,8 @@ class JobSpec(SpecModel):
     """So many failed runs in a row pause the job; default: none do."""
     isolation: Literal["inline", "thread", "process"] | None = None
     """Default: process for commands, scripts and python; inline for async, thread for sync handlers."""
+    resources: ResourcesSpec | None = None
+    """Limits of what an attempt uses, for jobs that run in processes; default: none."""
     env: dict[EnvName, Word] = Field(default_factory=dict)
     """The environment of the child, which starts empty; templates are filled in."""
     secrets: dict[EnvName, Annotated[SecretRef, AfterValidator(_one_place)]] = Field(default_factory=dict)
@@ -174,6 +192,8 @@ class JobSpec(SpecModel):
             raise ValueError("max_running must be a whole number, at least 1")
         if self.run.kind in {"command", "script"} and self.isolation not in {None, "process"}:
             raise ValueError(f"isolation: {self.isolation} is not possible for run: {self.run.kind}, only process is")
+        if self.resources is not None and not self.in_process:
+            raise ValueError(f"resources are limits of processes; run: {self.run.kind} needs isolation: process")
         for what, names in (("need", [need.job for need in self.needs]), ("trigger", [t.key for t in self.triggers])):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 hint = "" if what == "need" else "; give each trigger an id of its own"
@@ -193,6 +213,11 @@ class JobSpec(SpecModel):
             object.__setattr__(self, "triggers", laid)  # frozen, and nobody has seen it yet
         return self
 
+    @property
+    def in_process(self) -> bool:
+        """Whether attempts are processes of their own."""
+        return self.run.kind in {"command", "script", "python"} or self.isolation == "process"
+
     def timezone_of(self, trigger: TriggerSpec) -> str:
         """Return the time zone that ``trigger`` of this job is read in."""
         return trigger.timezone or self.timezone
@@ -208,6 +233,7 @@ __all__ = [
     "HttpSpec",
     "JobSpec",
     "NeedSpec",
+    "ResourcesSpec",
     "RetrySpec",
     "RunSpec",
     "ScriptSpec",

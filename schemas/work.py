@@ -80,6 +80,19 @@ class TimeLimits(WorkModel):
     grace_s: Annotated[float, Field(ge=0)] = 10.0
 
 
+class ResourceLimits(WorkModel):
+    """What an attempt's processes together may use; None: as much as there is."""
+
+    cpu: float | None = None
+    """Cores; it is slowed down to them."""
+    memory_bytes: int | None = None
+    pids: int | None = None
+    """Processes and threads at a time; where limits are sampled, processes."""
+    file_bytes: int | None = None
+    """Size of any one file it writes."""
+    io: Literal["idle", "low", "normal"] = "normal"
+
+
 class WorkOrder(WorkModel):
     """Everything an executor must know to run one attempt."""
 
@@ -94,6 +107,8 @@ class WorkOrder(WorkModel):
     secrets: dict[str, SecretRef] = Field(default_factory=dict)
     cwd: str | None = None
     limits: TimeLimits = TimeLimits()
+    resources: ResourceLimits | None = None
+    """Only for work in child processes."""
     isolation: Literal["inline", "thread", "process"] | None = None
     """None: inline for async handlers, thread for sync handlers, process for the rest."""
     fired_at: AwareDatetime | None = None

@@ -79,7 +79,7 @@ _WITHOUT_PARTICULARS: Final[Mapping[str, None]] = {"result": None, "output": Non
 
 def _particulars(run: Run, end: Ended) -> dict[str, Any]:
     if run.abandoned:
-        return {"outcome": Outcome.LOST, "reason": STOPPED, "output": end.output}
+        return {"outcome": Outcome.LOST, "reason": STOPPED, "output": end.output, "usage": end.usage}
     return {
         "outcome": end.outcome,
         "reason": end.reason,
@@ -90,6 +90,7 @@ def _particulars(run: Run, end: Ended) -> dict[str, Any]:
         "retry_after_s": end.retry_after_s,
         "result": end.result,
         "output": end.output,
+        "usage": end.usage,
     }
 
 

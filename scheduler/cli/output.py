@@ -128,6 +128,16 @@ def cell(value: object) -> str:
     return printable(text)
 
 
+def amount(size: int) -> str:
+    """Return bytes for people, in the unit that leaves a number below 1024."""
+    value, unit = float(size), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:  # noqa: PLR2004 - of each unit in the next
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
 def say_warning(text: str) -> None:
     sys.stderr.write(f"warning: {printable(Redactor()(text))}\n")
 

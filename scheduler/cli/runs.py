@@ -19,6 +19,7 @@ run = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="One run.")
 
 _RUN_COLUMNS = ("id", "job", "state", "attempt", "fired_at", "claimed_at", "finished_at", "reason")
 _ATTEMPT_COLUMNS = ("attempt", "outcome", "exit_code", "started_at", "elapsed_s", "executor", "reason")
+_USAGE_COLUMNS = ("cpu_s", "cpu_percent", "peak_memory", "read", "written", "limited_by")
 
 
 def runs(
@@ -73,7 +74,16 @@ def show(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
     print_fields({key: value for key, value in found.items() if key not in {"attempts", "needs"}})
     if found["needs"]:
         print_rows(found["needs"], ("job", "when", "state", "run"), empty="")
-    print_rows(found["attempts"], _ATTEMPT_COLUMNS, empty="no attempt has ended")
+    attempts = [row | _readable(row) for row in found["attempts"]]
+    used = [column for column in _USAGE_COLUMNS if any(row[column] is not None for row in attempts)]
+    print_rows(attempts, (*_ATTEMPT_COLUMNS[:-2], *used, *_ATTEMPT_COLUMNS[-2:]), empty="no attempt has ended")
+
+
+def _readable(attempt: "Row") -> "Row":
+    from scheduler.cli.output import amount
+
+    sizes = {"peak_memory": "peak_memory_bytes", "read": "read_bytes", "written": "written_bytes"}
+    return {name: None if attempt[column] is None else amount(attempt[column]) for name, column in sizes.items()}
 
 
 @run.command()

@@ -45,6 +45,16 @@ class Timeout(TypedDict, total=False):
     grace: Span
 
 
+class Resources(TypedDict, total=False):
+    """What the processes of an attempt may use together; sizes as in ``"512MiB"``."""
+
+    cpu: float | str
+    memory: str
+    pids: int
+    file_size: str
+    io: Literal["idle", "low", "normal"]
+
+
 class CatchUp(TypedDict, total=False):
     """Which missed firings are still run."""
 
@@ -114,6 +124,7 @@ class JobKeys(TypedDict, total=False):
     on_lost: Literal["rerun", "fail"]
     pause_after: int
     isolation: Literal["inline", "thread", "process"]
+    resources: Resources
     env: Mapping[str, str]
     secrets: Mapping[str, Secret]
     cwd: str

@@ -21,6 +21,7 @@ from schemas.job_spec import (
     HttpSpec,
     JobSpec,
     NeedSpec,
+    ResourcesSpec,
     RetrySpec,
     RunSpec,
     ScriptSpec,
@@ -39,7 +40,7 @@ _LATER_KEYS: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     DefinitionsFile: frozenset({"webhooks"}),
     JobSpec: frozenset(
         {
-            "params_schema", "labels", "on_lost_contact", "concurrency", "rate", "unique", "resources",
+            "params_schema", "labels", "on_lost_contact", "concurrency", "rate", "unique",
             "pause_after", "max_runs_per_process", "retention",
         }
     ),
@@ -68,6 +69,7 @@ _PARTS: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("dst",): DstSpec,
     ("timeout",): TimeoutSpec,
     ("retry",): RetrySpec,
+    ("resources",): ResourcesSpec,
     ("needs", "*"): NeedSpec,
     ("secrets", "*"): SecretRef,
     ("pools", "*"): PoolSpec,

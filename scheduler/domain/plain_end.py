@@ -26,6 +26,7 @@ def plain_end(fact: AttemptFinished, wrong: str) -> AttemptFinished:
             "exception": None if fact.exception is None else _text(fact.exception),
             "result": None,
             "output": None,
+            "usage": None,
         }
     )
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from scheduler.domain.template import render_native, render_text
 from scheduler.domain.template_scope import SECRETS
 from scheduler.domain.template_values import SecretMark
-from schemas.job_spec import JobSpec
+from schemas.job_spec import JobSpec, ResourcesSpec
 from schemas.message import AwareDatetime
 from schemas.run_spec import HttpSpec
 from schemas.work import (
@@ -17,6 +17,7 @@ from schemas.work import (
     HandlerWork,
     HttpWork,
     PythonWork,
+    ResourceLimits,
     ScriptWork,
     TimeLimits,
     Work,
@@ -65,8 +66,19 @@ def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> Work
             hard_s=timeout.hard.total_seconds(),
             grace_s=timeout.grace.total_seconds(),
         ),
+        resources=None if spec.resources is None else _limits(spec.resources),
         isolation=spec.isolation,
         fired_at=run.fired_at,
+    )
+
+
+def _limits(resources: ResourcesSpec) -> ResourceLimits:
+    return ResourceLimits(
+        cpu=resources.cpu,
+        memory_bytes=resources.memory,
+        pids=resources.pids,
+        file_bytes=resources.file_size,
+        io=resources.io,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from scheduler.clock import Clock
 from scheduler.sandbox.output import OutputBuffer
+from schemas.facts import Usage
 
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 _LAUNCH = "import sys; sys.path.append(sys.argv[1]); from scheduler.sandbox.launcher import main; main()"
@@ -32,6 +33,8 @@ class ChildOrder:
     cwd: str
     stdin: bytes = b""
     wants_result: bool = False
+    limits: Mapping[str, Any] | None = None
+    """Words for the warden, see ``limiter_for``; None: none, and nothing is watched."""
 
 
 @dataclass(slots=True)
@@ -49,7 +52,11 @@ class Child:
     output_closed: "asyncio.Future[None]"
     pid: int | None = None
     refusal: tuple[int | None, str] | None = None
-    """Errno and step (start, cwd, exec) when the system refused to start it."""
+    """Errno and step (start, limits, cwd, exec) when the system refused to start it."""
+    exceeded: str | None = None
+    """The limit that it was killed for: memory or pids."""
+    usage: Usage | None = None
+    """Known when it is gone."""
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     def follow(self) -> None:
@@ -98,6 +105,9 @@ class Child:
             self.refusal = (number, step)
         if "ended" in message and not self.ended.done():
             self.ended.set_result(message["ended"])
+        self.exceeded = message.get("exceeded", self.exceeded)
+        if "usage" in message:
+            self.usage = Usage(**message["usage"])
         if "gone" in message and not self.gone.done():
             self.gone.set_result(message["gone"])
 
@@ -153,7 +163,7 @@ class Children:
             output_read, output_write = os.pipe2(os.O_CLOEXEC)
             ours.callback(os.close, output_read)
             theirs.callback(os.close, output_write)
-            words = {"argv": list(order.argv), "env": dict(order.env), "cwd": order.cwd}
+            words = {"argv": list(order.argv), "env": dict(order.env), "cwd": order.cwd, "limits": order.limits}
             order_fd = _memory_file(json.dumps(words).encode())
             theirs.callback(os.close, order_fd)
             stdin_fd = _memory_file(order.stdin)

@@ -19,8 +19,10 @@ from scheduler.sandbox.children import Child, ChildOrder, Children
 from scheduler.sandbox.environment import UnusableOrderError
 from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.ladder import Ladder, Step
+from scheduler.sandbox.means import Means
 from scheduler.sandbox.output import one_line
 from scheduler.sandbox.process_work import RESULT_NAME, Workplace, child_order
+from scheduler.sandbox.resource_words import exceeded, limit_words
 from scheduler.sandbox.results import RESULT_BYTES, UnusableResultError, parse_result
 from schemas.vocabulary import Outcome
 from schemas.work import CommandWork, HandlerWork, PythonWork, ScriptWork, WorkOrder
@@ -37,10 +39,11 @@ _REPORT_BYTES = 2 * RESULT_BYTES
 class ProcessRuns:
     """Runs commands, scripts and python functions in children of the launcher."""
 
-    def __init__(self, *, code_dir: Path, run_dir: Path, registry: HandlerRegistry, clock: Clock) -> None:
+    def __init__(self, *, code_dir: Path, run_dir: Path, registry: HandlerRegistry, means: Means, clock: Clock) -> None:
         self._code_dir = code_dir.resolve()
         self._run_dir = run_dir
         self._registry = registry
+        self._means = means
         self._clock = clock
         self._children = Children(clock)
 
@@ -54,6 +57,8 @@ class ProcessRuns:
             attempt_dir.mkdir(mode=0o700)
             place = Workplace(self._code_dir, attempt_dir, self._registry.modules)
             what = child_order(order, context, secrets, place)
+            if order.resources is not None:
+                what = replace(what, limits=limit_words(order.resources, self._means))
             return await self._run_child(what, order, stop, ladder, attempt_dir)
         except UnusableOrderError as error:
             return Ended(Outcome.FAILED, reason=one_line(str(error)))
@@ -121,6 +126,14 @@ class ProcessRuns:
 
 
 def _ended(child: Child, what: ChildOrder, order: WorkOrder, ladder: Ladder, attempt_dir: Path) -> Ended:
+    ended = replace(_outcome(child, what, order, ladder, attempt_dir), usage=child.usage)
+    reason = None if order.resources is None else exceeded(order.resources, child.exceeded, ended)
+    if reason is None or ladder.outcome is not None:
+        return ended
+    return replace(ended, outcome=Outcome.OUT_OF_LIMITS, reason=reason)
+
+
+def _outcome(child: Child, what: ChildOrder, order: WorkOrder, ladder: Ladder, attempt_dir: Path) -> Ended:
     status = child.ended.result() if child.ended.done() else None
     output = child.output.finish()
     if status is None and ladder.outcome is not None:
@@ -164,7 +177,7 @@ def _refusal(child: Child, what: ChildOrder) -> str:
     if child.refusal is None:
         return "it could not be followed: its warden ended" if child.pid else "could not be started: the launcher ended"
     number, step = child.refusal
-    subject = what.cwd if step == "cwd" else what.argv[0]
+    subject = {"cwd": what.cwd, "limits": "its resources cannot be limited"}.get(step, what.argv[0])
     if number == errno.ENOENT and step == "exec":
         return f"there is no program {subject}"
     return f"could not be started: {subject}: {os.strerror(number) if number else 'unusable order'}"

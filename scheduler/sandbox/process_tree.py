@@ -44,9 +44,13 @@ def descendants(root: int) -> list[int]:
 
 
 def kill_all(pids: list[int]) -> None:
+    signal_all(pids, signal.SIGKILL)
+
+
+def signal_all(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
 
 def _live_parent(pid: str) -> int | None:

@@ -18,6 +18,7 @@ from scheduler.sandbox.handler_runs import HandlerRuns
 from scheduler.sandbox.handlers import Handler, HandlerRegistry
 from scheduler.sandbox.http_run import HttpRuns
 from scheduler.sandbox.masking import Mask
+from scheduler.sandbox.means import Means, find_means
 from scheduler.sandbox.output import one_line
 from scheduler.sandbox.process_run import ProcessRuns
 from scheduler.sandbox.run_directory import RunDirectory
@@ -34,17 +35,26 @@ class Runner:
     """The Sandbox of this host. Belongs to one event loop, of whatever kind; ``start`` before anything else."""
 
     def __init__(
-        self, *, code_dir: Path, run_dir: Path, handlers: HandlerRegistry, network: NetworkPolicy, clock: Clock
+        self,
+        *,
+        code_dir: Path,
+        run_dir: Path,
+        handlers: HandlerRegistry,
+        network: NetworkPolicy,
+        clock: Clock,
+        means: Means | None = None,
     ) -> None:
         """``code_dir`` holds scripts and modules.
 
         Below ``run_dir``, which runners of one user may share, each child gets a fresh directory.
+        ``means`` is how resource limits are enforced; None: the strongest means there is.
         """
         self._registry = handlers
         self._code_dir = code_dir
         self._base_dir = run_dir
         self._http = HttpRuns(network, clock)
         self._clock = clock
+        self._means = means
         self._directory: RunDirectory | None = None
         self._processes: ProcessRuns | None = None
         self._handlers: HandlerRuns | None = None
@@ -71,7 +81,11 @@ class Runner:
         except OSError as error:
             raise ConfigurationError(f"run directory {self._base_dir}: {error.strerror}") from None
         self._processes = ProcessRuns(
-            code_dir=self._code_dir, run_dir=self._directory.path, registry=self._registry, clock=self._clock
+            code_dir=self._code_dir,
+            run_dir=self._directory.path,
+            registry=self._registry,
+            means=await asyncio.to_thread(find_means) if self._means is None else self._means,
+            clock=self._clock,
         )
         self._handlers = HandlerRuns(self._clock)
 

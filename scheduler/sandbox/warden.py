@@ -3,7 +3,8 @@
 It is the subreaper of the job, so that descendants which daemonise stay below it. The socket to
 its executor says ``T`` (ask the job to stop) or ``K`` (kill all of it); the end of that socket
 means that the executor is gone, and is a kill. It answers with JSON objects: ``started`` (pid) or
-``refused`` ([errno, what]), ``ended`` (wait status), ``gone`` (how many were killed after the end).
+``refused`` ([errno, what]), ``exceeded`` (which limit; the job is killed then), ``ended`` (wait
+status), ``gone`` (how many were killed after the end) with ``usage``.
 """
 
 import contextlib
@@ -17,10 +18,11 @@ import socket
 from typing import Any, NoReturn
 
 from scheduler.sandbox.process_tree import become_subreaper, descendants, die_with_parent, kill_all
+from scheduler.sandbox.resource_limits import INTERVAL_S, Limiter, Spent, limit_self, limiter_for
 from scheduler.sandbox.results import RESULT_FD
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
-_RESET = (*IGNORED, signal.SIGCHLD, signal.SIGXFSZ)
+_RESET = (*IGNORED, signal.SIGCHLD, signal.SIGALRM, signal.SIGXFSZ)
 _KILL_AGAIN_MS = 20
 _ABOVE_STDIO = 10
 
@@ -33,9 +35,11 @@ class Wakeup:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
 
-    def clear(self) -> None:
+    def clear(self) -> bytes:
+        """Return the numbers of the signals that came."""
         with contextlib.suppress(BlockingIOError):
-            os.read(self.fd, 4096)
+            return os.read(self.fd, 4096)
+        return b""
 
     def close(self) -> None:
         signal.set_wakeup_fd(-1)
@@ -46,8 +50,8 @@ class Wakeup:
 def guard(fds: list[int]) -> None:
     """Run one job from its start until nothing of it is left.
 
-    ``fds``: control socket, order (a file with JSON: argv, env, cwd), stdin, output, and perhaps
-    a file for the result.
+    ``fds``: control socket, order (a file with JSON: argv, env, cwd, limits), stdin, output, and
+    perhaps a file for the result.
     """
     control, order_fd, *stdio = fds
     become_subreaper()
@@ -67,20 +71,30 @@ class _Warden:
         self._job = 0
         self._killing = False
         self._left_behind: set[int] = set()
+        self._spent = Spent()
+        self._limiter: Limiter | None = None
+        self._exceeded: str | None = None
 
     def start(self, order: dict[str, Any], stdio: list[int]) -> bool:
         """Start the job; False (and told) when the system refuses."""
         error_read, error_write = os.pipe2(os.O_CLOEXEC)
+        if order["limits"] is not None:
+            self._limiter = limiter_for(order["limits"])
         self._job = os.fork()
         if self._job == 0:
-            _become_job(order, stdio, error_write)
+            _become_job(order, stdio, error_write, self._limiter)
         os.close(error_write)
         refusal = os.read(error_read, 1024)
         os.close(error_read)
         if refusal:
             os.waitpid(self._job, 0)
+            if self._limiter is not None:
+                self._limiter.remove()
             self._tell({"refused": json.loads(refusal)})
             return False
+        if self._limiter is not None:
+            signal.signal(signal.SIGALRM, lambda *_: None)
+            signal.setitimer(signal.ITIMER_REAL, INTERVAL_S, INTERVAL_S)
         self._tell({"started": self._job})
         return True
 
@@ -90,11 +104,12 @@ class _Warden:
         poll.register(self._wakeup.fd, select.POLLIN)
         while True:
             ready = dict(poll.poll(_KILL_AGAIN_MS if self._killing else None))
-            if self._wakeup.fd in ready:
-                self._wakeup.clear()
+            numbers = self._wakeup.clear() if self._wakeup.fd in ready else b""
             if self._reap():
-                self._tell({"gone": len(self._left_behind)})
+                self._finish()
                 return
+            if signal.SIGALRM in numbers:
+                self._look()
             if self._control.fileno() in ready:
                 word = self._control.recv(16)
                 self._killing = self._killing or word != b"T"
@@ -106,7 +121,24 @@ class _Warden:
             if self._killing:
                 self._kill()
 
+    def _look(self) -> None:
+        """Kill the job when it is beyond a limit."""
+        if self._limiter is not None and self._exceeded is None:
+            self._exceeded = self._limiter.look(self._spent.cpu_s)
+            if self._exceeded is not None:
+                self._killing = True
+                self._tell({"exceeded": self._exceeded})
+
+    def _finish(self) -> None:
+        self._look()
+        usage = self._spent.usage(self._limiter)
+        if self._limiter is not None:
+            self._limiter.remove()
+        self._tell({"gone": len(self._left_behind), "usage": usage})
+
     def _kill(self) -> None:
+        if self._limiter is not None:
+            self._limiter.shut()
         self._signal(signal.SIGKILL)
         below = descendants(os.getpid())
         if not self._job:
@@ -123,11 +155,12 @@ class _Warden:
         """Collect ended children; True when none is left, and so no descendant either."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, used = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return True
             if pid == 0:
                 return False
+            self._spent.add(used)
             if pid == self._job:
                 self._job = 0
                 self._tell({"ended": status})
@@ -137,7 +170,7 @@ class _Warden:
             self._control.send(json.dumps(message).encode())
 
 
-def _become_job(order: dict[str, Any], stdio: list[int], error_fd: int) -> NoReturn:
+def _become_job(order: dict[str, Any], stdio: list[int], error_fd: int, limiter: Limiter | None) -> NoReturn:
     error_fd = _moved_up(error_fd)
     what = "start"
     try:
@@ -152,6 +185,10 @@ def _become_job(order: dict[str, Any], stdio: list[int], error_fd: int) -> NoRet
         first_closed = RESULT_FD + len(result)
         os.closerange(first_closed, error_fd)
         os.closerange(error_fd + 1, os.sysconf("SC_OPEN_MAX"))
+        if limiter is not None:
+            what = "limits"
+            limiter.enter()
+            limit_self(order["limits"])
         what = "cwd"
         os.chdir(order["cwd"])
         what = "exec"

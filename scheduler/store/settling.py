@@ -30,6 +30,8 @@ Q: Final = queries("attempts")
 LEASES: Final = queries("leases")
 
 _LOST: Final = EndFacts(Outcome.LOST)
+_UNSEEN: Final = (None,) * 5
+"""In the place of a usage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ def _success_row(fact: AttemptFinished) -> tuple[Any, ...]:
         fact.finished_at,
         fact.elapsed_s,
         json_text(fact.result),
+        *_usage(fact),
     )
 
 
@@ -205,7 +208,22 @@ def _attempt_row(settlement: Settlement) -> tuple[Any, ...]:
     head = (run["id"], run["attempt"], run["tenant"], run["owner"], run["executor"])
     if fact is None:
         reason = "the executor was not heard of until the lease ended"
-        return (*head, Outcome.LOST, reason, None, None, None, None, None, None, 0, run["claimed_at"], None, None)
+        return (
+            *head,
+            Outcome.LOST,
+            reason,
+            None,
+            None,
+            None,
+            None,
+            None,
+            None,
+            0,
+            run["claimed_at"],
+            None,
+            None,
+            *_UNSEEN,
+        )
     output = fact.output
     return (
         *head,
@@ -221,7 +239,15 @@ def _attempt_row(settlement: Settlement) -> tuple[Any, ...]:
         fact.started_at,
         fact.finished_at,
         fact.elapsed_s,
+        *_usage(fact),
     )
+
+
+def _usage(fact: AttemptFinished) -> tuple[Any, ...]:
+    usage = fact.usage
+    if usage is None:
+        return _UNSEEN
+    return (usage.cpu_s, usage.peak_memory_bytes, usage.read_bytes, usage.written_bytes, usage.limited_by)
 
 
 async def _keep(db: "Connection", late: Sequence[AttemptFinished], orphans: Sequence[AttemptFinished]) -> None:

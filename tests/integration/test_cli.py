@@ -20,6 +20,7 @@ source: test
 jobs:
   hello:
     run: {command: [sh, -c, "echo hello; printf 'a\\\\033[31mb\\\\n'"]}
+    resources: {memory: 64MiB, cpu: 2}
   after:
     run: {command: [cat, /dev/null]}
     needs: [hello]
@@ -61,7 +62,12 @@ def test_trigger_waits_for_its_run_and_tells_its_end(cli: Cli) -> None:
     shown = cli.json("run", "show", found["run"])
 
     assert ("started", "succeeded") == (found["verdict"], found["state"])
-    assert [attempt["exit_code"] for attempt in shown["attempts"]] == [0]
+    (attempt,) = shown["attempts"]
+    assert attempt["exit_code"] == 0
+    assert 0 < attempt["cpu_s"] < 5
+    assert attempt["peak_memory_bytes"] > 64 * 1024
+    assert attempt["limited_by"] in {"cgroup2", "cgroup1", "sampling"}
+    assert all(word in cli("run", "show", found["run"]) for word in ("cpu percent", "peak memory", "iB"))
     assert cli("run", "logs", found["run"]) == "hello\na\\x1b[31mb\n"
     until(lambda: cli.json("runs", "--job", "after", "--state", "succeeded")["runs"], "the run downstream")
 

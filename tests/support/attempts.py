@@ -11,6 +11,7 @@ from scheduler.clock import SystemClock
 from scheduler.ports import AttemptContext, Ended, InlineStart, StopRequest
 from scheduler.sandbox.address_guard import NetworkPolicy
 from scheduler.sandbox.handlers import HandlerRegistry
+from scheduler.sandbox.means import Means
 from scheduler.sandbox.runner import Runner
 from schemas.work import CommandWork, HandlerWork, PythonWork, ScriptWork, TimeLimits, Work, WorkOrder
 
@@ -78,7 +79,9 @@ class Place:
 
 
 @asynccontextmanager
-async def a_place(root: Path, *handlers: object, network: NetworkPolicy | None = None) -> AsyncIterator[Place]:
+async def a_place(
+    root: Path, *handlers: object, network: NetworkPolicy | None = None, means: Means | None = None
+) -> AsyncIterator[Place]:
     (root / "code").mkdir(exist_ok=True)
     registry = HandlerRegistry(root / "code")
     if handlers:
@@ -89,6 +92,7 @@ async def a_place(root: Path, *handlers: object, network: NetworkPolicy | None =
         handlers=registry,
         network=network or NetworkPolicy(),
         clock=SystemClock(),
+        means=means,
     )
     await runner.start()
     try:

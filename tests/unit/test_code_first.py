@@ -13,13 +13,13 @@ import scheduler
 from scheduler.code.calling import arguments_for
 from scheduler.code.job import ADAPTER, find_mark, job
 from scheduler.code.triggers import at, calendar, cron, every
-from scheduler.code.words import FileKeys, JobKeys, Retry, TriggerKeys
+from scheduler.code.words import FileKeys, JobKeys, Resources, Retry, TriggerKeys
 from scheduler.definitions.code_source import handler_module
 from scheduler.definitions.load import load
 from scheduler.errors import DefinitionsError
 from scheduler.sandbox.handlers import HandlerRegistry
 from schemas.definitions_file import DefinitionsFile
-from schemas.job_spec import JobSpec, RetrySpec
+from schemas.job_spec import JobSpec, ResourcesSpec, RetrySpec
 from schemas.trigger_model import TriggerModel
 
 ROOT = Path(__file__).parents[2]
@@ -194,6 +194,7 @@ def test_triggers_are_entries_of_a_file():
     [
         (JobKeys, JobSpec, {"run", "triggers"}),
         (Retry, RetrySpec, set()),
+        (Resources, ResourcesSpec, set()),
         (TriggerKeys, TriggerModel, set()),
         (FileKeys, DefinitionsFile, {"version", "jobs"}),
     ],

@@ -323,6 +323,11 @@ CREATE TABLE attempts (
     started_at    timestamptz,
     finished_at   timestamptz NOT NULL,
     elapsed_s     double precision,
+    cpu_s         double precision,         -- this and the next: null where no process of its own was seen to end
+    peak_memory_bytes bigint,
+    read_bytes    bigint,
+    written_bytes bigint,
+    limited_by    text,                     -- cgroup2, cgroup1, sampling; null: it had no resource limits
     recorded_at   timestamptz NOT NULL DEFAULT now(),
     late_end      jsonb,                    -- what the executor said after the attempt was given up
     PRIMARY KEY (run_id, attempt)

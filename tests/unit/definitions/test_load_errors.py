@@ -60,7 +60,16 @@ GOLDEN = [
     (job("isolation: sandbox"), [
         "4:16: jobs.a.isolation: sandbox is not supported by this version; allowed: inline, thread, process"
     ]),
-    (job("resources: {}"), ["4:5: jobs.a.resources: is not supported by this version"]),
+    (job("resources: {memory: 512, cpu: 0%, pids: 0, network: none}"), [
+        "4:25: jobs.a.resources.memory: 512 has no unit; write for instance 512MiB",
+        "4:35: jobs.a.resources.cpu: must be at least 1% of a core, and at most 4096 cores",
+        "4:45: jobs.a.resources.pids: must be at least 1, found 0",
+        "4:48: jobs.a.resources.network: unknown key; allowed: cpu, memory, pids, file_size, io",
+    ]),
+    (job("retention: {}"), ["4:5: jobs.a.retention: is not supported by this version"]),
+    (run('{http: {url: "https://example.com"}}\n    resources: {cpu: 1}'), [
+        "2:3: jobs.a: resources are limits of processes; run: http needs isolation: process"
+    ]),
     (job("timeout: 30"), [f"4:14: jobs.a.timeout.hard: 30 has no unit; {UNITS}"]),
     (job("timeout: {soft: 5m, hard: 5m}"), ["4:14: jobs.a.timeout: soft must be shorter than hard"]),
     (job("retry: {attempts: '3', backof: fixed}"), [

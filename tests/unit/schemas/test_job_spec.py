@@ -73,6 +73,10 @@ def test_defaults_are_those_of_the_manual():
         {"run": {"script": {"file": "./x.sh"}}},
         {"run": {"python": "pkg.mod:Class.method"}},
         {"run": {"handler": "cleanup"}, "isolation": "thread"},
+        {
+            "run": {"command": ["true"]},
+            "resources": {"cpu": "50%", "memory": "512MiB", "pids": 9, "file_size": "1 GB", "io": "idle"},
+        },
     ],
 )
 def test_a_job_survives_json(written, exclude_defaults):
@@ -129,6 +133,7 @@ def test_a_key_is_the_id_or_follows_from_the_times_alone():
         {"retry": {"on": [True]}},
         {"retry": {"factor": "2"}},
         {"enabled": "true"},
+        {"run": {"handler": "h"}, "resources": {"cpu": 1}},
         {"env": {"A": "x\0"}},
         {"params": {"a": [float("nan")]}},
         {"params": {"a": {"b\0": 1}}},

@@ -1,0 +1,108 @@
+"""A cgroup leaf of one attempt, version 1 or 2; made, watched and removed by the attempt's warden.
+
+The kernel holds the processes in it to their limits. The leaf only has to be asked whether they
+ran into one.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+LEAF: Final = "scheduler-"
+"""Name of a leaf, before the number of its warden."""
+_PERIOD_US: Final = 100_000
+_PEAK: Final = {"cgroup1": "memory.max_usage_in_bytes", "cgroup2": "memory.peak"}
+_OOM_COUNT: Final = {"cgroup1": "memory.oom_control", "cgroup2": "memory.events"}
+
+
+class Leaf:
+    """Holds an attempt's processes to ``limits``: memory, pids, cpu; a missing one is no limit."""
+
+    def __init__(self, kind: str, folders: Mapping[str, str], limits: Mapping[str, Any]) -> None:
+        """Make the leaf.
+
+        Raises:
+            OSError: it cannot be made, or does not take the limits; then nothing is left of it.
+        """
+        self.kind = kind
+        wanted = ["memory", "pids", *(["cpu"] if limits["cpu"] else [])]
+        self._folders = {name: f"{folders[name]}/{LEAF}{os.getpid()}" for name in wanted}
+        try:
+            for folder in set(self._folders.values()):
+                os.mkdir(folder)  # noqa: PTH102 - this runs for each attempt, in a process that has no pathlib loaded
+            for controller, name, value, needed in _settings(kind, limits):
+                with suppress(*(() if needed else (OSError,))):
+                    self._write(controller, name, value)
+        except OSError:
+            self.remove()
+            raise
+
+    def enter(self) -> None:
+        """Move the calling process into the leaf; what it starts is in it too."""
+        for folder in set(self._folders.values()):
+            _write(f"{folder}/cgroup.procs", "0")
+
+    def look(self, spent_s: float) -> str | None:  # noqa: ARG002 - the kernel sees to the CPU
+        """Return the limit that was exceeded, ``memory`` or ``pids``; None while there is none."""
+        if self._count("memory", _OOM_COUNT[self.kind], "oom_kill"):
+            return "memory"
+        return "pids" if self._count("pids", "pids.events", "max") else None
+
+    def shut(self) -> None:
+        """Let nothing new begin in it, so that a kill of all can end."""
+        with suppress(OSError):
+            self._write("pids", "pids.max", "0")
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that its processes had together; 0 when the kernel does not tell."""
+        text = self._read("memory", _PEAK[self.kind])
+        return int(text) if text else 0
+
+    def remove(self) -> None:
+        """Remove it; its processes must have ended."""
+        for folder in set(self._folders.values()):
+            with suppress(OSError):
+                os.rmdir(folder)  # noqa: PTH106 - see above
+
+    def _count(self, controller: str, name: str, word: str) -> int:
+        lines = (line.split() for line in self._read(controller, name).splitlines())
+        return sum(int(line[1]) for line in lines if line[0] == word)
+
+    def _read(self, controller: str, name: str) -> str:
+        try:
+            with open(f"{self._folders[controller]}/{name}", encoding="ascii") as file:  # noqa: PTH123 - see above
+                return file.read()
+        except OSError:
+            return ""
+
+    def _write(self, controller: str, name: str, value: str) -> None:
+        _write(f"{self._folders[controller]}/{name}", value)
+
+
+def _settings(kind: str, limits: Mapping[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
+    """Yield controller, file, value, and whether the limit depends on it."""
+    if limits["memory"]:
+        memory = str(limits["memory"])
+        if kind == "cgroup2":
+            yield "memory", "memory.max", memory, True
+            yield "memory", "memory.swap.max", "0", False
+            yield "memory", "memory.oom.group", "1", False
+        else:
+            yield "memory", "memory.limit_in_bytes", memory, True
+            yield "memory", "memory.memsw.limit_in_bytes", memory, False
+    if limits["pids"]:
+        yield "pids", "pids.max", str(limits["pids"]), True
+    if limits["cpu"]:
+        quota = str(int(limits["cpu"] * _PERIOD_US))
+        if kind == "cgroup2":
+            yield "cpu", "cpu.max", f"{quota} {_PERIOD_US}", True
+        else:
+            yield "cpu", "cpu.cfs_period_us", str(_PERIOD_US), True
+            yield "cpu", "cpu.cfs_quota_us", quota, True
+
+
+def _write(path: str, value: str) -> None:
+    with open(path, "w", encoding="ascii") as file:  # noqa: PTH123 - see above
+        file.write(value)

@@ -1,0 +1,120 @@
+"""How this host can hold attempts to their resource limits: found once, when a runner starts.
+
+The strongest means first: a cgroup v2 folder that is ours to divide, writable cgroup v1
+hierarchies, and where there is neither, looking at the processes five times a second.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from scheduler.sandbox.cgroup import LEAF
+
+Kind = Literal["cgroup2", "cgroup1", "sampling"]
+
+CONTROLLERS: Final[tuple[str, ...]] = ("memory", "pids", "cpu")
+_OWN: Final = "scheduler-executor"
+"""Where an executor moves to in cgroup v2: a folder that has processes cannot hand limits on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What limits are enforced with; ``folders`` are those to make leaves in, by controller."""
+
+    kind: Kind
+    folders: Mapping[str, str] = field(default_factory=dict)
+
+
+SAMPLING: Final = Means("sampling")
+
+
+def find_means(proc: Path = Path("/proc/self")) -> Means:
+    """Return the strongest means that works here. Reads and makes files: call it in a thread."""
+    try:
+        memberships = (proc / "cgroup").read_text()
+        mounts = (proc / "mountinfo").read_text()
+    except OSError:
+        return SAMPLING
+    for kind, folders in (("cgroup2", _unified(memberships, mounts)), ("cgroup1", _hierarchies(memberships, mounts))):
+        if folders is not None and all(_can_divide(folder) for folder in set(folders.values())):
+            means = Means("cgroup2" if kind == "cgroup2" else "cgroup1", folders)
+            _sweep(means)
+            return means
+    return SAMPLING
+
+
+def _unified(memberships: str, mounts: str) -> dict[str, str] | None:
+    """Return our cgroup v2 folder under each controller, which it hands on from now on; None if it cannot."""
+    match = re.search(r"^0::(.*)$", memberships, re.MULTILINE)
+    folder = _folder(match[1], mounts, "cgroup2", None) if match else None
+    if folder is None:
+        return None
+    if folder.name == _OWN:
+        folder = folder.parent
+    try:
+        if not set(CONTROLLERS) <= set((folder / "cgroup.controllers").read_text().split()):
+            return None
+        control = folder / "cgroup.subtree_control"
+        if not set(CONTROLLERS) <= set(control.read_text().split()):
+            _move_aside(folder)
+            control.write_text(" ".join(f"+{controller}" for controller in CONTROLLERS))
+    except OSError:
+        return None
+    return dict.fromkeys(CONTROLLERS, str(folder))
+
+
+def _move_aside(folder: Path) -> None:
+    """Leave ``folder``, if nobody else is in it; who is there besides us was not put there for us to move."""
+    if (folder / "cgroup.procs").read_text().split() == [str(os.getpid())]:
+        (folder / _OWN).mkdir(exist_ok=True)
+        (folder / _OWN / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def _hierarchies(memberships: str, mounts: str) -> dict[str, str] | None:
+    paths = {
+        controller: path
+        for line in memberships.splitlines()
+        for _, controllers, path in [line.split(":", 2)]
+        for controller in controllers.split(",")
+    }
+    found = {name: _folder(paths[name], mounts, "cgroup", name) for name in CONTROLLERS if name in paths}
+    folders = {name: str(folder) for name, folder in found.items() if folder is not None}
+    return folders if len(folders) == len(CONTROLLERS) else None
+
+
+def _folder(path: str, mounts: str, kind: str, controller: str | None) -> Path | None:
+    """Return where the cgroup ``path`` is seen; None when it is mounted nowhere here."""
+    for line in mounts.splitlines():
+        place, _, system = line.partition(" - ")
+        root, mounted = place.split()[3:5]
+        words = system.split()
+        if words[0] != kind or (controller is not None and controller not in words[-1].split(",")):
+            continue
+        if Path(path).is_relative_to(root):
+            folder = Path(mounted) / Path(path).relative_to(root)
+            if folder.is_dir():
+                return folder
+    return None
+
+
+def _can_divide(folder: str) -> bool:
+    probe = Path(folder) / f"{LEAF}{os.getpid()}"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def _sweep(means: Means) -> None:
+    """Remove the leaves of wardens that were killed; one that still holds processes refuses."""
+    for folder in set(means.folders.values()):
+        for leaf in Path(folder).glob(f"{LEAF}[0-9]*"):
+            if not Path(f"/proc/{leaf.name.removeprefix(LEAF)}").exists():
+                with suppress(OSError):
+                    leaf.rmdir()
