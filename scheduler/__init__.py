@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from scheduler.client.sync import SyncClient
     from scheduler.code.job import file_keys, job
     from scheduler.code.triggers import at, calendar, cron, every
-    from scheduler.code.words import CatchUp, Dst, Need, Retry, Secret, Timeout
+    from scheduler.code.words import CatchUp, Concurrency, Dst, Need, Retry, Secret, Timeout, Unique
     from scheduler.sandbox.handlers import HandlerContext
 
 __version__ = "0.1.0"
@@ -22,7 +22,7 @@ _HOMES = {
     "scheduler.client.sync": ("SyncClient",),
     "scheduler.code.job": ("file_keys", "job"),
     "scheduler.code.triggers": ("at", "calendar", "cron", "every"),
-    "scheduler.code.words": ("CatchUp", "Dst", "Need", "Retry", "Secret", "Timeout"),
+    "scheduler.code.words": ("CatchUp", "Concurrency", "Dst", "Need", "Retry", "Secret", "Timeout", "Unique"),
     "scheduler.sandbox.handlers": ("HandlerContext",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -31,6 +31,7 @@ __all__ = [
     "Attempt",
     "CatchUp",
     "Client",
+    "Concurrency",
     "Dst",
     "Fired",
     "HandlerContext",
@@ -41,6 +42,7 @@ __all__ = [
     "Secret",
     "SyncClient",
     "Timeout",
+    "Unique",
     "at",
     "calendar",
     "cron",

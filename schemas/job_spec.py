@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.durations import Duration
 from schemas.json_values import JsonObject
-from schemas.limit_spec import ConcurrencySpec, RateField
+from schemas.limit_spec import ConcurrencySpec, RateField, UniqueSpec
 from schemas.message import Name
 from schemas.run_spec import HttpSpec, RunSpec, ScriptSpec
 from schemas.sizes import Cores, Size
@@ -148,6 +148,8 @@ class JobSpec(SpecModel):
     """At most limit runs with the same key are queued or running at once, over all executors; the others wait."""
     rate: RateField | None = None
     """So many runs start in a time, evenly spread, over all executors; the others wait."""
+    unique: UniqueSpec | None = None
+    """A firing that comes shortly after another with the same key starts no second run."""
     priority: Priority = Priority.NORMAL
     """Who goes first when runs wait for the same pool; one that waits goes up a class each five minutes."""
     pool: Name = "default"
@@ -239,4 +241,5 @@ __all__ = [
     "ScriptSpec",
     "TimeoutSpec",
     "TriggerSpec",
+    "UniqueSpec",
 ]

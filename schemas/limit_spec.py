@@ -1,4 +1,4 @@
-"""The keys of a job that limit how its runs start, over all executors: ``concurrency`` and ``rate``."""
+"""The keys of a job that limit how its runs start, over all executors: ``concurrency``, ``rate``, ``unique``."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
+from schemas.durations import Duration
 from schemas.spec_model import SpecModel, StrictInt, Text
+from schemas.vocabulary import OnDuplicate
 
 _RATE: Final = re.compile(r"([0-9]{1,6})/([0-9]{0,3})(s|m|h|d)")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -21,6 +23,17 @@ class ConcurrencySpec(SpecModel):
     """What shares the limit, over all jobs that name it; templates are filled in, from run and params."""
     limit: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = 1
     """How many."""
+
+
+class UniqueSpec(SpecModel):
+    """A firing whose key a run of the job had within the time before starts none."""
+
+    key: Annotated[Text, Field(min_length=1)]
+    """What must not come twice; templates are filled in, from run and params."""
+    within: Annotated[Duration, Field(gt=timedelta(0))]
+    """For so long after a run was made, whatever became of it."""
+    on_duplicate: OnDuplicate = OnDuplicate.DROP
+    """drop: the firing starts nothing; join: the earlier run stands for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,10 @@ class Verdict(StrEnum):
 
     STARTED = "started"
     SKIPPED_OVERLAP = "skipped_overlap"
+    DUPLICATE = "duplicate"
+    """A run with the same unique key was started shortly before."""
+    JOINED = "joined"
+    """The same, and that run stands for this firing too."""
     SKIPPED_CALENDAR = "skipped_calendar"
     """Its day is closed in the calendar, and the trigger does not roll to another."""
     DST_GAP = "dst_gap"
@@ -96,6 +100,14 @@ class NeedCondition(StrEnum):
 class NeedsRule(StrEnum):
     ALL = "all"
     ANY = "any"
+
+
+class OnDuplicate(StrEnum):
+    """What a firing does whose job has a run with the same unique key from shortly before."""
+
+    DROP = "drop"
+    JOIN = "join"
+    """That run stands for it too: who waits for the firing waits for that run."""
 
 
 class OverlapPolicy(StrEnum):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from scheduler.store.control import Asked
     from scheduler.store.reading import Row
 
-_STARTED: Final = "started"
+_STARTED: Final = ("started", "joined")
 
 
 def trigger(
@@ -92,16 +92,16 @@ def _shown(row: "Row") -> dict[str, Any]:
 def _sentence(shown: dict[str, Any]) -> str:
     if shown["verdict"] is None:
         return f"{shown['job']}: asked for, firing {shown['firing']}; its run: scheduler runs --job {shown['job']}"
-    what = f"run {shown['run']} {shown['state']}" if shown["verdict"] == _STARTED else shown["verdict"]
+    what = f"run {shown['run']} {shown['state']}" if shown["verdict"] in _STARTED else shown["verdict"]
     return f"{shown['job']}: {what}" + (f" ({shown['reason']})" if shown["reason"] else "")
 
 
 def _exit_code(document: list[dict[str, Any]], *, wait: bool) -> int:
     if not wait:
         return 0
-    if any(shown["verdict"] == _STARTED and shown["state"] != "succeeded" for shown in document):
+    if any(shown["verdict"] in _STARTED and shown["state"] != "succeeded" for shown in document):
         return 1
-    return 4 if any(shown["verdict"] != _STARTED for shown in document) else 0
+    return 4 if any(shown["verdict"] not in _STARTED for shown in document) else 0
 
 
 def _object(text: str | None) -> dict[str, Any] | None:

@@ -36,6 +36,14 @@ class Concurrency(TypedDict, total=False):
     limit: int
 
 
+class Unique(TypedDict, total=False):
+    """No second run with the same ``key``: ``Unique(key="{{ params.order }}", within="1h")``."""
+
+    key: str
+    within: Span
+    on_duplicate: Literal["drop", "join"]
+
+
 class Timeout(TypedDict, total=False):
     """Limits in time; a duration alone is ``hard``."""
 
@@ -117,6 +125,7 @@ class JobKeys(TypedDict, total=False):
     max_running: int
     concurrency: Concurrency
     rate: str
+    unique: Unique
     priority: Literal["critical", "high", "normal", "low", "background"]
     pool: str
     timeout: Span | Timeout

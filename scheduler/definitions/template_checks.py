@@ -11,6 +11,7 @@ from schemas.job_spec import JobSpec
 _HIDDEN: Final[dict[str, frozenset[str]]] = {
     "params": frozenset({"params"}),
     "concurrency": frozenset({"results"}),
+    "unique": frozenset({"results"}),
     "triggers": frozenset({"params", "results"}),
 }
 """What the templates below a key cannot see."""
@@ -80,6 +81,8 @@ def _texts(spec: JobSpec) -> Iterator[tuple[Path, str]]:
         yield from _strings(("run", "http", "body"), run.http.body)
     yield from _strings(("env",), spec.env)
     yield from _strings(("params",), spec.params)
+    if spec.unique is not None:
+        yield from _strings(("unique", "key"), spec.unique.key)
     if spec.concurrency is not None:
         yield from _strings(("concurrency", "key"), spec.concurrency.key)
     for index, trigger in enumerate(spec.triggers):

@@ -44,6 +44,7 @@ class PlannedRun:
     lease_token: UUID | None = None
     """Set when the run is offered as it is written."""
     limit: Limit | None = None
+    unique_key: str | None = None
 
     def __post_init__(self) -> None:
         if self.job.spec.overlap.takes_turns:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from schemas.job_spec import JobSpec
-from schemas.vocabulary import FiringKind, OverlapPolicy, Verdict
+from schemas.vocabulary import FiringKind, OnDuplicate, OverlapPolicy, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,20 @@ class Decision:
     blocking_run_id: UUID | None = None
     waits: bool = False
 
+    @property
+    def joined_run_id(self) -> UUID | None:
+        """The run that stands for the firing, where another firing has started it."""
+        return self.blocking_run_id if self.verdict is Verdict.JOINED else None
+
 
 STARTED = Decision(Verdict.STARTED)
 TOO_LATE = Decision(Verdict.MISFIRED, "decided later than the catch-up window, after pacing had held it")
 
 
-def decide(kind: FiringKind, job: JobEntry | None, activity: Activity) -> Decision:
+def decide(kind: FiringKind, job: JobEntry | None, activity: Activity, twin: UUID | None = None) -> Decision:
     """Decide one firing of ``job`` (None: deleted meanwhile), of which ``activity`` is going on.
+
+    ``twin`` is the run that it would repeat (``unique``); only a person's retry may.
 
     A pause holds back the clock; a person may still start a paused job by hand. A disabled job
     starts by nothing. Overlap is judged for people as for the clock. A pure function: whoever calls
@@ -60,6 +67,9 @@ def decide(kind: FiringKind, job: JobEntry | None, activity: Activity) -> Decisi
         return Decision(Verdict.PAUSED, "the job is disabled")
     if job.paused and kind is FiringKind.TIME:
         return Decision(Verdict.PAUSED, "the job is paused")
+    if twin is not None and kind is not FiringKind.RETRY and (unique := job.spec.unique) is not None:
+        joins = unique.on_duplicate is OnDuplicate.JOIN
+        return Decision(Verdict.JOINED if joins else Verdict.DUPLICATE, f"run {twin} has the same unique.key", twin)
     return _overlap(job.spec.overlap, job.spec.max_running, activity)
 
 

@@ -33,13 +33,31 @@ def limit_of(
     """
     if spec.concurrency is None:
         return Limit(f"job {job}") if spec.rate is not None else None
-    run = {"id": str(run_id), "job": job, "attempt": 1, "fired_at": fired_at.isoformat()}
-    key = spec.concurrency.key
-    if "{{" in key:
-        key = render_text(key, {"run": run, "params": {**_early(spec.params, run), **(params or {})}})
-    if len(key) > MAX_KEY_CHARS:
-        raise TemplateError(f"concurrency.key has {len(key)} characters, at most {MAX_KEY_CHARS} are allowed")
+    facts = {"id": str(run_id), "job": job, "attempt": 1, "fired_at": fired_at.isoformat()}
+    key = _filled("concurrency.key", spec.concurrency.key, spec, facts, params)
     return Limit(f"key {key}", spec.concurrency.limit)
+
+
+def unique_key_of(
+    spec: JobSpec, *, job: str, run_id: UUID, fired_at: datetime, params: Mapping[str, Any] | None
+) -> str | None:
+    """Return what a run of ``job`` must not share with one shortly before it; None: nothing. As ``limit_of``."""
+    if spec.unique is None:
+        return None
+    facts = {"id": str(run_id), "job": job, "attempt": 1, "fired_at": fired_at.isoformat()}
+    return _filled("unique.key", spec.unique.key, spec, facts, params)
+
+
+def _filled(name: str, template: str, spec: JobSpec, run: Mapping[str, Any], params: Mapping[str, Any] | None) -> str:
+    key = template
+    try:
+        if "{{" in template:
+            key = render_text(template, {"run": run, "params": {**_early(spec.params, run), **(params or {})}})
+    except TemplateError as error:
+        raise TemplateError(f"{name} cannot be filled: {error}") from None
+    if len(key) > MAX_KEY_CHARS:
+        raise TemplateError(f"{name} has {len(key)} characters, at most {MAX_KEY_CHARS} are allowed")
+    return key
 
 
 def _early(params: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from scheduler.store.flow_rows import complete, write_flows
 from scheduler.store.offering import Filled, Offering, PaceOf
 from scheduler.store.queries import queries
 from scheduler.store.turns import find_last, tend_lines
+from scheduler.store.twins import Twins
 from schemas.vocabulary import FiringKind, OverlapPolicy, RunState, Turn, Verdict
 
 if TYPE_CHECKING:
@@ -60,12 +61,14 @@ class Deciding:
         firings = await self._put_off(db, firings, tenants)
         activity, held = await self._lock_and_count(db, firings, tenants)
         waiting = await self._find_waiting(db, firings, tenants)
+        twins = Twins(db)
         decisions: list[tuple[asyncpg.Record, Decision, FlowPlan | None]] = []
         for firing in firings:
             jobs = tenants.get(firing["tenant"])
             job = _as_held(jobs.by_id.get(firing["job_id"]) if jobs else None, held)
             kind = FiringKind(firing["kind"])
-            decision = TOO_LATE if firing["is_late"] else decide(kind, job, activity.get(firing["job_id"], Activity()))
+            going_on = activity.get(firing["job_id"], Activity())
+            decision = TOO_LATE if firing["is_late"] else decide(kind, job, going_on, await twins.find(firing, job))
             plan = None
             if jobs and job and decision.verdict is Verdict.STARTED:
                 plan = plan_flow(job, jobs.downstream(job), waiting, jobs.ids_by_name, self._new_id)
@@ -73,6 +76,7 @@ class Deciding:
                 if decision.waits:
                     plan.runs[0].wait(decision.reason)
                 _count_in(plan, activity, waiting)
+                twins.note(plan)
             decisions.append((firing, decision, plan))
         roots = [(firing, plan.runs[0]) for firing, _, plan in decisions if plan is not None]
         filled = await self._offering.offer_new(db, roots, pace_of)
@@ -110,6 +114,8 @@ class Deciding:
                 continue
             if job.spec.overlap is not OverlapPolicy.ALLOW:
                 limited[job.id] = job
+            elif job.spec.unique is not None:
+                shared.add(job.id)
             shared.update(follower.id for follower in jobs.downstream(job))
         held: dict[UUID, asyncpg.Record] = {}
         if limited or shared:

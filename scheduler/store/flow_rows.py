@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Union
 
 from scheduler.domain.flow import FlowPlan, PlannedRun
 from scheduler.domain.gates import Decision
-from scheduler.domain.limits import limit_of
+from scheduler.domain.limits import limit_of, unique_key_of
 from scheduler.domain.template import render_native
 from scheduler.domain.template_errors import TemplateError
 from scheduler.store.pool import json_text
@@ -33,7 +33,7 @@ async def write_flows(db: "Connection", decided: Sequence[Decided], resend_s: fl
         [firing["id"] for firing, _, _ in decided],
         [decision.verdict for _, decision, _ in decided],
         [decision.reason for _, decision, _ in decided],
-        [None if plan is None else plan.runs[0].id for _, _, plan in decided],
+        [decision.joined_run_id if plan is None else plan.runs[0].id for _, decision, plan in decided],
         [decision.blocking_run_id for _, decision, _ in decided],
     )
     started = [(firing, plan) for firing, _, plan in decided if plan is not None]
@@ -84,12 +84,13 @@ def complete(firing: Firing, plan: FlowPlan) -> None:
     for run in plan.runs:
         if run.state not in {RunState.READY, RunState.WAITING}:
             continue
+        facts = {"job": run.job.name, "run_id": run.id, "fired_at": firing["fires_at"], "params": run.params}
         try:
-            run.limit = limit_of(
-                run.job.spec, job=run.job.name, run_id=run.id, fired_at=firing["fires_at"], params=run.params
-            )
+            run.limit = limit_of(run.job.spec, **facts)
+            if run is plan.runs[0] and plan.backfill_id is None:
+                run.unique_key = unique_key_of(run.job.spec, **facts)
         except TemplateError as error:
-            run.state, run.reason = RunState.FAILED, f"concurrency.key cannot be filled: {error}"
+            run.state, run.reason, run.limit = RunState.FAILED, str(error), None
             run.needs_open = run.needs_unbound = 0
             plan.edges = [edge for edge in plan.edges if edge.run_id != run.id]
 
@@ -141,6 +142,7 @@ def _run_row(firing: Firing, run: PlannedRun, plan: FlowPlan) -> tuple[Any, ...]
         plan.backfill_id if root else None,
         run.limit.key if run.limit else None,
         run.limit.most if run.limit else None,
+        run.unique_key,
     )
 
 

@@ -20,6 +20,7 @@ HOT = [
     ("flows", "lock_undecided"),
     ("flows", "lock_jobs"),
     ("flows", "count_active"),
+    ("flows", "find_twin"),
     ("flows", "start_flows"),
     ("flows", "decide_firings"),
     ("flows", "take_owed"),

@@ -71,3 +71,15 @@ def test_pause_holds_the_clock_disabled_everything_and_a_deleted_job_is_supersed
     assert Verdict.STARTED is decide(FiringKind.MANUAL, paused, Activity()).verdict
     assert {Verdict.PAUSED} == {decide(kind, disabled, Activity()).verdict for kind in FiringKind}
     assert Verdict.SUPERSEDED is decide(FiringKind.TIME, None, Activity()).verdict
+
+
+@pytest.mark.parametrize(("on_duplicate", "verdict"), [("drop", Verdict.DUPLICATE), ("join", Verdict.JOINED)])
+def test_firing_with_the_key_of_a_run_before_it_starts_nothing(on_duplicate: str, verdict: Verdict) -> None:
+    unique = {"key": "k", "within": "1h", "on_duplicate": on_duplicate}
+    job, twin = entry("skip", unique=unique), UUID(int=7)
+
+    decision = decide(FiringKind.MANUAL, job, Activity(1, OLDEST), twin)
+
+    assert (decision.verdict, decision.blocking_run_id) == (verdict, twin)
+    assert decision.joined_run_id == (twin if on_duplicate == "join" else None)
+    assert decide(FiringKind.RETRY, job, Activity(), twin).verdict is Verdict.STARTED

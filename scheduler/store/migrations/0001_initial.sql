@@ -192,6 +192,7 @@ CREATE TABLE runs (
     release_at        timestamptz,          -- the latest delay of a met need
     limit_key         text,                 -- what it shares a limit with others by; null: no limit holds it
     limit_most        integer,              -- so many with this key may be queued or running
+    unique_key        text,                 -- what shortly after it is a duplicate
     -- the attempt in hand: number, fence, lease
     attempt           integer NOT NULL DEFAULT 1,
     losses            integer NOT NULL DEFAULT 0,
@@ -229,6 +230,7 @@ CREATE TABLE runs (
 CREATE INDEX runs_backlog ON runs (pool, tenant, priority, ready_at, id) WHERE state = 'ready' AND limit_key IS NULL;
 CREATE INDEX runs_limited ON runs (pool, tenant, limit_key, priority, ready_at, id)
     WHERE state = 'ready' AND limit_key IS NOT NULL;
+CREATE INDEX runs_unique ON runs (job_id, unique_key, created_at) WHERE unique_key IS NOT NULL;
 CREATE INDEX runs_holding ON runs (tenant, limit_key) WHERE state IN ('queued', 'running') AND limit_key IS NOT NULL;
 CREATE INDEX runs_offered ON runs (pool) WHERE state = 'queued';
 CREATE INDEX runs_to_sweep ON runs (sweep_at) WHERE sweep_at IS NOT NULL;

@@ -25,6 +25,10 @@ SELECT job_id, count(*)::int AS active, (array_agg(id ORDER BY id))[1] AS oldest
 FROM runs WHERE job_id = ANY ($1::uuid[]) AND state IN ('ready', 'queued', 'running', 'backing_off') AND backfill_id IS NULL
 GROUP BY job_id;
 
+-- name: find_twin
+SELECT id FROM runs WHERE job_id = $1 AND unique_key = $2 AND created_at > now() - $3::float8 * interval '1 second'
+ORDER BY created_at DESC LIMIT 1;
+
 -- name: decide_firings
 UPDATE firings AS f
 SET verdict = d.verdict, reason = d.reason, run_id = d.run_id, blocking_run_id = d.blocking_run_id,
@@ -36,7 +40,7 @@ WHERE f.id = d.id AND CASE WHEN f.verdict IS NULL THEN true ELSE false END;
 -- name: start_flows
 -- One statement for what most firings come to: the verdict, a flow, its runs.
 -- queue_s: seconds a run may wait in ready and queued together (timeout.queue); null: no limit.
--- $34: seconds after which an offer is looked at again.
+-- $35: seconds after which an offer is looked at again.
 WITH verdicts AS (
     UPDATE firings AS f
     SET verdict = d.verdict, reason = d.reason, run_id = d.run_id, blocking_run_id = d.blocking_run_id,
@@ -51,23 +55,23 @@ WITH verdicts AS (
 INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority,
                   params, retry_of, needs_open, needs_unbound, needs_any, has_downstream, ready_at, queue_until,
                   sweep_at, finished_at, reason, lease_token, queued_at, intent, turn, backfill_id,
-                  limit_key, limit_most)
+                  limit_key, limit_most, unique_key)
 SELECT id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority,
        params::jsonb, retry_of, needs_open, needs_unbound, needs_any, has_downstream,
        CASE WHEN state IN ('ready', 'queued') THEN now() END,
        now() + queue_s * interval '1 second',
        CASE WHEN state = 'ready' THEN now() + queue_s * interval '1 second'
-            WHEN state = 'queued' THEN now() + $34::float8 * interval '1 second'
+            WHEN state = 'queued' THEN now() + $35::float8 * interval '1 second'
             WHEN state IN ('skipped', 'failed') AND has_downstream THEN now() END,
        CASE WHEN state IN ('skipped', 'failed') THEN now() END, reason, lease_token,
        CASE WHEN state = 'queued' THEN now() END, CASE WHEN state = 'queued' THEN 1 ELSE 0 END, turn, backfill_id,
-       limit_key, limit_most
+       limit_key, limit_most, unique_key
 FROM unnest($10::uuid[], $11::text[], $12::uuid[], $13::int[], $14::text[], $15::uuid[], $16::uuid[], $17::timestamptz[],
             $18::text[], $19::text[], $20::int[], $21::text[], $22::uuid[], $23::int[], $24::int[], $25::bool[],
-            $26::bool[], $27::float8[], $28::text[], $29::uuid[], $30::text[], $31::uuid[], $32::text[], $33::int[])
+            $26::bool[], $27::float8[], $28::text[], $29::uuid[], $30::text[], $31::uuid[], $32::text[], $33::int[], $34::text[])
      AS r (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority, params,
            retry_of, needs_open, needs_unbound, needs_any, has_downstream, queue_s, reason, lease_token, turn, backfill_id,
-           limit_key, limit_most);
+           limit_key, limit_most, unique_key);
 
 -- name: insert_edges
 INSERT INTO run_edges (run_id, upstream_job_id, tenant, upstream_run_id, condition, delay)
