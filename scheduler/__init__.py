@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from scheduler.code.triggers import at, calendar, cron, every
     from scheduler.code.words import CatchUp, Concurrency, Dst, Need, Retry, Secret, Timeout, Unique
     from scheduler.sandbox.handlers import HandlerContext
+    from scheduler.testing.scheduler import TestScheduler
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,7 @@ _HOMES = {
     "scheduler.code.triggers": ("at", "calendar", "cron", "every"),
     "scheduler.code.words": ("CatchUp", "Concurrency", "Dst", "Need", "Retry", "Secret", "Timeout", "Unique"),
     "scheduler.sandbox.handlers": ("HandlerContext",),
+    "scheduler.testing.scheduler": ("TestScheduler",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -41,6 +43,7 @@ __all__ = [
     "Run",
     "Secret",
     "SyncClient",
+    "TestScheduler",
     "Timeout",
     "Unique",
     "at",

@@ -1,7 +1,7 @@
 """A Python module with ``@job`` functions → the same Document that a definitions file gives."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path as FilePath
 from typing import Any, Final
@@ -31,8 +31,14 @@ def read_code(file: FilePath) -> Document:
         place = Place(int(found["line"])) if found is not None and same else Place()
         document.report(place, (), found["what"] if found is not None and same else str(error))
         return document
-    names = vars(module)
-    heads = [value for value in names.values() if isinstance(value, FileHead)]
+    fill(document, vars(module).values(), module.__name__)
+    return document
+
+
+def fill(document: Document, values: Iterable[object], module: str) -> None:
+    """Write the jobs among ``values``, the names of a module or functions of several, into an empty document."""
+    values = list(values)
+    heads = [value for value in values if isinstance(value, FileHead)]
     if len(heads) > 1:
         document.report(Place(), (), "file_keys is called twice; one says it all")
     document.value = {}
@@ -40,12 +46,11 @@ def read_code(file: FilePath) -> Document:
         _put(document, document.value, (), head.keys, Place())
     jobs: dict[str, Any] = {}
     document.value["jobs"] = jobs
-    marks = jobs_among(names.values())
+    marks = jobs_among(values)
     if not marks:
         document.report(Place(), (), "there is no function decorated with @job")
     for mark in marks:
-        _put_job(document, jobs, mark, module.__name__)
-    return document
+        _put_job(document, jobs, mark, module)
 
 
 def handler_module(file: FilePath) -> bool:

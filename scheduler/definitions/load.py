@@ -27,7 +27,11 @@ MAX_JOBS: Final = 10_000
 
 
 def load(
-    paths: Sequence[Path], *, settings: Mapping[str, Any] | None = None, now: datetime | None = None
+    paths: Sequence[Path],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    now: datetime | None = None,
+    documents: Sequence[Document] = (),
 ) -> Definitions:
     """Read ``paths``, files or folders (their files by SUFFIXES, sorted), as one set of definitions.
 
@@ -35,7 +39,7 @@ def load(
 
     ``settings`` are job keys from the program's configuration; the defaults of a file go over them.
     Blocking: reads files; 10,000 jobs take seconds. Warnings are looked for as of ``now``; None:
-    there are none.
+    there are none. ``documents`` are what was read before, after the files.
 
     Raises:
         DefinitionsError: with every problem, ordered by file and line.
@@ -44,6 +48,8 @@ def load(
     files = list(loading.find(paths))
     for file in files:
         loading.read(file)
+    for document in documents:
+        loading.take(document)
     loading.check()
     if loading.problems:
         wrong = _in_order(loading.problems, files)
@@ -90,14 +96,16 @@ class _Loading:
 
     def read(self, file: Path) -> None:
         document = self.document_of(file)
-        if document is None:
-            return
+        if document is not None:
+            self.take(document)
+
+    def take(self, document: Document) -> None:
         self.problems += document.problems
         if isinstance(document.value, dict):
             self.read_top(document)
             self.read_jobs(document)
         elif document.value is not None or not document.problems:
-            self.problem(str(file), "must be a mapping with the key jobs; a file begins with version: 1")
+            self.problem(document.file, "must be a mapping with the key jobs; a file begins with version: 1")
 
     def document_of(self, file: Path) -> Document | None:
         if file.suffix == SUFFIX and file.is_file():

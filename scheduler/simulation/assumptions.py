@@ -5,11 +5,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from scheduler.domain.retry import EndFacts
 from scheduler.simulation.instants import to_us
 from schemas.job_spec import JobSpec
+from schemas.vocabulary import Outcome
 
 RUN_TIME: Final = timedelta(minutes=1)
 PER_MINUTE: Final = 600
+_FAILED: Final = EndFacts(Outcome.FAILED, exit_code=1)
+_TIMED_OUT: Final = EndFacts(Outcome.TIMED_OUT)
+_SUCCEEDED: Final = EndFacts(Outcome.SUCCEEDED)
 ALWAYS: Final = 1_000_000
 """As a number of failing attempts: more than a run can have."""
 
@@ -37,6 +42,13 @@ class Assumptions:
         for begin, end in self.outages:
             if not self.since <= begin < end < self.until:
                 raise ValueError("an outage must begin before it ends, and end before the simulation does")
+
+    def attempt(self, job: str, spec: JobSpec, number: int) -> tuple[timedelta, EndFacts]:
+        """Return how long attempt ``number`` of a run of ``job`` takes, and how it ends."""
+        takes, over = self.takes(job, spec)
+        if number <= self.failing.get(job, 0):
+            return takes, _FAILED
+        return takes, _TIMED_OUT if over else _SUCCEEDED
 
     def takes(self, job: str, spec: JobSpec) -> tuple[timedelta, bool]:
         """Return how long an attempt of ``job`` takes, and whether its hard limit ends it."""

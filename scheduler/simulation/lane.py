@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from scheduler.domain.firing import PlannedFiring, plan
-from scheduler.domain.flow import plan_flow
-from scheduler.domain.gates import JobEntry, decide
+from scheduler.domain.gates import JobEntry
 from scheduler.simulation.assumptions import Assumptions
 from scheduler.simulation.cursors import Cursor
 from scheduler.simulation.instants import to_instant, to_us
@@ -19,6 +18,7 @@ from scheduler.simulation.ledger import Chapter, LedgerRow, Stretch, ledger_row
 from scheduler.simulation.pace import Pace
 from scheduler.simulation.quiet import Quiet
 from scheduler.simulation.runs import Rank, Runs
+from scheduler.simulation.simulated_run import FiredAt, FlowBelow
 from scheduler.simulation.tally import Tally
 from schemas.vocabulary import FiringKind, Verdict
 
@@ -44,7 +44,7 @@ class Lane:
         self._tally = tally
         jobs = [job for cursor in cursors for job in (cursor.job, *downstream[cursor.job.name])]
         self._ids = {job.name: job.id for job in jobs}
-        self._runs = Runs(assumptions, self._push)
+        self._runs = Runs(lambda run, _: assumptions.attempt(run.job.name, run.job.spec, len(run.started)), self._push)
         self._quiet = Quiet(cursors, self._runs, repeatable=_repeatable(jobs, assumptions))
         self._events: list[tuple[int, Rank, int, Callable[[int], None]]] = []
         self._order = itertools.count()
@@ -139,21 +139,11 @@ class Lane:
     def _decide(self, cursor: Cursor, firing: PlannedFiring, now: int) -> LedgerRow:
         """Give a firing its verdict, as the Dispatcher does, and start its flow."""
         job = cursor.job
-        decision = decide(FiringKind.TIME, job, self._runs.activity(job))
-        run = blocking = None
-        reason = decision.reason
-        if decision.blocking_run_id is not None:
-            blocking = self._runs.open[decision.blocking_run_id].name
-            reason = (reason or "").replace(str(decision.blocking_run_id), blocking)
-        if decision.verdict is Verdict.STARTED:
-            downstream = self._downstream[job.name]
-            waiting = self._runs.waiting(downstream) if any(len(j.spec.needs) > 1 for j in downstream) else {}
-            flow = plan_flow(job, downstream, waiting, self._ids, self._runs.new_id)
-            if decision.waits:
-                flow.runs[0].wait(reason)
-            run = self._runs.start(flow, to_us(firing.fires_at), now).name
+        below = FlowBelow(self._downstream[job.name], self._ids)
+        fired = self._runs.fire(FiringKind.TIME, job, below, FiredAt(to_us(firing.fires_at), now))
+        run, blocking = (None if found is None else found.name for found in (fired.run, fired.blocking))
         return LedgerRow(firing.fires_at, None, 1, job.name, cursor.key, firing.wall_time, firing.zone,
-                         decision.verdict, reason, to_instant(now), run, blocking)  # fmt: skip
+                         fired.decision.verdict, fired.reason, to_instant(now), run, blocking)  # fmt: skip
 
 
 def _repeatable(jobs: Sequence[JobEntry], assumptions: Assumptions) -> bool:

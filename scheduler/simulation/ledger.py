@@ -9,7 +9,7 @@ from scheduler.domain.firing import PlannedFiring
 from scheduler.domain.planned import MICROSECOND
 from scheduler.simulation.cursors import Cursor, FlowPattern
 from scheduler.simulation.instants import to_instant
-from scheduler.simulation.runs import SimulatedRun
+from scheduler.simulation.simulated_run import SimulatedRun
 from schemas.vocabulary import RunState, Verdict
 
 

@@ -6,26 +6,21 @@ decided by ``dag.decide``, ends judged by ``retry.judge``, states moved by ``run
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
 from random import Random
-from typing import Final
 from uuid import UUID
 
 from scheduler.domain.dag import Release
 from scheduler.domain.dag import decide as decide_needs
-from scheduler.domain.flow import FlowPlan, PlannedRun, WaitingRun
+from scheduler.domain.flow import FlowPlan, PlannedRun, WaitingRun, plan_flow
 from scheduler.domain.gates import Activity, JobEntry
+from scheduler.domain.gates import decide as decide_firing
 from scheduler.domain.planned import MICROSECOND
 from scheduler.domain.retry import EndFacts, judge
 from scheduler.domain.run_state import ACTIVE, FINAL, Move, after
-from scheduler.simulation.assumptions import Assumptions
-from schemas.vocabulary import NeedCondition, Outcome, OverlapPolicy, RunState, Turn
-
-_FAILED: Final = EndFacts(Outcome.FAILED, exit_code=1)
-_TIMED_OUT: Final = EndFacts(Outcome.TIMED_OUT)
-_SUCCEEDED: Final = EndFacts(Outcome.SUCCEEDED)
+from scheduler.simulation.simulated_run import Fired, FiredAt, FlowBelow, Need, SimulatedRun
+from schemas.vocabulary import FiringKind, NeedCondition, Outcome, OverlapPolicy, RunState, Turn, Verdict
 
 
 class Rank(IntEnum):
@@ -36,45 +31,17 @@ class Rank(IntEnum):
     TICK = 2
 
 
-@dataclass(slots=True)
-class Need:
-    """One edge of a waiting run."""
-
-    upstream_run: UUID | None
-    condition: NeedCondition
-    delay: timedelta
-    met: bool | None = None
-
-
-@dataclass(slots=True)
-class SimulatedRun:
-    """A run; instants in microseconds since 1970."""
-
-    id: UUID
-    name: str
-    """The job's, and the how-many-eth run of it."""
-    job: JobEntry
-    flow: str
-    """The name of the flow's first run."""
-    fired_at: int
-    state: RunState
-    reason: str | None = None
-    needs: dict[UUID, Need] = field(default_factory=dict)
-    release_at: int | None = None
-    started: list[int] = field(default_factory=list)
-    """When each attempt began."""
-    ended_at: int | None = None
-
-
 At = Callable[[int, Rank, Callable[[int], None]], None]
 """Has something done at an instant."""
+Attempt = Callable[[SimulatedRun, int], tuple[timedelta, EndFacts]]
+"""Makes the attempt of a run that begins at an instant: how long it takes, and how it ends."""
 
 
 class Runs:
     """The runs of the jobs of one lane."""
 
-    def __init__(self, assumptions: Assumptions, at: At) -> None:
-        self._assumptions = assumptions
+    def __init__(self, attempt: Attempt, at: At) -> None:
+        self._attempt = attempt
         self._at = at
         self._rng = Random(0)  # noqa: S311 - the jitter of back-offs, the same at every simulation
         self._numbers: dict[str, int] = {}
@@ -116,6 +83,23 @@ class Runs:
                 found.setdefault(run.job.id, []).append(WaitingRun(run.id, run.job.id, upstream))
         return found
 
+    def fire(self, kind: FiringKind, job: JobEntry, flow: FlowBelow, at: FiredAt) -> Fired:
+        """Give a firing its verdict, as the Dispatcher does, and start its flow."""
+        decision = decide_firing(kind, job, self.activity(job))
+        reason, run, blocking = decision.reason, None, None
+        if decision.blocking_run_id is not None:
+            blocking = self.open[decision.blocking_run_id]
+            reason = (reason or "").replace(str(decision.blocking_run_id), blocking.name)
+        if decision.verdict is Verdict.STARTED:
+            many = any(len(below.spec.needs) > 1 for below in flow.downstream)
+            waiting = self.waiting(flow.downstream) if many else {}
+            plan = plan_flow(job, flow.downstream, waiting, flow.ids, self.new_id)
+            plan.runs[0].params = None if at.params is None else dict(at.params)
+            if decision.waits:
+                plan.runs[0].wait(reason)
+            run = self.start(plan, at.fires_at, at.now)
+        return Fired(decision, reason, run, blocking)
+
     def start(self, plan: FlowPlan, fired_at: int, now: int) -> SimulatedRun:
         """Take in the runs of the flow of a firing, and start its root."""
         made = [self._made(planned, plan, fired_at) for planned in plan.runs]
@@ -139,7 +123,7 @@ class Runs:
         job = planned.job
         name = f"{job.name}#{self.count(job.name)}"
         flow = name if planned is plan.runs[0] else self.open[plan.runs[0].id].flow
-        run = SimulatedRun(planned.id, name, job, flow, fired_at, planned.state, planned.reason)
+        run = SimulatedRun(planned.id, name, job, flow, fired_at, planned.state, planned.reason, planned.params)
         self.made.append(run)
         self.open[run.id] = run
         if run.state in ACTIVE:
@@ -151,23 +135,18 @@ class Runs:
         self._move(run, Move.OFFER)
         self._move(run, Move.CLAIM)
         run.started.append(now)
-        takes, _ = self._assumptions.takes(run.job.name, run.job.spec)
+        takes, facts = self._attempt(run, now)
         ends_at = now + takes // MICROSECOND
-        self._at(ends_at, Rank.END, lambda seen_at: self._end(run, ends_at, seen_at))
+        self._at(ends_at, Rank.END, lambda seen_at: self._end(run, facts, ends_at, seen_at))
 
-    def _end(self, run: SimulatedRun, ended_at: int, seen_at: int) -> None:
+    def _end(self, run: SimulatedRun, facts: EndFacts, ended_at: int, seen_at: int) -> None:
         if run.id not in self.open:  # another run has taken its place
             return
         spec, attempt = run.job.spec, len(run.started)
-        facts = _SUCCEEDED
-        if attempt <= self._assumptions.failing.get(run.job.name, 0):
-            facts = _FAILED
-        elif self._assumptions.takes(run.job.name, spec)[1]:
-            facts = _TIMED_OUT
         decision = judge(facts, attempt=attempt, losses=0, spec=spec.retry, on_lost=spec.on_lost, rng=self._rng)
         if decision.delay is None:
             run.ended_at = ended_at
-            run.reason = None if facts is _SUCCEEDED else decision.reason
+            run.reason = None if facts.outcome is Outcome.SUCCEEDED else decision.reason
             self._finish(run, after(run.state, decision.move) or run.state, seen_at)
         else:
             self._move(run, decision.move)

@@ -56,3 +56,15 @@ def test_the_jobs_of_the_page_load(tmp_path, text):
     file.write_text(text, encoding="utf-8")
 
     assert load([file]).jobs
+
+
+@pytest.mark.parametrize("text", [text for text in BLOCKS if "TestScheduler" in text])
+def test_the_tests_of_the_page_pass(monkeypatch, text):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    names: dict[str, object] = {}
+    exec(text, names)
+    tests = [value for name, value in names.items() if name.startswith("test_") and callable(value)]
+
+    for test in tests:
+        test()
+    assert tests
