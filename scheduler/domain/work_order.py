@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from scheduler.domain.template import render_native, render_text
@@ -34,6 +34,8 @@ class RunFacts(Protocol):
     flow_id: UUID
     fired_at: AwareDatetime
     attempt: int
+    losses: int
+    """Attempts of the run that were lost so far."""
     params: Mapping[str, Any] | None
     """What the firing brought: literal, and over the job's own."""
 
@@ -67,7 +69,7 @@ def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> Work
             grace_s=timeout.grace.total_seconds(),
         ),
         resources=None if spec.resources is None else _limits(spec.resources),
-        isolation=spec.isolation,
+        isolation=_isolation(spec, run.losses),
         fired_at=run.fired_at,
     )
 
@@ -80,6 +82,11 @@ def _limits(resources: ResourcesSpec) -> ResourceLimits:
         file_bytes=resources.file_size,
         io=resources.io,
     )
+
+
+def _isolation(spec: JobSpec, losses: int) -> Literal["inline", "thread", "process"] | None:
+    """Return where the attempt runs. A handler that may have ended its executor gets a process of its own to end."""
+    return "process" if losses and spec.run.handler is not None else spec.isolation
 
 
 def _work(spec: JobSpec, scope: Mapping[str, Any]) -> Work:

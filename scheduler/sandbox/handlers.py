@@ -64,7 +64,8 @@ def handler(name: str) -> Callable[[Function], Function]:
 
     Async handlers share one loop, which must not be blocked; sync handlers run in threads. A
     thread cannot be killed: a sync handler over its hard timeout is recorded as timed out and
-    left to itself, unless the job says ``isolation: process``.
+    left to itself, unless the job says ``isolation: process``. A crash of the interpreter ends the
+    executor and all its attempts; an attempt after a lost one has a process of its own, so it does so once.
 
     Raises:
         ValueError: the name is not of the form ``[a-z0-9][a-z0-9_-]{0,62}``.

@@ -185,19 +185,19 @@ class _Run:
     flow_id: UUID
     fired_at: datetime
     attempt: int
+    losses: int
     params: Mapping[str, Any] | None
 
 
 def _run_of(row: "asyncpg.Record") -> _Run:
-    return _Run(
-        row["id"], row["job_name"], row["job_version"], row["flow_id"], row["fired_at"], row["attempt"], row["params"]
-    )
+    names = ("id", "job_name", "job_version", "flow_id", "fired_at", "attempt", "losses", "params")
+    return _Run(*(row[name] for name in names))
 
 
 def _offer_new(firing: "asyncpg.Record", root: PlannedRun) -> StartAttempt | None:
     """Return the offer of a run that is written with it; None when the run is failed instead."""
     job = root.job
-    run = _Run(root.id, job.name, job.version, root.id, firing["fires_at"], 1, root.params)
+    run = _Run(root.id, job.name, job.version, root.id, firing["fires_at"], 1, 0, root.params)
     root.lease_token = uuid4()
     try:
         offer = StartAttempt(

@@ -115,7 +115,7 @@ async def open_pool(dsn: str, *, name: str, size: int) -> "asyncpg.Pool[asyncpg.
     async with reachable(dsn), contextlib.AsyncExitStack() as undo:
         pool = await asyncpg.create_pool(
             dsn,
-            # With a floor, asyncpg would connect by itself where a connection was lost, and log what fails in many lines.
+            # With a floor, asyncpg connects again by itself where a connection was lost, and logs tracebacks.
             min_size=0,
             max_size=size,
             timeout=10,

@@ -42,6 +42,7 @@ class _RunFacts:
     fired_at: datetime
     attempt: int
     params: Mapping[str, Any] | None
+    losses: int = 0
 
 
 class Player:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -21,13 +22,19 @@ version: 1
 jobs:
   tick: {run: {command: ["true"]}, triggers: [{every: 500ms}]}
   greet: {run: {handler: greet}, params: {who: world}}
+  crash: {run: {handler: crash}}
 """
 HANDLERS = """
+import ctypes
 from scheduler.handlers import handler
 
 @handler("greet")
 async def greet(ctx, params):
     return {"hello": params["who"]}
+
+@handler("crash")
+async def crash(ctx, params):
+    ctypes.string_at(0)
 """
 
 
@@ -45,11 +52,14 @@ class Fleet:
 
     def __init__(self, cli: Cli) -> None:
         self.ports = {actor: free_port() for actor in ACTORS}
-        extra = {"executor": ("--handlers", "my_handlers")}
-        self.processes = {
-            actor: cli.begin("start", actor, "--probe-port", str(port), *extra.get(actor, ()))
-            for actor, port in self.ports.items()
-        }
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+        self._cli = cli
+        for actor in self.ports:
+            self.start(actor)
+
+    def start(self, actor: str) -> None:
+        extra = ("--handlers", "my_handlers") if actor == "executor" else ()
+        self.processes[actor] = self._cli.begin("start", actor, "--probe-port", str(self.ports[actor]), *extra)
 
     def wait(self, code: int, path: str = "/readyz") -> None:
         for actor, port in self.ports.items():
@@ -113,6 +123,25 @@ def test_a_broker_that_was_wiped_is_rebuilt_from_the_database(
     assert any(line.startswith("queue scheduler.dead-letters ") for line in rebuilt["done"])
     fleet = start_fleet()
     until(lambda: cli.json("runs", "--job", "greet", "--state", "succeeded")["runs"], "the run")
+    assert fleet.end() == dict.fromkeys(ACTORS, 0)
+
+
+@pytest.mark.slow
+def test_handler_that_crashes_the_interpreter_ends_one_executor_and_no_more(
+    cli: Cli, start_fleet: Callable[[], Fleet], database_url: str
+) -> None:
+    cli.environment |= {"DATABASE_URL": database_url, "SCHEDULER_LEASE": "3s"}
+    cli("broker", "declare")
+    cli("apply", "jobs.yaml")
+    fleet = start_fleet()
+    cli("trigger", "crash")
+    assert fleet.processes["executor"].wait(60) == -signal.SIGSEGV
+
+    fleet.start("executor")
+    (run,) = until(lambda: cli.json("runs", "--job", "crash", "--state", "failed")["runs"], "the end of the run")
+
+    outcomes = [attempt["outcome"] for attempt in cli.json("run", "show", run["id"])["attempts"]]
+    assert ["lost", "failed"] == sorted(outcomes, reverse=True)
     assert fleet.end() == dict.fromkeys(ACTORS, 0)
 
 

@@ -22,6 +22,7 @@ class Run:
     flow_id: UUID = field(default_factory=lambda: UUID(int=2))
     fired_at: datetime = datetime(2026, 3, 1, tzinfo=UTC)
     attempt: int = 1
+    losses: int = 0
     params: None = None
 
 

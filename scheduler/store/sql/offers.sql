@@ -53,7 +53,7 @@ UPDATE runs SET state = 'queued', queued_at = now(), lease_token = gen_random_uu
 WHERE id IN (SELECT id FROM runs WHERE id = ANY (ARRAY(SELECT id FROM chosen))
              AND CASE state WHEN 'ready' THEN true ELSE false END ORDER BY id FOR UPDATE)
 RETURNING id, tenant, job_id, job_version, job_name, flow_id, fired_at, attempt, lease_token, pool, params,
-          needs_met, queue_until, intent;
+          needs_met, queue_until, intent, losses;
 
 -- name: list_results
 SELECT e.run_id, u.job_name, u.result FROM run_edges AS e JOIN runs AS u ON u.id = e.upstream_run_id
@@ -89,4 +89,4 @@ UPDATE runs SET intent = intent + 1, sweep_at = least(now() + $2::float8 * inter
 WHERE id IN (SELECT id FROM runs WHERE pool = $1 AND state = 'queued' AND sweep_at <= now()
              ORDER BY sweep_at LIMIT $3 FOR UPDATE SKIP LOCKED)
 RETURNING id, tenant, job_id, job_version, job_name, flow_id, fired_at, attempt, lease_token, pool, params,
-          needs_met, queue_until, intent;
+          needs_met, queue_until, intent, losses;
