@@ -102,16 +102,22 @@ def apply(
 
 def export(
     context: typer.Context,
+    *,
     source: Annotated[str | None, typer.Option("--source", help="Only what this source applied.")] = None,
+    json: Json = False,
 ) -> None:
     """Examples:
 
       scheduler export > jobs.yaml
 
-    Print the jobs of the tenant as a definitions file that applies to the same. A job disabled by
-    hand is disabled in it; which jobs are paused is said in a comment.
+      scheduler export --json > jobs.json
+
+    Print the jobs of the tenant as a definitions file that applies to the same, with --json as well.
+    A job disabled by hand is disabled in it; which jobs are paused is said in a comment, or as a warning.
     """
+    from scheduler.cli.output import print_json, say_warning
     from scheduler.definitions.export import export as export_definitions
+    from scheduler.definitions.export import exported
     from scheduler.definitions.model import Definitions
     from scheduler.store.calendars import list_calendars
     from scheduler.store.definitions import list_definitions, list_pools
@@ -135,11 +141,16 @@ def export(
         if source in {None, from_source} and name in stands
     }
     if paused := [name for name in jobs if stands[name]["paused"]]:
-        typer.echo(f"# Paused at the time, which a definitions file does not say: {', '.join(paused)}")
+        said = f"Paused at the time, which a definitions file does not say: {', '.join(paused)}"
+        say_warning(said) if json else typer.echo(f"# {said}")
     used = {spec.pool for spec in jobs.values()}
     limits = {name: PoolSpec(queue_limit=limit) for name, limit in pools.items() if name in used}
     specs = exported_calendars(ask(context, calendars), source, jobs)
-    typer.echo(export_definitions(Definitions(tenant, source, jobs, limits, (), calendars=specs)), nl=False)
+    definitions = Definitions(tenant, source, jobs, limits, (), calendars=specs)
+    if json:
+        print_json(exported(definitions))
+    else:
+        typer.echo(export_definitions(definitions), nl=False)
 
 
 def read_definitions(context: typer.Context, files: list[Path]) -> "Definitions":

@@ -1,4 +1,4 @@
-"""Definitions → YAML text that loads back to the same definitions."""
+"""Definitions → a document that loads back to the same definitions, as plain values or as YAML."""
 
 from typing import Any
 
@@ -10,7 +10,12 @@ from schemas.job_spec import JobSpec
 
 
 def export(definitions: Definitions) -> str:
-    """Return one YAML document. Defaults of the product are left out of the jobs, chains are needs.
+    """Return one YAML document of what ``exported`` says."""
+    return yaml.dump(exported(definitions), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def exported(definitions: Definitions) -> dict[str, Any]:
+    """Return the document as plain values. Defaults of the product are left out of the jobs, chains are needs.
 
     It says the defaults that the program's settings could change, so that it means the same
     under other settings.
@@ -29,7 +34,7 @@ def export(definitions: Definitions) -> str:
     if definitions.pools:
         document["pools"] = {name: pool.model_dump(mode="json") for name, pool in definitions.pools.items()}
     document["jobs"] = {name: _job(spec) for name, spec in definitions.jobs.items()}
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    return document
 
 
 def _job(spec: JobSpec) -> dict[str, Any]:

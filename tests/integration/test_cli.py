@@ -198,10 +198,14 @@ def test_health_executors_pools_and_the_ledger_are_readable(cli: Cli) -> None:
 
 
 @pytest.mark.slow
-def test_what_export_prints_applies_to_the_same(cli: Cli) -> None:
-    (cli.folder / "exported.yaml").write_text(cli("export", "--source", "test"))
+@pytest.mark.parametrize("form", ["yaml", "json"])
+def test_what_export_prints_applies_to_the_same(cli: Cli, form: str) -> None:
+    printed = cli("export", "--source", "test", *(["--json"] if form == "json" else []))
+    (cli.folder / f"exported.{form}").write_text(printed)
 
-    applied = cli.json("apply", "exported.yaml")
+    applied = cli.json("apply", f"exported.{form}")
+
+    assert form == "yaml" or "test" == json.loads(printed)["source"]
 
     assert (applied["created"], applied["changed"], applied["removed"]) == ([], [], [])
     assert applied["unchanged"] == ["after", "clock", "fails", "hello", "long", "past"]

@@ -2,14 +2,17 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
-from scheduler.cli.main import hoisted
+from scheduler.cli.main import app, hoisted
 from scheduler.cli.output import cell, print_fields, print_output, print_rows
+from scheduler.wiring import ACTORS
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -30,6 +33,21 @@ def test_options_of_the_whole_command_may_stand_anywhere() -> None:
         "--data-dir",
         "e",
     ]
+
+
+def leaves(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from leaves(inner, f"{path} {name}".strip())
+    if not hasattr(command, "commands"):
+        yield path, command
+
+
+def test_every_command_that_ends_by_itself_takes_json() -> None:
+    without = {
+        path for path, command in leaves(get_command(app)) if not any("--json" in p.opts for p in command.params)
+    }
+
+    assert without == {"up", *(f"start {actor}" for actor in ACTORS)}
 
 
 def test_help_begins_with_examples(cli: Cli) -> None:
