@@ -25,6 +25,14 @@ RunId = Annotated[
     typer.Argument(metavar="ID", help="The run: its id, or the first 8 or more characters of it.", callback=_checked),
 ]
 """The hexadecimal digits that were given."""
+OptionalRunId = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[ID]",
+        help="The run: its id, or the first 8 or more characters of it.",
+        callback=lambda text: None if text is None else _checked(text),
+    ),
+]
 
 
 async def find_run(store: "Store", tenant: str, digits: str) -> UUID:

@@ -1,6 +1,6 @@
 """``scheduler runs`` and ``run …``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -95,24 +95,37 @@ def logs(
     json: Json = False,
 ) -> None:
     """Print what a run wrote, attempt by attempt."""
-    from scheduler.cli.output import print_json, print_line, print_output
+    from scheduler.cli.output import print_json
+
+    if json:
+        run, found = _outputs(context, run_id, attempt)
+        print_json({"run": run, "attempts": found})
+    else:
+        print_outputs(context, run_id, attempt=attempt)
+
+
+def print_outputs(context: typer.Context, run_id: str, *, attempt: int | None = None, headed: bool = False) -> None:
+    """Print what the attempts wrote; ``headed`` names the attempt also where it is the only one."""
+    from scheduler.cli.output import print_line, print_output
+
+    _, found = _outputs(context, run_id, attempt)
+    for output in found:
+        if headed or len(found) > 1:
+            print_line(f"--- attempt {output['attempt']}: {output['outcome']}")
+        print_output(output["head"] or "")
+        if output["tail"]:
+            print_line(f"--- cut: {output['total_bytes']} bytes in all")
+            print_output(output["tail"])
+
+
+def _outputs(context: typer.Context, run_id: str, attempt: int | None) -> "tuple[UUID, list[Row]]":
     from scheduler.store.reading import list_outputs
 
     async def question(store: "Store", settings: "Settings") -> "tuple[UUID, list[Row]]":
         run = await find_run(store, settings.tenant, run_id)
         return run, await list_outputs(store, settings.tenant, run, attempt=attempt)
 
-    run, found = ask(context, question)
-    if json:
-        print_json({"run": run, "attempts": found})
-        return
-    for output in found:
-        if len(found) > 1:
-            print_line(f"--- attempt {output['attempt']}: {output['outcome']}")
-        print_output(output["head"] or "")
-        if output["tail"]:
-            print_line(f"--- cut: {output['total_bytes']} bytes in all")
-            print_output(output["tail"])
+    return ask(context, question)
 
 
 @run.command()
@@ -144,8 +157,8 @@ def retry(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
     retry_run(context, run_id, as_json=json)
 
 
-def retry_run(context: typer.Context, run_id: str, *, as_json: bool) -> None:
-    """Ask for a retry and say so."""
+def retry_run(context: typer.Context, run_id: str, *, params: "Mapping[str, Any] | None" = None, as_json: bool) -> None:
+    """Ask for a retry and say so; ``params`` go before the run's own."""
     from scheduler.cli.output import print_json, print_line
     from scheduler.clock import SystemClock
     from scheduler.store.control import Asked
@@ -153,7 +166,7 @@ def retry_run(context: typer.Context, run_id: str, *, as_json: bool) -> None:
 
     async def question(store: "Store", settings: "Settings") -> tuple[UUID, Asked]:
         run = await find_run(store, settings.tenant, run_id)
-        return run, await ask_retry(store, settings.tenant, run, clock=SystemClock())
+        return run, await ask_retry(store, settings.tenant, run, params=params, clock=SystemClock())
 
     run, asked = ask(context, question)
     if as_json:

@@ -36,7 +36,7 @@ def trigger(
 
     from scheduler.cli.output import print_json, print_line
 
-    data, limit_s = _object(params), _seconds(timeout)
+    data, limit_s = params_object(params), _seconds(timeout)
     if limit_s is not None and not wait:
         raise typer.BadParameter("--timeout needs --wait")
     asked, results, in_time = asyncio.run(_fire(load(context).settings, names, data, wait=wait, limit_s=limit_s))
@@ -104,7 +104,8 @@ def _exit_code(document: list[dict[str, Any]], *, wait: bool) -> int:
     return 4 if any(shown["verdict"] not in _STARTED for shown in document) else 0
 
 
-def _object(text: str | None) -> dict[str, Any] | None:
+def params_object(text: str | None) -> dict[str, Any] | None:
+    """Return the JSON object that --params gives."""
     import json
 
     if text is None:

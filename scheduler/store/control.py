@@ -87,8 +87,10 @@ async def trigger_jobs(
         return await _ask(db, tenant, FiringKind.MANUAL, wanted, data, clock=clock)
 
 
-async def retry_run(store: Store, tenant: str, run_id: UUID, *, clock: Clock) -> Asked:
-    """Ask for a new run of a run that is over, with its params; the old one stays as it is.
+async def retry_run(
+    store: Store, tenant: str, run_id: UUID, *, params: Mapping[str, Any] | None = None, clock: Clock
+) -> Asked:
+    """Ask for a new run of a run that is over, with its params under ``params``; the old one stays as it is.
 
     Raises:
         NotFoundError: there is no such run.
@@ -107,7 +109,7 @@ async def retry_run(store: Store, tenant: str, run_id: UUID, *, clock: Clock) ->
         if await db.fetchval(Q["find_retry_owed"], run_id, run["job_id"]):
             raise ConflictError(f"run {run_id} is being retried already")
         job = {"id": run["job_id"], "name": run["job_name"], "version": run["version"]}
-        data = {"run": str(run_id), "params": run["params"]}
+        data = {"run": str(run_id), "params": {**(run["params"] or {}), **(params or {})} or None}
         asked = await _ask(db, tenant, FiringKind.RETRY, [job], data, clock=clock)
         return asked[0]
 

@@ -84,11 +84,6 @@ async def list_verdicts(store: Store, firing_ids: Sequence[UUID]) -> dict[UUID, 
     return {row["id"]: row for row in await _rows(store, "list_verdicts", list(firing_ids))}
 
 
-async def list_dead(store: Store, tenant: str, *, after: UUID | None, limit: int) -> list[Row]:
-    """Return failed runs that nobody retried or discarded, newest first."""
-    return await _rows(store, "list_dead", tenant, after, limit)
-
-
 async def list_executors(store: Store, *, lease_s: float) -> list[Row]:
     """Return executors that are alive, or stopped within a day; ``lease_s`` is how long one may be silent."""
     return await _rows(store, "list_executors", lease_s)

@@ -25,7 +25,8 @@ jobs:
     run: {command: [cat, /dev/null]}
     needs: [hello]
   fails:
-    run: {command: ["false"]}
+    run: {command: [sh, -c, "echo sorry; exit 1"]}
+    overlap: queue_all
   long:
     run: {command: [sleep, "60"]}
     timeout: {hard: 1m, grace: 1s}
@@ -86,6 +87,24 @@ def test_a_failed_run_is_dead_until_it_is_retried_or_discarded(cli: Cli) -> None
     assert cli.json("run", "show", retried)["retry_of"] == run
     assert [row["id"] for row in cli.json("dead", "list")["dead_runs"]] == []
     cli("dead", "discard", retried, code=4)
+
+
+@pytest.mark.slow
+def test_dead_runs_are_dealt_with_in_bulk_and_shown_with_what_they_wrote(cli: Cli) -> None:
+    for _ in range(2):
+        cli("trigger", "fails", "--wait", code=1)
+    run = cli.json("dead", "list", "--job", "fails", "--outcome", "failed", "--since", "1h")["dead_runs"][0]["id"]
+
+    assert "--- attempt 1: failed\nsorry\n" in cli("dead", "show", run)
+    assert cli.json("dead", "list", "--reason", "EXIT CODE 1; attempt")["dead_runs"][0]["id"] == run
+    assert "2 dead runs would be retried" in cli("dead", "retry", "--job", "fails", code=2)
+    asked = cli.json("dead", "retry", "--job", "fails", "--params", '{"n": 2}', "--yes")
+    assert asked == {"found": 2, "retried": 2}
+    until(lambda: [row for row in cli.json("dead", "list")["dead_runs"] if row["id"] > run][1:], "the new runs")
+    again = cli.json("run", "show", cli.json("dead", "list")["dead_runs"][0]["id"])
+    assert (again["params"], again["retry_of"] is None) == ({"n": 2}, False)
+    assert cli("dead", "discard", "--all", "--yes") == "2 of 2 dead runs discarded\n"
+    assert cli("dead", "discard", "--all") == "0 of 0 dead runs discarded\n"
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from scheduler.clock import VirtualClock
 from scheduler.definitions.model import Definitions
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.store import control, reading
+from scheduler.store.dead_runs import DeadFilter, list_dead
 from scheduler.store.definitions import apply
 from scheduler.store.doorbell import CANCEL, WORK, Doorbell
 from scheduler.store.ledger import FiringFilter, list_firings
@@ -102,11 +103,11 @@ async def test_retry_asks_once_and_only_for_runs_that_are_over(store: Store, clo
 
 async def test_a_dead_run_is_discarded_once(store: Store, clock: VirtualClock) -> None:
     failed, done = await value(store, RUN, "failed"), await value(store, RUN, "succeeded")
-    assert [row["id"] for row in await reading.list_dead(store, TENANT, after=None, limit=5)] == [failed]
+    assert [row["id"] for row in await list_dead(store, TENANT, DeadFilter())] == [failed]
 
     await control.discard_run(store, TENANT, failed)
 
-    assert await reading.list_dead(store, TENANT, after=None, limit=5) == []
+    assert await list_dead(store, TENANT, DeadFilter()) == []
     for run in (failed, done):
         with pytest.raises(ConflictError):
             await control.discard_run(store, TENANT, run)

@@ -67,12 +67,6 @@ SELECT f.id, j.name AS job, f.verdict, f.reason, f.run_id, r.state, r.outcome, r
 FROM firings AS f JOIN jobs AS j ON j.id = f.job_id LEFT JOIN runs AS r ON r.id = f.run_id
 WHERE f.id = ANY ($1::uuid[]);
 
--- name: list_dead
-SELECT id, job_name AS job, outcome, reason, attempt, fired_at, finished_at
-FROM runs WHERE tenant = $1 AND state = 'failed' AND discarded_at IS NULL AND retried_by IS NULL
-  AND ($2::uuid IS NULL OR id < $2)
-ORDER BY id DESC LIMIT $3;
-
 -- name: list_executors
 -- alive: heard of within the lease, and not ended in order.
 SELECT name, pool, slots, busy, handlers, host, pid, version, draining, started_at, seen_at, stopped_at,
