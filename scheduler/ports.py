@@ -219,6 +219,7 @@ class Ended:
     result: Any = None
     output: Output | None = None
     usage: Usage | None = None
+    metrics: Mapping[str, float] | None = None
 
 
 class StopRequest:

@@ -1,6 +1,6 @@
 """Messages that tell: past tense."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -63,6 +63,11 @@ class Usage(BaseModel):
     """How ``resources`` were enforced; None: there were none."""
 
 
+MOST_METRICS: Final = 50
+"""Of one attempt."""
+MetricName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,62}$")]
+
+
 class AttemptFinished(Fact):
     """The executor's last word on one attempt; may arrive twice, or never.
 
@@ -97,6 +102,8 @@ class AttemptFinished(Fact):
     """None: nothing was written."""
     usage: Usage | None = None
     """None: it was no process of its own, or its end was not seen."""
+    metrics: Annotated[dict[MetricName, float], Field(max_length=MOST_METRICS)] | None = None
+    """Numbers by name that the job's code gave; None: none."""
     started_at: AwareDatetime
     finished_at: AwareDatetime
     elapsed_s: float

@@ -79,7 +79,13 @@ _WITHOUT_PARTICULARS: Final[Mapping[str, None]] = {"result": None, "output": Non
 
 def _particulars(run: Run, end: Ended) -> dict[str, Any]:
     if run.abandoned:
-        return {"outcome": Outcome.LOST, "reason": STOPPED, "output": end.output, "usage": end.usage}
+        return {
+            "outcome": Outcome.LOST,
+            "reason": STOPPED,
+            "output": end.output,
+            "usage": end.usage,
+            "metrics": end.metrics,
+        }
     return {
         "outcome": end.outcome,
         "reason": end.reason,
@@ -91,6 +97,7 @@ def _particulars(run: Run, end: Ended) -> dict[str, Any]:
         "result": end.result,
         "output": end.output,
         "usage": end.usage,
+        "metrics": end.metrics,
     }
 
 

@@ -32,6 +32,7 @@ def sum_up(ctx: HandlerContext) -> dict[str, int]:
     """Add the orders up; the results of upstream jobs are in the context."""
     rows = ctx.results["load_orders"]["rows"]
     ctx.log(f"{len(rows)} orders")
+    ctx.metric("orders", len(rows))
     return {"total": sum(rows)}
 
 

@@ -17,6 +17,7 @@ def test_the_sum_follows_the_orders() -> None:
     assert [run.job for run in made if run.job != "heartbeat"] == ["load_orders", "sum_up"]
     assert scheduler.last("sum_up").result == {"total": 245}
     assert scheduler.last("sum_up").attempts[0].output == ("3 orders",)
+    assert scheduler.last("sum_up").attempts[0].metrics == {"orders": 3}
 
 
 def test_no_orders_on_saturdays() -> None:

@@ -60,7 +60,7 @@ def runs(
 @run.command()
 def show(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
     """Show a run: its state, its attempts, and the needs that held it."""
-    from scheduler.cli.output import print_fields, print_json, print_rows
+    from scheduler.cli.output import print_fields, print_json, print_line, print_rows
     from scheduler.store.reading import get_run
 
     async def question(store: "Store", settings: "Settings") -> "Row":
@@ -77,6 +77,9 @@ def show(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
     attempts = [row | _readable(row) for row in found["attempts"]]
     used = [column for column in _USAGE_COLUMNS if any(row[column] is not None for row in attempts)]
     print_rows(attempts, (*_ATTEMPT_COLUMNS[:-2], *used, *_ATTEMPT_COLUMNS[-2:]), empty="no attempt has ended")
+    for row in attempts:
+        for name, value in (row["metrics"] or {}).items():
+            print_line(f"attempt {row['attempt']}: {name} {value:g}")
 
 
 def _readable(attempt: "Row") -> "Row":

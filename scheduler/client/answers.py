@@ -82,6 +82,8 @@ class Attempt(_Answer):
     started_at: datetime | None
     finished_at: datetime | None
     elapsed_s: float | None
+    metrics: Mapping[str, float] | None
+    """Numbers that its code gave with ``ctx.metric``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ def plain_end(fact: AttemptFinished, wrong: str) -> AttemptFinished:
             "result": None,
             "output": None,
             "usage": None,
+            "metrics": None,
         }
     )
 

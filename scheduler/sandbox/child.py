@@ -37,8 +37,9 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _stop)
     report: dict[str, Any] = {}
     code: Any = 0
+    context = _context(words)
     try:
-        report = _report(_call(words))
+        report = _report(_call(words, context))
     except SystemExit as error:
         code = error.code
         report = {} if code in (0, None) else {"exception": "SystemExit", "reason": f"SystemExit: {code}"}
@@ -49,6 +50,8 @@ def main() -> NoReturn:
         code = ASKED_TO_STOP if _stop.asked else 1
         report = {"exception": type(error).__name__, "reason": raised_line(error)}
         print(short_traceback(error), file=sys.stderr, end="")  # noqa: T201 - the job's output
+    if context.metrics is not None:
+        report["metrics"] = context.metrics
     os.pwrite(RESULT_FD, json.dumps(report).encode(), 0)
     sys.exit(code)
 
@@ -71,9 +74,8 @@ class _Stop:
 _stop = _Stop()
 
 
-def _call(words: dict[str, Any]) -> object:
+def _call(words: dict[str, Any], context: HandlerContext) -> object:
     code_dir = Path(words["code_dir"])
-    context = _context(words)
     params = words["params"]
     if words["handler"] is not None:
         registry = HandlerRegistry(code_dir)

@@ -73,13 +73,15 @@ class HandlerCall:
             return self._raised(error)
 
     def _returned(self, value: object) -> Ended:
-        if value is None and self._log.buffer is None:
+        if value is None and self._log.buffer is None and self.context.metrics is None:
             return SUCCEEDED
         try:
-            return Ended(Outcome.SUCCEEDED, result=result_of(value), output=self._log.finish())
+            result, reason = result_of(value), None
         except UnusableResultError as error:
-            reason = one_line(f"result dropped: {error}")
-            return Ended(Outcome.SUCCEEDED, reason=reason, output=self._log.finish())
+            result, reason = None, one_line(f"result dropped: {error}")
+        return Ended(
+            Outcome.SUCCEEDED, reason=reason, result=result, output=self._log.finish(), metrics=self.context.metrics
+        )
 
     def _raised(self, error: BaseException) -> Ended:
         self._log.write(short_traceback(error).rstrip("\n"))
@@ -88,6 +90,7 @@ class HandlerCall:
             reason=one_line(raised_line(error)),
             exception=type(error).__name__,
             output=self._log.finish(),
+            metrics=self.context.metrics,
         )
 
 

@@ -15,6 +15,7 @@ from uuid import UUID
 from scheduler.code.importing import import_below
 from scheduler.code.job import ADAPTER, HANDLER_NAMES
 from scheduler.errors import ConfigurationError
+from scheduler.sandbox.results import MOST_METRICS, is_metric
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -40,6 +41,21 @@ class HandlerContext:
     secrets: Mapping[str, str] = field(default_factory=dict)
     stop_requested: bool = False
     """Somebody wants this run to stop. A sync handler looks here now and then; an async one gets CancelledError."""
+
+    metrics: dict[str, float] | None = None
+    """What was given to ``metric``; None: nothing."""
+
+    def metric(self, name: str, value: float) -> None:
+        """Store a number with this attempt, for ``run show``; a later value of the same name takes its place.
+
+        Raises:
+            ValueError: the name is not of the form ``[a-z][a-z0-9_]{0,62}``, the value not a finite number,
+                or there are 50 names already.
+        """
+        self.metrics = {} if self.metrics is None else self.metrics
+        if not is_metric(name, value) or (name not in self.metrics and len(self.metrics) == MOST_METRICS):
+            raise ValueError(f"no metric: {name!r} = {value!r}; names are a-z, 0-9 and _, at most {MOST_METRICS}")
+        self.metrics[name] = float(value)
 
     def log(self, text: str) -> None:
         """Add a line to the run's output (bounded: the first 16 and the last 48 KiB are kept)."""

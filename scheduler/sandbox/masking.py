@@ -3,7 +3,7 @@
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
@@ -45,7 +45,11 @@ class Mask:
             exception=None if ended.exception is None else self.text(ended.exception),
             result=self._value(ended.result),
             output=None if ended.output is None else self._output(ended.output),
+            metrics=None if ended.metrics is None else self._metrics(ended.metrics),
         )
+
+    def _metrics(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        return {name: value for name, value in metrics.items() if self.text(name) == name}
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):

@@ -23,7 +23,7 @@ from scheduler.sandbox.means import Means
 from scheduler.sandbox.output import one_line
 from scheduler.sandbox.process_work import RESULT_NAME, Workplace, child_order
 from scheduler.sandbox.resource_words import exceeded, limit_words
-from scheduler.sandbox.results import RESULT_BYTES, UnusableResultError, parse_result
+from scheduler.sandbox.results import RESULT_BYTES, UnusableResultError, metrics_of, parse_result
 from schemas.vocabulary import Outcome
 from schemas.work import CommandWork, HandlerWork, PythonWork, ScriptWork, WorkOrder
 
@@ -196,6 +196,7 @@ def _with_report(ended: Ended, raw: bytes) -> Ended:
         result=result,
         reason=one_line(reason) if isinstance(reason, str) else ended.reason,
         exception=one_line(exception) if isinstance(exception, str) else None,
+        metrics=metrics_of(report.get("metrics")),
     )
 
 

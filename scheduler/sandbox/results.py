@@ -1,12 +1,18 @@
 """Results of jobs: small JSON that every store takes, or a reason why there is none."""
 
 import json
+import re
+import sys
 from typing import Any
 
 RESULT_BYTES = 64 * 1024
 RESULT_DEPTH = 64
 RESULT_FD = 3
 """The descriptor of a python child to which its report goes."""
+
+
+MOST_METRICS = 50
+_METRIC_NAME = re.compile("[a-z][a-z0-9_]{0,62}")
 
 
 class UnusableResultError(ValueError):
@@ -44,6 +50,20 @@ def parse_result(raw: bytes) -> Any:
         raise UnusableResultError(f"it is not JSON ({error})") from None
     _check(value, RESULT_DEPTH)
     return value
+
+
+def is_metric(name: object, value: object) -> bool:
+    """Whether it can be stored as a number that a job gave."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return number and isinstance(name, str) and _METRIC_NAME.fullmatch(name) is not None
+
+
+def metrics_of(value: object) -> dict[str, float] | None:
+    """Return those of the numbers in a report that can be stored; None when there are none."""
+    if not isinstance(value, dict):
+        return None
+    found = {name: float(number) for name, number in value.items() if is_metric(name, number)}
+    return dict(list(found.items())[:MOST_METRICS]) or None
 
 
 def _refuse_constant(name: str) -> None:

@@ -30,8 +30,8 @@ Q: Final = queries("attempts")
 LEASES: Final = queries("leases")
 
 _LOST: Final = EndFacts(Outcome.LOST)
-_UNSEEN: Final = (None,) * 5
-"""In the place of a usage."""
+_UNSEEN: Final = (None,) * 6
+"""In the place of what was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ def _success_row(fact: AttemptFinished) -> tuple[Any, ...]:
         fact.finished_at,
         fact.elapsed_s,
         json_text(fact.result),
-        *_usage(fact),
+        *_measured(fact),
     )
 
 
@@ -239,15 +239,16 @@ def _attempt_row(settlement: Settlement) -> tuple[Any, ...]:
         fact.started_at,
         fact.finished_at,
         fact.elapsed_s,
-        *_usage(fact),
+        *_measured(fact),
     )
 
 
-def _usage(fact: AttemptFinished) -> tuple[Any, ...]:
-    usage = fact.usage
+def _measured(fact: AttemptFinished) -> tuple[Any, ...]:
+    """Return what it used, and the numbers it gave itself."""
+    usage, metrics = fact.usage, json_text(fact.metrics)
     if usage is None:
-        return _UNSEEN
-    return (usage.cpu_s, usage.peak_memory_bytes, usage.read_bytes, usage.written_bytes, usage.limited_by)
+        return (*_UNSEEN[:-1], metrics)
+    return (usage.cpu_s, usage.peak_memory_bytes, usage.read_bytes, usage.written_bytes, usage.limited_by, metrics)
 
 
 async def _keep(db: "Connection", late: Sequence[AttemptFinished], orphans: Sequence[AttemptFinished]) -> None:

@@ -24,6 +24,8 @@ class PlayedAttempt:
     """What the function raised; of one that succeeded, why its result was dropped."""
     output: tuple[str, ...] = ()
     """What it wrote with ``ctx.log``."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What it gave to ``ctx.metric``."""
 
 
 @dataclass(slots=True)

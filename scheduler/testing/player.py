@@ -78,17 +78,20 @@ class Player:
             self._keep(run, now, Outcome.TIMED_OUT, params=order.params)
             return hard, EndFacts(Outcome.TIMED_OUT)
         function, said = self._functions.get(run.job.name), list[str]()
+        context = self._context(run, order, said)
         try:
-            value = None if function is None else call(function, order.params, self._context(run, order, said))
+            value = None if function is None else call(function, order.params, context)
         except Exception as error:  # noqa: BLE001 - whatever a job raises is how its attempt ends
-            self._keep(run, now, Outcome.FAILED, params=order.params, error=error, output=tuple(said))
+            told = {"output": tuple(said), "metrics": context.metrics or {}}
+            self._keep(run, now, Outcome.FAILED, params=order.params, error=error, **told)
             return takes, EndFacts(Outcome.FAILED, exception=type(error).__name__)
         dropped = None
         try:
             run.result = result_of(value)
         except UnusableResultError as error:
             dropped = error
-        self._keep(run, now, Outcome.SUCCEEDED, params=order.params, error=dropped, output=tuple(said))
+        told = {"output": tuple(said), "metrics": context.metrics or {}}
+        self._keep(run, now, Outcome.SUCCEEDED, params=order.params, error=dropped, **told)
         return takes, EndFacts(Outcome.SUCCEEDED)
 
     def _keep(self, run: SimulatedRun, now: int, outcome: Outcome, **facts: Any) -> None:

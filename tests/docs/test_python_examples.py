@@ -47,6 +47,7 @@ async def test_the_reports_run_in_processes_and_in_the_executor(place):
     assert loaded.result == {"day": "today", "rows": [120, 80]}
     assert summed.result == {"total": 200}
     assert summed.output.head == "2 orders\n"
+    assert summed.metrics == {"orders": 2}
     assert (alive.outcome, alive.result) == (Outcome.SUCCEEDED, "hello monitor")
 
 

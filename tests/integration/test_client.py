@@ -25,10 +25,12 @@ from scheduler import job
 @job(isolation="inline", overlap="allow")
 async def double(ctx, number=1):
     ctx.log(f"doubling {number}")
+    ctx.metric("number", number)
     return 2 * number
 
 @job(isolation="inline")
-async def fails():
+async def fails(ctx):
+    ctx.metric("halfway", 0.5)
     raise ValueError("no good")
 
 @job(isolation="inline")
@@ -79,7 +81,7 @@ async def starts_and_waits(client: Client) -> None:
         True,
         True,
     )
-    assert [attempt.outcome for attempt in run.attempts] == ["succeeded"]
+    assert [(attempt.outcome, attempt.metrics) for attempt in run.attempts] == [("succeeded", {"number": 21})]
     assert run.params == {"number": 21}
     assert [log.head for log in await client.logs(str(run.id))] == ["doubling 21\n"]
 
@@ -105,6 +107,7 @@ async def retries_what_failed(client: Client) -> None:
     again = await client.retry(failed.id, wait=True, timeout=20)
 
     assert (await client.run(again.run_id)).retry_of == failed.id
+    assert (await client.run(failed.id)).attempts[0].metrics == {"halfway": 0.5}
     assert [run.id for run in await client.runs("fails", limit=1)] == [again.run_id]
     assert [run.id for run in await client.runs("fails", after=again.run_id)] == [failed.id]
 

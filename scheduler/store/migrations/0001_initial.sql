@@ -330,6 +330,7 @@ CREATE TABLE attempts (
     read_bytes    bigint,
     written_bytes bigint,
     limited_by    text,                     -- cgroup2, cgroup1, sampling; null: it had no resource limits
+    metrics       jsonb,                    -- numbers by name that the job's code gave; null: none
     recorded_at   timestamptz NOT NULL DEFAULT now(),
     late_end      jsonb,                    -- what the executor said after the attempt was given up
     PRIMARY KEY (run_id, attempt)

@@ -44,10 +44,10 @@ WITH ended AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::int[], $8::int[], $9::text[],
         $10::text[], $11::bigint[], $12::timestamptz[], $13::timestamptz[], $14::float8[], $15::text[],
-        $16::float8[], $17::bigint[], $18::bigint[], $19::bigint[], $20::text[])
+        $16::float8[], $17::bigint[], $18::bigint[], $19::bigint[], $20::text[], $21::text[])
     AS e (run_id, attempt, lease_token, claim_id, executor, reason, exit_code, http_status, output_head, output_tail,
           output_bytes, started_at, finished_at, elapsed_s, result,
-          cpu_s, peak_memory_bytes, read_bytes, written_bytes, limited_by)
+          cpu_s, peak_memory_bytes, read_bytes, written_bytes, limited_by, metrics)
 ), moved AS (
     UPDATE runs AS r
     SET state = 'succeeded', outcome = 'succeeded', reason = e.reason, result = e.result::jsonb, finished_at = now(),
@@ -60,10 +60,10 @@ WITH ended AS (
 ), kept AS (
     INSERT INTO attempts (run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, http_status,
                           output_head, output_tail, output_bytes, started_at, finished_at, elapsed_s,
-                          cpu_s, peak_memory_bytes, read_bytes, written_bytes, limited_by)
+                          cpu_s, peak_memory_bytes, read_bytes, written_bytes, limited_by, metrics)
     SELECT e.run_id, e.attempt, m.tenant, e.claim_id, e.executor, 'succeeded', e.reason, e.exit_code, e.http_status,
            e.output_head, e.output_tail, e.output_bytes, e.started_at, e.finished_at, e.elapsed_s,
-           e.cpu_s, e.peak_memory_bytes, e.read_bytes, e.written_bytes, e.limited_by
+           e.cpu_s, e.peak_memory_bytes, e.read_bytes, e.written_bytes, e.limited_by, e.metrics::jsonb
     FROM moved AS m JOIN ended AS e ON e.run_id = m.id AND e.attempt = m.attempt
     ON CONFLICT (run_id, attempt) DO NOTHING
 )
@@ -76,10 +76,10 @@ WITH ended AS (
         $1::uuid[], $2::int[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[],
         $10::int[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::timestamptz[], $16::timestamptz[],
         $17::float8[], $18::float8[], $19::bigint[], $20::bigint[], $21::bigint[], $22::text[],
-        $23::text[], $24::text[], $25::text[], $26::int[], $27::float8[])
+        $23::text[], $24::text[], $25::text[], $26::text[], $27::int[], $28::float8[])
     AS e (run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, signal, http_status, exception,
           output_head, output_tail, output_bytes, started_at, finished_at, elapsed_s,
-          cpu_s, peak_memory_bytes, read_bytes, written_bytes, limited_by,
+          cpu_s, peak_memory_bytes, read_bytes, written_bytes, limited_by, metrics,
           state, run_reason, result, lost, delay_s)
 ), moved AS (
     UPDATE runs AS r
@@ -96,10 +96,10 @@ WITH ended AS (
 )
 INSERT INTO attempts (run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, signal, http_status,
                       exception, output_head, output_tail, output_bytes, started_at, finished_at, elapsed_s,
-                      cpu_s, peak_memory_bytes, read_bytes, written_bytes, limited_by)
+                      cpu_s, peak_memory_bytes, read_bytes, written_bytes, limited_by, metrics)
 SELECT run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, signal, http_status,
        exception, output_head, output_tail, output_bytes, started_at, coalesce(finished_at, now()), elapsed_s,
-       cpu_s, peak_memory_bytes, read_bytes, written_bytes, limited_by
+       cpu_s, peak_memory_bytes, read_bytes, written_bytes, limited_by, metrics::jsonb
 FROM ended
 ON CONFLICT (run_id, attempt) DO NOTHING;
 

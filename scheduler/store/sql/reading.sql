@@ -51,7 +51,7 @@ FROM runs WHERE tenant = $1 AND id = $2;
 -- name: list_attempts
 SELECT attempt, outcome, reason, exit_code, signal, http_status, exception, executor, started_at, finished_at,
        elapsed_s, cpu_s, round((100 * cpu_s / nullif(elapsed_s, 0))::numeric, 1)::float8 AS cpu_percent,
-       peak_memory_bytes, read_bytes, written_bytes, limited_by, output_bytes, late_end
+       peak_memory_bytes, read_bytes, written_bytes, limited_by, metrics, output_bytes, late_end
 FROM attempts WHERE run_id = $1 ORDER BY attempt;
 
 -- name: list_outputs
