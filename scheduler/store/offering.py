@@ -123,7 +123,7 @@ class Offering:
         strength = await db.fetchrow(Q["pool_strength"], pool, pace.alive_s, list(wanted))
         if strength is None or strength["slots"] == 0:
             return Room()
-        left = min(limit, _wanted(strength["slots"], pace.elapsed_s)) - strength["queued"]
+        left = places(limit, strength["slots"], pace.elapsed_s) - strength["queued"]
         blocked = frozenset(job_id for handler in strength["gaps"] for job_id in wanted[handler])
         return Room(left, strength["executors"], strength["slots"], blocked, strength["backlog"], strength["limited"])
 
@@ -234,9 +234,10 @@ def _checked(order: WorkOrder) -> WorkOrder:
     return order
 
 
-def _wanted(slots: int, elapsed_s: float | None) -> int:
+def places(limit: int, slots: int, elapsed_s: float | None) -> int:
+    """Return how many offers a pool's queue takes: about a second of work, two a slot at least, ``limit`` at most."""
     floor = _OFFERS_PER_SLOT * slots
-    return floor if not elapsed_s else max(floor, int(slots / elapsed_s))
+    return min(limit, floor if not elapsed_s else max(floor, int(slots / elapsed_s)))
 
 
 async def withdraw(db: "Connection", offers: Sequence[StartAttempt]) -> None:
