@@ -26,6 +26,7 @@ from scheduler.cli import (
     runs,
     simulate,
     start,
+    stats,
     trigger,
     up,
 )
@@ -96,6 +97,7 @@ for module in (
     firings,
     dead,
     health,
+    stats,
     doctor,
     pools,
     calendars,

@@ -132,6 +132,30 @@ def _outputs(context: typer.Context, run_id: str, attempt: int | None) -> "tuple
 
 
 @run.command()
+def why(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
+    """Say what holds a run back: the gates before its start, in their order, and the runs in the way."""
+    from scheduler.cli.output import print_json, print_line, print_rows
+    from scheduler.domain.why import held_by
+    from scheduler.store.why import Why, ask_gates
+
+    async def question(store: "Store", settings: "Settings") -> Why:
+        run = await find_run(store, settings.tenant, run_id)
+        return await ask_gates(store, settings.tenant, run, lease_s=lease_s(settings))
+
+    found = ask(context, question)
+    first = held_by(found.gates)
+    gates = [
+        {"gate": gate.gate, "holds": gate.holds, "reason": gate.reason, "runs": list(gate.runs)} for gate in found.gates
+    ]
+    if json:
+        held = first and first.gate
+        print_json({"run": found.run, "job": found.job, "state": found.state, "held_by": held, "gates": gates})
+        return
+    print_line(f"{found.run} of {found.job} is {found.state}: {first.reason if first else 'nothing holds it'}")
+    print_rows(gates, ("gate", "holds", "reason", "runs"), empty="it has passed every gate")
+
+
+@run.command()
 def cancel(
     context: typer.Context,
     *,

@@ -1,0 +1,56 @@
+"""``scheduler stats``."""
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from scheduler.cli.shared import Json, ask, lease_s, parse_time
+
+if TYPE_CHECKING:
+    from scheduler.config import Settings
+    from scheduler.store.stats import Row
+    from scheduler.store.stores import Store
+
+_POOL_COLUMNS: Final = ("pool", "slots", "queue_limit", "ready", "queued", "running", "backing_off", "oldest_s")
+_JOB_COLUMNS: Final = ("job", "pool", "runs", "succeeded", "failed", "success_rate", "mean_s", "p95_s", "p95_wait_s")
+
+
+def stats(
+    context: typer.Context,
+    *,
+    since: Annotated[str, typer.Option("--since", help="Runs made after: a time, or a duration ago as in 2h.")] = "1d",
+    job: Annotated[str | None, typer.Option("--job", help="Only runs of this job.")] = None,
+    json: Json = False,
+) -> None:
+    """Examples:
+
+      scheduler stats --since 2h
+
+    Count what waits and runs in each pool, and say how the runs of each job went: success rate, mean and
+    95th percentile of their last attempts, and how long they had waited for an executor.
+    """
+    from scheduler.cli.output import print_json, print_rows
+    from scheduler.store.stats import count_pools, measure_jobs
+
+    begin = parse_time(since, "--since")
+    if begin is None:
+        raise typer.BadParameter("--since: give a time")
+
+    async def question(store: "Store", settings: "Settings") -> "tuple[list[Row], list[Row]]":
+        counted = await count_pools(store, settings.tenant, lease_s=lease_s(settings))
+        return counted, await measure_jobs(store, settings.tenant, since=begin, job=job)
+
+    pools, jobs = ask(context, question)
+    if json:
+        print_json({"since": begin, "pools": pools, "jobs": jobs})
+        return
+    print_rows([_rounded(row) for row in pools], _POOL_COLUMNS, empty="no pools")
+    print_rows([_rounded(row) for row in jobs], _JOB_COLUMNS, empty="no run has ended in that time")
+
+
+def _rounded(row: "Row") -> "Row":
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(stats)

@@ -1,0 +1,29 @@
+-- name: count_pools
+-- What of a tenant waits and runs in each pool; $1: seconds an executor may be silent.
+SELECT p.name AS pool, p.queue_limit,
+       (SELECT coalesce(sum(e.slots), 0)::int FROM executors AS e
+        WHERE e.pool = p.name AND e.stopped_at IS NULL AND NOT e.draining
+          AND e.seen_at > now() - $1::float8 * interval '1 second') AS slots,
+       count(r.id) FILTER (WHERE r.state = 'ready')::int AS ready,
+       count(r.id) FILTER (WHERE r.state = 'queued')::int AS queued,
+       count(r.id) FILTER (WHERE r.state = 'running')::int AS running,
+       count(r.id) FILTER (WHERE r.state = 'backing_off')::int AS backing_off,
+       coalesce(extract(epoch FROM now() - min(r.ready_at) FILTER (WHERE r.state = 'ready')), 0)::float8 AS oldest_s
+FROM pools AS p
+LEFT JOIN runs AS r ON r.pool = p.name AND r.tenant = $2 AND r.state IN ('ready', 'queued', 'running', 'backing_off')
+GROUP BY p.name, p.queue_limit ORDER BY p.name;
+
+-- name: measure_jobs
+-- Runs of a tenant from the id $2 on that have ended, by job: how they ended, how long the last attempt took, and how
+-- long the run had waited for an executor before it.
+SELECT r.job_name AS job, min(r.pool) AS pool, count(*)::int AS runs,
+       count(*) FILTER (WHERE r.state = 'succeeded')::int AS succeeded,
+       count(*) FILTER (WHERE r.state = 'failed')::int AS failed,
+       round(count(*) FILTER (WHERE r.state = 'succeeded')::numeric
+             / nullif(count(*) FILTER (WHERE r.state IN ('succeeded', 'failed')), 0), 4)::float8 AS success_rate,
+       avg(a.elapsed_s) AS mean_s,
+       percentile_cont(0.95) WITHIN GROUP (ORDER BY a.elapsed_s) AS p95_s,
+       (percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM r.claimed_at - r.ready_at)))::float8 AS p95_wait_s
+FROM runs AS r LEFT JOIN attempts AS a ON a.run_id = r.id AND a.attempt = r.attempt
+WHERE r.tenant = $1 AND r.finished_at IS NOT NULL AND r.id >= $2 AND ($3::text IS NULL OR r.job_name = $3)
+GROUP BY r.job_id, r.job_name ORDER BY r.job_name;
