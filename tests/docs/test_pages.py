@@ -27,6 +27,7 @@ from schemas.job_spec import (
     ScriptSpec,
     TimeoutSpec,
 )
+from schemas.trigger_spec import TRIGGER_KINDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -166,3 +167,10 @@ def test_crash_points_of_the_page_exist():
 
     assert points
     assert [] == [point for point in points if f'crash_point("{point}")' not in actors]
+
+
+def test_the_limits_name_the_triggers_that_there_are() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    said = text.partition("- Triggers are ")[2].partition(";")[0]
+
+    assert set(TRIGGER_KINDS) == set(_SPAN.findall(said))
