@@ -1,15 +1,19 @@
 """What is on the wire stays readable: golden files, round trips, and what a reader refuses."""
 
 import json
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from schemas.facts import FiringDue
 from schemas.message import Message
 from schemas.messages_schema import messages_schema
 from schemas.registry import MAX_BODY_BYTES, MESSAGES, UnreadableError, dump, parse, split
+from schemas.work import WorkModel
 
 GOLDEN = Path(__file__).parent / "golden"
 SCHEMA = Path(__file__).parents[2] / "docs" / "messages.schema.json"
@@ -18,18 +22,40 @@ FIRING = {"type": "firing.due", "v": 1, "tenant": "default", "firing_id": "018f0
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
 def test_golden_message_is_read_and_written_as_ever(path: Path) -> None:
-    """A golden file is never edited: a change of meaning is a new version with a file of its own."""
+    """``<type>.v<n>[.<case>].json``, never edited: a change of meaning is a new version with files of its own."""
     body = json.loads(path.read_text(encoding="utf-8"))
 
     message = parse(body)
 
-    assert path.stem == f"{message.type}.v{message.version}"
+    assert re.fullmatch(rf"{re.escape(message.type)}\.v{message.version}(\.[a-z-]+)?", path.stem)
     assert body == json.loads(dump([message]))
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.type)
 def test_every_message_has_a_golden_file(message: type[Message]) -> None:
     assert (GOLDEN / f"{message.type}.v{message.version}.json").exists()
+
+
+def models_in(value: object) -> Iterator[BaseModel]:
+    if isinstance(value, BaseModel):
+        yield value
+        value = vars(value)
+    if isinstance(value, dict):
+        value = value.values()
+    if not isinstance(value, str) and isinstance(value, Iterable):
+        for inner in value:
+            yield from models_in(inner)
+
+
+def test_golden_files_show_every_field() -> None:
+    shown: dict[type[BaseModel], set[str]] = {model: set() for model in (*MESSAGES, *WorkModel.__subclasses__())}
+    for path in GOLDEN.glob("*.json"):
+        for model in models_in(parse(json.loads(path.read_text(encoding="utf-8")))):
+            shown.setdefault(type(model), set()).update(model.model_fields_set)
+
+    missing = {model.__name__: set(model.model_fields) - fields for model, fields in shown.items()}
+
+    assert {} == {name: fields for name, fields in missing.items() if fields}
 
 
 def test_type_and_version_are_unique_and_no_field_hides_them() -> None:
