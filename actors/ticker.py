@@ -101,8 +101,8 @@ class Ticker(Actor):
                 await bell.wait(self.clock, await self._until_next(store))
 
     async def tick(self, store: Store) -> None:
-        """Plan everything that is due now, batch by batch; then let go what was missed, as the pace allows,
-        and wake the runs whose wait is over.
+        """Plan everything that is due now, batch by batch; then wake the runs whose wait is over, and let go
+        what was missed, as the pace allows.
         """
         pacing, planning = self._pacing[store.name], self._planning[store.name]
         more = not self._zones[store.name].stands_aside
@@ -117,11 +117,11 @@ class Ticker(Actor):
                 await self.say("scheduler.firings", "firing.due", planned.due)
                 crash_point("ticker.after_confirm")
                 log.debug("ticker.ticked", triggers=planned.triggers, rows=planned.rows, store=store.name)
+        await wake_runs(store)
         released = await pacing.release(store, now=self.clock.now()) if pacing.holds else []
         if released:
             await self.say("scheduler.firings", "firing.due", released)
             log.info("ticker.caught_up", firings=len(released), store=store.name)
-        await wake_runs(store)
         await self._warn_of_calendars(store)
 
     async def _warn_of_calendars(self, store: Store) -> None:

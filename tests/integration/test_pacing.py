@@ -3,6 +3,9 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
+from scheduler.errors import DatabaseUnavailableError
 from scheduler.store.control import make_owed_due
 from tests.support.ticking import START, Stage
 
@@ -129,3 +132,39 @@ async def test_rebuilding_the_broker_leaves_the_pace(stage: Stage) -> None:
     await ticker.tick(stage.stores.main)
 
     assert 1 == (await make_owed_due(stage.stores.main)).firings
+
+
+async def test_firing_held_past_its_deadline_stops_no_ticker(stage: Stage) -> None:
+    """All Tickers were away for longer than the window, and a Dispatcher has looked at what they held."""
+    now = await stage.db.fetchval("SELECT now()")
+    stage.clock.jump(now - timedelta(minutes=20))
+    ticker, dispatcher = await stage.ticker(per_minute=1), await stage.dispatcher()
+    missed = [{"at": (now - timedelta(minutes=15)).isoformat(), "catch_up": {"window": "10m"}}]
+    await stage.apply(**{f"job{n}": missed for n in range(3)})
+    stage.clock.jump(now - timedelta(minutes=10))
+    await ticker.tick(stage.stores.main)
+    assert len(await released(stage)) == 1
+
+    stage.clock.jump(now)
+    await dispatcher.sweep(stage.stores.main)
+    await ticker.tick(stage.stores.main)
+
+    rows = await stage.db.fetch("SELECT verdict, held_rank FROM firings")
+    assert [("misfired", None)] * 2 == [tuple(row) for row in rows if row["verdict"] is not None]
+
+
+async def test_runs_are_woken_even_where_nothing_can_be_let_go(stage: Stage) -> None:
+    ticker, dispatcher = await stage.ticker(), await stage.dispatcher()
+    await stage.apply(job=[{"at": (START + HOUR).isoformat()}])
+    stage.clock.jump(START + HOUR)
+    await ticker.tick(stage.stores.main)
+    await stage.db.execute("UPDATE firings SET sweep_at = now()")
+    await dispatcher.sweep(stage.stores.main)
+    await stage.db.execute("UPDATE runs SET state = 'backing_off', sweep_at = now(), lease_token = NULL")
+    await stage.db.execute("ALTER TABLE ticking RENAME paced_until TO gone")
+
+    ticker._pacing["main"].holds = True
+    with pytest.raises(DatabaseUnavailableError):
+        await ticker.tick(stage.stores.main)
+
+    assert await stage.db.fetchval("SELECT state FROM runs") == "ready"

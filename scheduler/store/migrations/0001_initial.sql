@@ -11,6 +11,7 @@ CREATE TABLE tenants (
 CREATE TABLE pools (
     name         text PRIMARY KEY,
     queue_limit  integer NOT NULL DEFAULT 1000 CHECK (queue_limit > 0),
+    paused_at    timestamptz,             -- gets no offers
     created_at   timestamptz NOT NULL DEFAULT now()
 );
 INSERT INTO pools (name) VALUES ('default');
@@ -131,6 +132,7 @@ CREATE TABLE firings (
     CONSTRAINT firings_instant_is_unique UNIQUE (trigger_id, fires_at, wall_time),
     CONSTRAINT firings_decided_means_verdict CHECK ((verdict IS NULL) = (decided_at IS NULL)),
     CONSTRAINT firings_undecided_are_swept CHECK ((verdict IS NULL) = (sweep_at IS NOT NULL)),
+    CONSTRAINT firings_held_are_undecided CHECK (held_rank IS NULL OR verdict IS NULL),
     CONSTRAINT firings_started_means_run CHECK ((verdict = 'started') <= (run_id IS NOT NULL))
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX firings_event_is_unique ON firings (event_id, job_id) WHERE event_id IS NOT NULL;

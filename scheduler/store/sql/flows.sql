@@ -32,7 +32,7 @@ ORDER BY created_at DESC LIMIT 1;
 -- name: decide_firings
 UPDATE firings AS f
 SET verdict = d.verdict, reason = d.reason, run_id = d.run_id, blocking_run_id = d.blocking_run_id,
-    decided_at = now(), sweep_at = NULL
+    decided_at = now(), sweep_at = NULL, held_rank = NULL
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[])
      AS d (id, verdict, reason, run_id, blocking_run_id)
 WHERE f.id = d.id AND CASE WHEN f.verdict IS NULL THEN true ELSE false END;
@@ -44,7 +44,7 @@ WHERE f.id = d.id AND CASE WHEN f.verdict IS NULL THEN true ELSE false END;
 WITH verdicts AS (
     UPDATE firings AS f
     SET verdict = d.verdict, reason = d.reason, run_id = d.run_id, blocking_run_id = d.blocking_run_id,
-        decided_at = now(), sweep_at = NULL
+        decided_at = now(), sweep_at = NULL, held_rank = NULL
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[])
          AS d (id, verdict, reason, run_id, blocking_run_id)
     WHERE f.id = d.id AND CASE WHEN f.verdict IS NULL THEN true ELSE false END

@@ -16,6 +16,6 @@ WHERE id IN (SELECT id FROM firings
 -- name: release_held
 -- The most urgent first, of these the oldest.
 UPDATE firings SET held_rank = NULL, sweep_at = now() + interval '5 seconds'
-WHERE id IN (SELECT id FROM firings WHERE held_rank IS NOT NULL ORDER BY held_rank, fires_at, id
+WHERE id IN (SELECT id FROM firings WHERE held_rank IS NOT NULL AND verdict IS NULL ORDER BY held_rank, fires_at, id
              LIMIT $1 FOR UPDATE SKIP LOCKED)
 RETURNING id, tenant;
