@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 
@@ -11,7 +12,7 @@ def arguments_for(function: Callable[..., Any], params: dict[str, Any], context:
     A parameter named ``params`` that no param fills gets the whole mapping instead; one named
     ``ctx`` gets the HandlerContext.
     """
-    wanted = inspect.signature(function).parameters
+    wanted = _parameters_of(function) if inspect.isfunction(function) else inspect.signature(function).parameters
     takes_mapping = "params" in wanted and "params" not in params
     arguments: dict[str, Any] = {"params": params} if takes_mapping else dict(params)
     if takes_mapping:
@@ -19,3 +20,8 @@ def arguments_for(function: Callable[..., Any], params: dict[str, Any], context:
     if "ctx" in wanted and "ctx" not in params:
         arguments["ctx"] = context
     return arguments
+
+
+@lru_cache(maxsize=1024)  # to look costs more than a short job does
+def _parameters_of(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)

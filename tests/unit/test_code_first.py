@@ -207,6 +207,8 @@ def test_arguments_by_name_as_a_whole_and_the_context():
     assert arguments_for(lambda a, b=2: 0, {"a": 1}, "ctx") == {"a": 1}
     assert arguments_for(lambda params, a=0: 0, {"a": 1, "b": 2}, "ctx") == {"params": {"a": 1, "b": 2}, "a": 1}
     assert arguments_for(lambda ctx: 0, {}, "ctx") == {"ctx": "ctx"}
+    assert arguments_for(lambda ctx: 0, {"ctx": 1}, "ctx") == {"ctx": 1}
+    assert arguments_for(lambda params: 0, {"params": 1}, "ctx") == {"params": 1}
 
 
 def test_every_public_name_can_be_had_and_no_other():
