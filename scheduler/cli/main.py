@@ -23,6 +23,7 @@ from scheduler.cli import (
     next_fires,
     plan,
     pools,
+    queues,
     runs,
     simulate,
     start,
@@ -100,6 +101,7 @@ for module in (
     stats,
     doctor,
     pools,
+    queues,
     calendars,
     configuration,
 ):

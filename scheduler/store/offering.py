@@ -117,7 +117,7 @@ class Offering:
     async def _room(self, db: "Connection", pool: str, pace: Pace) -> Room:
         """Lock the pool and look how many offers its queue may still take."""
         limit = await db.fetchval(Q["lock_pool"], pool)
-        if limit is None:  # a job may name a pool that nobody has set up yet
+        if limit is None:  # the pool is paused, or nobody has set it up yet
             return Room()
         wanted = self._handlers()
         strength = await db.fetchrow(Q["pool_strength"], pool, pace.alive_s, list(wanted))

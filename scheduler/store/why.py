@@ -100,6 +100,11 @@ def _executor(run: "asyncpg.Record") -> Found:
 async def _queue(db: "Connection", run: "asyncpg.Record", lease_s: float) -> Found:
     if run["queue_limit"] is None:
         return Found(Gate.QUEUE, True, f"there is no pool {run['pool']}: scheduler pool set {run['pool']}")
+    if run["paused_at"] is not None:
+        since = run["paused_at"].isoformat()
+        return Found(
+            Gate.QUEUE, True, f"pool {run['pool']} is paused since {since}: scheduler queue resume {run['pool']}"
+        )
     strength = await db.fetchrow(_OFFERS["pool_strength"], run["pool"], lease_s, [])
     slots, queued = (strength["slots"], strength["queued"]) if strength else (0, 0)
     most = places(run["queue_limit"], slots, None)

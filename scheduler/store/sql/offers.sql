@@ -1,10 +1,11 @@
 -- name: lock_pool
-SELECT queue_limit FROM pools WHERE name = $1 FOR NO KEY UPDATE;
+SELECT queue_limit FROM pools WHERE name = $1 AND paused_at IS NULL FOR NO KEY UPDATE;
 
 -- name: list_backlogs
 SELECT name AS pool FROM pools AS p
-WHERE EXISTS (SELECT FROM runs WHERE pool = p.name AND state = 'ready' AND limit_key IS NULL)
-   OR EXISTS (SELECT FROM runs WHERE pool = p.name AND state = 'ready' AND limit_key IS NOT NULL);
+WHERE paused_at IS NULL
+  AND (EXISTS (SELECT FROM runs WHERE pool = p.name AND state = 'ready' AND limit_key IS NULL)
+       OR EXISTS (SELECT FROM runs WHERE pool = p.name AND state = 'ready' AND limit_key IS NOT NULL));
 
 -- name: pool_strength
 -- What stands ready in a pool: slots of live executors, offers in the queue, and which of the
