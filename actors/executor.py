@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from actors.base import Actor, BatchHandler, elements_of
-from actors.executing.desk import Desk
+from actors.executing.desk import Desk, Site
 from actors.executing.ends import Ends
 from actors.executing.finished import Reporter, finished
 from actors.executing.heartbeats import Heartbeats
@@ -56,7 +56,7 @@ class Executor(Actor):
         self.running = Running(sandbox, clock, self._on_ends)
         self.ends = Ends(Spool(settings.state_dir), self.boot_id, self._publish_ends, clock)
         post = partial(self.post, ATTEMPTS)
-        self.desk = Desk(settings, self.boot_id, clock, post, self._busy, self._can_run)
+        self.desk = Desk(settings, self.boot_id, clock, post, Site(self._busy, self._can_run, self.running.orders))
         self.heartbeats = Heartbeats(settings, sandbox.handlers, self.boot_id, clock)
         self._reporter = Reporter(settings.name, self.boot_id)
         self._queue = f"scheduler.executor.{settings.pool}"

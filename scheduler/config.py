@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -21,6 +22,7 @@ from scheduler.domain import addresses
 from scheduler.errors import ConfigurationError
 from schemas.durations import Duration, format_duration
 from schemas.message import Name
+from schemas.sizes import Cores, Size, format_size
 from schemas.vocabulary import CatchUpPolicy
 
 PREFIX: Final = "SCHEDULER_"
@@ -110,6 +112,10 @@ class Settings(_Section):
     """The pool that an executor serves."""
     slots: Annotated[int, Field(ge=1, le=10_000)] = 5
     """How many attempts an executor runs at once."""
+    cpu: Cores | None = None
+    """Cores that the `resources` of an executor's attempts share, as in 3.5 or 350%. Default: those of the machine."""
+    memory: Size | None = None
+    """Memory that the `resources` of an executor's attempts share, as in 6GiB. Default: that of the machine."""
     lease: Duration = timedelta(seconds=30)
     """An attempt counts as lost when its executor was not heard of for this long; 10s in ``up`` with its own broker."""
     resend: Duration = timedelta(seconds=30)
@@ -175,16 +181,12 @@ def knobs(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Iter
 
 def shown(settings: Settings, knob: Knob) -> str | None:
     """Return the value of a setting as text that reads back, secrets masked; None when not set."""
-    value: Any = settings
-    for part in knob.name.split("."):
-        value = getattr(value, part)
-    if value is None:
-        return None
-    if isinstance(value, timedelta):
-        return format_duration(value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    value: Any = attrgetter(knob.name)(settings)
+    if value is None or isinstance(value, timedelta):
+        return None if value is None else format_duration(value)
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    text = format_size(value) if knob.name == "memory" else text
+    return text.lower() if isinstance(value, bool) else text
 
 
 def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str], *, file: Path | None = None) -> Loaded:
@@ -211,8 +213,8 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str], *, file:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         name = _knob_at(first["loc"], found)
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(f"{name} (from {origins.get(name, 'default')}): {message}") from None
+        origin = origins.get(name, "default")
+        raise ConfigurationError(f"{name} (from {origin}): {first['msg'].removeprefix('Value error, ')}") from None
     unsafe = settings.database_url and addresses.database_warning(
         settings.database_url.get_secret_value(), environ.get("PGSSLMODE")
     )
@@ -254,9 +256,8 @@ def _read_file(path: Path | None, every: list[Knob]) -> tuple[dict[str, Any], li
         if name not in known:
             raise ConfigurationError(f"{chosen}: unknown setting {name}{_suggestion(name, known)}")
     readable = chosen.stat().st_mode & 0o077
-    if readable and any(knob.secret and knob.name in values for knob in every):
-        return values, [f"{chosen} holds secrets and can be read by others: chmod 600 {chosen}"]
-    return values, []
+    leaks = readable and any(knob.secret and knob.name in values for knob in every)
+    return values, [f"{chosen} holds secrets and can be read by others: chmod 600 {chosen}"] * leaks
 
 
 def _flat(table: Mapping[str, Any], known: set[str], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import SecretStr
 
@@ -153,6 +153,7 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
         network=NetworkPolicy.from_cidrs(map(str, settings.allow_networks), settings.allow_ports),
         clock=world.clock,
     )
+    budget: dict[str, Any] = {"cpu": settings.cpu, "memory_bytes": settings.memory}
     executor = ExecutorSettings(
         name=seat.name,
         pool=settings.pool,
@@ -161,6 +162,7 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
         lease_s=_seconds(settings.lease),
         drain_timeout_s=_seconds(settings.drain_timeout),
         tenant=settings.tenant,
+        **{name: value for name, value in budget.items() if value is not None},
     )
     return Executor(executor, transport, runner, world.clock, world.rng)
 

@@ -125,6 +125,10 @@ class ExecutorHeartbeat(Fact):
     pid: int
     program: str
     """Version of the program, for rolling upgrades."""
+    cpu: float | None = None
+    """Cores that its attempts may demand together; None: it does not say."""
+    memory_bytes: int | None = None
+    """The same of memory."""
     draining: bool = False
     stopped: bool = False
     """The last heartbeat of an executor that ends in order."""

@@ -20,7 +20,7 @@ _UNITS: Final = {
 }
 _WRITTEN: Final = ("TiB", "GiB", "MiB", "KiB", "B")
 _PATTERN: Final = rf"([0-9]{{1,15}}) ?({'|'.join(_UNITS)})"
-_PERCENT: Final = r"([0-9]{1,6}(?:\.[0-9]{1,2})?)%"
+_PERCENT: Final = r"([0-9]{1,6}(?:\.[0-9]{1,2})?)(%?)"
 _LEAST_CPU: Final = 0.01
 _MOST_CPU: Final = 4096.0
 
@@ -56,7 +56,7 @@ def _size_of(value: object) -> int:
 
 def _cores_of(value: object) -> float:
     if isinstance(value, str) and (match := re.fullmatch(_PERCENT, value)):
-        cores = float(match[1]) / 100
+        cores = float(match[1]) / (100 if match[2] else 1)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         cores = float(value)
     else:

@@ -196,3 +196,5 @@ class ReturnReason(StrEnum):
     """The grant came after the executor had given the claim up."""
     NO_HANDLER = "no_handler"
     NO_SLOT = "no_slot"
+    NO_ROOM = "no_room"
+    """What its ``resources`` demand did not get free in time, or is more than the executor has."""

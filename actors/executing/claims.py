@@ -7,6 +7,7 @@ may have been claimed by another executor in the belief that this one had died.
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -14,6 +15,7 @@ from uuid import UUID
 from actors.executing.offers import Offer
 from schemas.commands import AttemptReturned, ClaimAttempt, StartAttempt
 from schemas.vocabulary import ReturnReason
+from schemas.work import WorkOrder
 
 ANSWER_WITHIN_S: Final = 5.0
 """An unanswered claim is sent again once after this long, and given up after as long again."""
@@ -45,6 +47,10 @@ class Claims:
 
     def __len__(self) -> int:
         return len(self._pending)
+
+    def orders(self) -> Iterator[WorkOrder]:
+        """Yield what is claimed and not yet answered."""
+        return (claim.offer.start.order for claim in self._pending.values())
 
     def ask(self, offer: Offer, now: float) -> ClaimAttempt:
         """Make a claim for one delivery of an offer, with an id of its own, and return its message.

@@ -2,7 +2,9 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -10,6 +12,7 @@ import structlog
 from actors.executing.claims import Claims, returned
 from actors.executing.offers import Offer, Offers
 from actors.executing.returns import Returns
+from actors.executing.room import Room
 from actors.executing.settings import ExecutorSettings
 from actors.executing.window import Window
 from scheduler.clock import Clock
@@ -29,10 +32,24 @@ Post = Callable[[str, Sequence[Message]], "list[asyncio.Future[PublishOutcome]]"
 _TICK_S: Final = 0.5
 _LONGEST_IN_HAND_S: Final = 2.0
 """What is left of a list after so long is handed back: the slots are busy with long jobs."""
+_LONGEST_ASIDE_S: Final = 10.0
+"""What finds no room for its resources in so long is handed back, for executors that have some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What of its executor the desk has to know."""
+
+    busy: Callable[[], int]
+    """How many slots are taken."""
+    can_run: Callable[[WorkOrder], bool]
+    """Whether it is for this executor at all."""
+    orders: Callable[[], Iterable[WorkOrder]]
+    """Of the attempts that run."""
 
 
 class Desk:
-    """Everything of an offer's life before its start. ``busy`` tells how many slots are taken."""
+    """Everything of an offer's life before its start."""
 
     def __init__(
         self,
@@ -40,16 +57,16 @@ class Desk:
         boot_id: uuid.UUID,
         clock: Clock,
         post: Post,
-        busy: Callable[[], int],
-        can_run: Callable[[WorkOrder], bool],
+        site: Site,
     ) -> None:
         self._slots = settings.slots
         self._clock = clock
         self._post = post
-        self._busy = busy
-        self._can_run = can_run
+        self._busy = site.busy
+        self._can_run = site.can_run
         self._offers = Offers()
         self._claims = Claims(settings.name, boot_id)
+        self._room = Room(settings, lambda: chain(site.orders(), self._claims.orders()))
         self._consumer: Consumer | None = None
         self.closed = False
         self.returns = Returns(self._say_returned, self._offers.settle, clock)
@@ -80,9 +97,9 @@ class Desk:
     def claim(self) -> None:
         """Claim as many waiting offers as slots are free, in one batch; tell the window how it stands."""
         free = self.free
-        if free > 0 and len(self._offers):
+        if free > 0 and (len(self._offers) or self._room.aside):
             now = self._clock.monotonic()
-            wanted = [offer for offer in self._offers.next(free) if self._is_startable(offer)]
+            wanted = self._pick(free)
             if wanted:
                 crash_point("executor.before_claim_sent")
                 self._post("attempt.claim", [self._claims.ask(offer, now) for offer in wanted])
@@ -120,12 +137,15 @@ class Desk:
                 self._offers.settle(offer)
             for offer in self._offers.give_up(now - _LONGEST_IN_HAND_S):
                 self.returns.offer(offer, ReturnReason.NO_SLOT)
+            for offer in self._room.give_up(now - _LONGEST_ASIDE_S):
+                self.returns.offer(offer, ReturnReason.NO_ROOM)
             self.claim()
             await self.ack()
 
     def lose_session(self) -> None:
         """Drop what waits: it comes again. Claims under way stay: their answers may still come."""
         self._offers.forget()
+        self._room.aside.clear()
         self.claim()
 
     async def close(self) -> None:
@@ -133,7 +153,7 @@ class Desk:
         self.closed = True
         await self.window.shut()
         await self._give_back()
-        for offer in self._offers.next(len(self._offers)):
+        for offer in (*self._room.look(), *self._offers.next(len(self._offers))):
             self.returns.offer(offer, ReturnReason.DRAINING)
 
     async def cleared(self) -> None:
@@ -142,13 +162,31 @@ class Desk:
         await self.returns.none()
         await self.ack()
 
+    def _pick(self, free: int) -> list[Offer]:
+        """Take up to ``free`` offers that can start now, those first that waited for room."""
+        waiting = self._room.look()
+        picked: list[Offer] = []
+        while len(picked) < free and (waiting or len(self._offers)):
+            offer = waiting.pop(0) if waiting else self._offers.next(1)[0]
+            if self._is_startable(offer):
+                picked.append(offer)
+        self._room.aside += waiting
+        return picked
+
     def _is_startable(self, offer: Offer) -> bool:
-        """Tell whether to claim ``offer``; one that is not for us is settled here."""
-        start = offer.start
-        if not self._can_run(start.order):
+        """Tell whether to claim ``offer``; one that is not for us is handed back, one without room set aside."""
+        order = offer.start.order
+        if not self._can_run(order):
             self.returns.offer(offer, ReturnReason.NO_HANDLER)
-            return False
-        return True
+        elif not self._room.is_ever_enough(order):
+            self.returns.offer(offer, ReturnReason.NO_ROOM)
+        elif self._room.reserve(order):
+            return True
+        elif len(self._room.aside) < self._slots:
+            self._room.aside.append(offer)
+        else:
+            self.returns.offer(offer, ReturnReason.NO_ROOM)
+        return False
 
     def _answer_late(self, answer: ClaimAnswered) -> None:
         message = self._claims.late_grant(answer.claim_id) if answer.granted else None

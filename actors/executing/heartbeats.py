@@ -77,6 +77,8 @@ class Heartbeats:
                     host=settings.host,
                     pid=settings.pid,
                     program=settings.version,
+                    cpu=settings.cpu,
+                    memory_bytes=settings.memory_bytes,
                     draining=draining,
                     stopped=stopped,
                     attempts=tuple(attempts[at : at + ATTEMPTS_IN_ONE]),

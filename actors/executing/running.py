@@ -1,7 +1,7 @@
 """What runs here: every granted attempt from its grant to its end, and how it is started and stopped."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -14,6 +14,7 @@ from scheduler.ports import AttemptContext, Ended, InlineStart, Sandbox, StopReq
 from schemas.commands import StartAttempt
 from schemas.message import AttemptKey
 from schemas.vocabulary import Outcome
+from schemas.work import WorkOrder
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -50,6 +51,10 @@ class Running:
 
     def __len__(self) -> int:
         return len(self._runs)
+
+    def orders(self) -> Iterator[WorkOrder]:
+        """Yield what runs."""
+        return (run.start.order for run in self._runs.values())
 
     def keys(self) -> list[AttemptKey]:
         """Return the names of all that runs, oldest first."""

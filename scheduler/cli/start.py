@@ -32,6 +32,8 @@ CodeDir = Annotated[
     Path | None, typer.Option("--code-dir", help="Where scripts and python modules of jobs lie.", file_okay=False)
 ]
 Slots = Annotated[int | None, typer.Option("--slots", min=1, help="Attempts run at once.")]
+Cpu = Annotated[str | None, typer.Option("--cpu", help="Cores that attempts with resources share, as in 3.5.")]
+Memory = Annotated[str | None, typer.Option("--memory", help="Memory that attempts with resources share, as in 6GiB.")]
 
 
 @start.command()
@@ -55,8 +57,11 @@ def recorder(context: typer.Context, probe_port: ProbePort = None) -> None:
 @start.command()
 def executor(
     context: typer.Context,
+    *,
     pool: Annotated[str | None, typer.Option("--pool", help="The pool to serve.")] = None,
     slots: Slots = None,
+    cpu: Cpu = None,
+    memory: Memory = None,
     handlers: Handlers = None,
     code_dir: CodeDir = None,
     probe_port: ProbePort = None,
@@ -65,7 +70,7 @@ def executor(
     from scheduler.wiring import Code
 
     code = Code(code_dir or Path(), tuple(handlers or ()))
-    _serve(context, "executor", code, pool=pool, slots=slots, probe_port=probe_port)
+    _serve(context, "executor", code, pool=pool, slots=slots, cpu=cpu, memory=memory, probe_port=probe_port)
 
 
 def _serve(context: typer.Context, actor: str, code: "Code | None" = None, **flags: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from scheduler.cli.shared import load
-from scheduler.cli.start import CodeDir, Handlers, Slots
+from scheduler.cli.start import CodeDir, Cpu, Handlers, Memory, Slots
 
 if TYPE_CHECKING:
     from scheduler.config import Loaded
@@ -32,6 +32,8 @@ def up(
     handlers: Handlers = None,
     code_dir: CodeDir = None,
     slots: Slots = None,
+    cpu: Cpu = None,
+    memory: Memory = None,
 ) -> None:
     """Examples:
 
@@ -46,7 +48,7 @@ def up(
     """
     from scheduler.wiring import Code
 
-    loaded = load(context, slots=slots, probe_port=port)
+    loaded = load(context, slots=slots, cpu=cpu, memory=memory, probe_port=port)
     definitions = _read(files, loaded)
     where = code_dir or (files[0].parent if files else Path())
     if files and code_dir is None and files[0].is_dir():

@@ -1,6 +1,6 @@
 """Claims and returns: the two ways an offer ends. Each is one conditional UPDATE for the whole batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -13,8 +13,11 @@ from schemas.vocabulary import ReturnReason
 Q: Final = queries("attempts")
 _RING: Final = queries("triggers")["ring"]
 
-_UNABLE_PAUSE_S: Final = 5.0
-_UNABLE: Final = "handed back by an executor that does not have its handler"
+_PAUSES: Final[Mapping[ReturnReason, tuple[float, str]]] = {
+    ReturnReason.NO_HANDLER: (5.0, "handed back by an executor that does not have its handler"),
+    ReturnReason.NO_ROOM: (2.0, "handed back by an executor that has no room for its resources"),
+}
+"""Seconds until it is looked at again, and why, for people."""
 
 
 async def claim(store: Store, claims: Sequence[ClaimAttempt], lease_s: float) -> set[UUID]:
@@ -41,10 +44,10 @@ async def claim(store: Store, claims: Sequence[ClaimAttempt], lease_s: float) ->
 async def take_back(store: Store, returned: Sequence[AttemptReturned]) -> int:
     """Put attempts that were handed back unstarted into the backlog; return how many moved.
 
-    One whose handler its executor does not have is looked at again after a pause.
+    One that its executor cannot run, not ever or not now, is looked at again after a pause.
     """
     returned = sorted(returned, key=lambda back: back.run_id)
-    unables = [back.reason is ReturnReason.NO_HANDLER for back in returned]
+    pauses = [_PAUSES.get(back.reason, (0.0, None)) for back in returned]
     async with store.transaction() as db:
         rows = await db.fetch(
             Q["return_attempts"],
@@ -52,11 +55,11 @@ async def take_back(store: Store, returned: Sequence[AttemptReturned]) -> int:
             [back.attempt for back in returned],
             [back.lease_token for back in returned],
             [back.claim_id for back in returned],
-            [_UNABLE_PAUSE_S if unable else 0.0 for unable in unables],
-            [_UNABLE if unable else None for unable in unables],
+            [pause_s for pause_s, _ in pauses],
+            [why for _, why in pauses],
         )
         if rows:
             await db.execute(_RING, WORK, "")
-        if any(unables):
+        if any(pause_s for pause_s, _ in pauses):
             await db.execute(_RING, WAKE, "")
     return len(rows)

@@ -101,4 +101,6 @@ def _executor_columns(beats: Sequence[ExecutorHeartbeat]) -> tuple[list[object],
         [beat.program for beat in beats],
         [beat.draining for beat in beats],
         [beat.stopped for beat in beats],
+        [beat.cpu for beat in beats],
+        [beat.memory_bytes for beat in beats],
     )

@@ -187,6 +187,8 @@ class Stage:
     clock: Clock = field(default_factory=SystemClock)
     slots: int = 2
     drain_timeout_s: float = 5.0
+    cpu: float = 2.0
+    memory_bytes: int = 1024**3
 
     async def __aenter__(self) -> Self:
         self.broker = MemoryBroker()
@@ -213,8 +215,9 @@ class Stage:
 
     def new_executor(self, name: str = "one") -> Executor:
         settings = ExecutorSettings(
-            name, POOL, self.folder, slots=self.slots, lease_s=LEASE_S, drain_timeout_s=self.drain_timeout_s
-        )
+            name, POOL, self.folder, slots=self.slots, lease_s=LEASE_S, drain_timeout_s=self.drain_timeout_s,
+            cpu=self.cpu, memory_bytes=self.memory_bytes,
+        )  # fmt: skip
         return Executor(settings, self.transport, self.sandbox, self.clock, random.Random(1))
 
     async def publish(self, *starts: StartAttempt) -> None:

@@ -358,6 +358,8 @@ CREATE TABLE executors (
     host         text NOT NULL,
     pid          integer NOT NULL,
     version      text NOT NULL,
+    cpu          double precision,          -- what its attempts may demand together; null: it does not say
+    memory_bytes bigint,
     draining     boolean NOT NULL DEFAULT false,
     started_at   timestamptz NOT NULL DEFAULT now(),
     seen_at      timestamptz NOT NULL DEFAULT now(),
@@ -373,18 +375,30 @@ CREATE TABLE recorders (
     stopped_at    timestamptz               -- went in order; what it held unread is still on its way to the others
 );
 
--- Why no executor can take a run, in words; null when one can. An offer lands on any executor of the pool,
--- so all that are alive have to have the handler. silent_s: after so long without a heartbeat one is not alive.
-CREATE FUNCTION missing_executor(wanted_pool text, handler text, silent_s double precision) RETURNS text
+-- Why no executor can take a run of that definition, in words; null when one can. An offer lands on any
+-- executor of the pool, so all that are alive have to have the handler; one that is too small for what it
+-- demands hands it back, so one that is large enough will do. silent_s: after so long without a heartbeat
+-- one is not alive.
+CREATE FUNCTION missing_executor(wanted_pool text, spec jsonb, silent_s double precision) RETURNS text
 LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN count(*) = 0 THEN 'no live executor of pool ' || wanted_pool
-                WHEN bool_or(handler = ANY (handlers)) IS FALSE
-                THEN 'no live executor of pool ' || wanted_pool || ' has handler ' || handler
-                WHEN bool_and(handler = ANY (handlers)) IS FALSE
-                THEN 'not every live executor of pool ' || wanted_pool || ' has handler ' || handler END
-    FROM executors
-    WHERE pool = wanted_pool AND stopped_at IS NULL AND NOT draining
-      AND seen_at > now() - silent_s * interval '1 second'
+    SELECT CASE WHEN alive = 0 THEN none_has
+                WHEN NOT handled THEN none_has || ' has handler ' || handler
+                WHEN NOT handled_by_all THEN 'not every live executor of pool ' || wanted_pool || ' has handler ' || handler
+                WHEN few_cores THEN none_has || ' has ' || cores || ' cores'
+                WHEN little_memory THEN none_has || ' has memory of ' || memory
+                WHEN too_small THEN none_has || ' has both ' || cores || ' cores and memory of ' || memory END
+    FROM (SELECT 'no live executor of pool ' || wanted_pool AS none_has, spec #>> '{run,handler}' AS handler,
+                 (spec #>> '{resources,cpu}')::double precision AS cores, spec #>> '{resources,memory}' AS memory,
+                 pg_size_bytes(replace(spec #>> '{resources,memory}', 'iB', 'B')) AS bytes) AS wanted,
+         LATERAL (
+             SELECT count(*) AS alive, bool_or(handler = ANY (handlers) OR handler IS NULL) AS handled,
+                    bool_and(handler = ANY (handlers) OR handler IS NULL) AS handled_by_all,
+                    bool_and(cpu < cores) AS few_cores,
+                    bool_and(memory_bytes < bytes) AS little_memory,
+                    bool_and(cpu < cores OR memory_bytes < bytes) AS too_small
+             FROM executors
+             WHERE pool = wanted_pool AND stopped_at IS NULL AND NOT draining
+               AND seen_at > now() - silent_s * interval '1 second') AS found
 $$;
 
 -- Which class of urgency a run of the backlog is in: that of its priority, and one higher for each

@@ -23,7 +23,7 @@ SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priori
        created_at, ready_at, queued_at, claimed_at, finished_at, executor, params, result, retry_of, retried_by, cancel_at,
        cancel_reason, discarded_at, backfill_id,
        CASE WHEN state IN ('ready', 'queued', 'backing_off') THEN missing_executor(pool, (
-           SELECT v.spec #>> '{run,handler}' FROM job_versions AS v
+           SELECT v.spec FROM job_versions AS v
            WHERE v.job_id = runs.job_id AND v.version = runs.job_version), $7) END AS held_by
 FROM runs
 WHERE tenant = $1
@@ -44,7 +44,7 @@ SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priori
        created_at, ready_at, queued_at, claimed_at, finished_at, executor, params, result, retry_of, retried_by, cancel_at,
        cancel_reason, discarded_at, backfill_id,
        CASE WHEN state IN ('ready', 'queued', 'backing_off') THEN missing_executor(pool, (
-           SELECT v.spec #>> '{run,handler}' FROM job_versions AS v
+           SELECT v.spec FROM job_versions AS v
            WHERE v.job_id = runs.job_id AND v.version = runs.job_version), $3) END AS held_by
 FROM runs WHERE tenant = $1 AND id = $2;
 
@@ -69,7 +69,7 @@ WHERE f.id = ANY ($1::uuid[]);
 
 -- name: list_executors
 -- alive: heard of within the lease, and not ended in order.
-SELECT name, pool, slots, busy, handlers, host, pid, version, draining, started_at, seen_at, stopped_at,
+SELECT name, pool, slots, busy, cpu, memory_bytes, handlers, host, pid, version, draining, started_at, seen_at, stopped_at,
        stopped_at IS NULL AND seen_at > now() - $1::float8 * interval '1 second' AS alive
 FROM executors WHERE stopped_at IS NULL OR stopped_at > now() - interval '1 day'
 ORDER BY alive DESC, name, started_at;
@@ -102,7 +102,7 @@ SELECT (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL)::int
 -- name: list_held
 -- Why runs of the backlog, or handed back, cannot be taken, and how many they are.
 SELECT held_by, sum(runs)::int AS runs
-FROM (SELECT missing_executor(r.pool, v.spec #>> '{run,handler}', $2) AS held_by, r.runs
+FROM (SELECT missing_executor(r.pool, v.spec, $2) AS held_by, r.runs
       FROM (SELECT pool, job_id, job_version, count(*) AS runs FROM runs
             WHERE tenant = $1 AND state IN ('ready', 'queued', 'backing_off') GROUP BY 1, 2, 3) AS r
       JOIN job_versions AS v ON v.job_id = r.job_id AND v.version = r.job_version) AS found

@@ -3,7 +3,7 @@ SELECT r.id, r.job_id, r.state, r.turn, r.pool, r.limit_key, r.limit_most, r.exe
        r.release_at > now() AS delayed, r.release_at, r.sweep_at, r.reason, r.needs_any,
        v.spec #>> '{run,handler}' AS handler, j.name AS job, n.spec ->> 'overlap' AS overlap,
        n.spec ->> 'rate' AS rate, t.next_at AS rate_at, t.next_at > now() AS rate_holds, p.queue_limit, p.paused_at,
-       missing_executor(r.pool, v.spec #>> '{run,handler}', $3) AS missing
+       missing_executor(r.pool, v.spec, $3) AS missing
 FROM runs AS r
 JOIN jobs AS j ON j.id = r.job_id
 JOIN job_versions AS v ON v.job_id = r.job_id AND v.version = r.job_version

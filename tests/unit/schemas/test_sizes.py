@@ -28,12 +28,12 @@ def test_what_is_no_size_is_refused(text):
         parse_size(text)
 
 
-@pytest.mark.parametrize(("written", "cores"), [("50%", 0.5), ("250%", 2.5), (2, 2.0), (0.25, 0.25)])
+@pytest.mark.parametrize(("written", "cores"), [("50%", 0.5), ("250%", 2.5), ("1.5", 1.5), (2, 2.0), (0.25, 0.25)])
 def test_cpu_is_a_share_or_a_number_of_cores(written, cores):
     assert ResourcesSpec(cpu=written).cpu == cores
 
 
-@pytest.mark.parametrize("written", ["50", "-1%", 0, True, float("nan"), 5000])
+@pytest.mark.parametrize("written", ["half", "-1%", "5000", 0, True, float("nan"), 5000])
 def test_what_is_no_cpu_is_refused(written):
     with pytest.raises(ValueError, match="cpu"):
         ResourcesSpec(cpu=written)

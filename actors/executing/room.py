@@ -1,0 +1,70 @@
+"""Room for attempts with ``resources``: what they demand together is never more than the executor has."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from actors.executing.offers import Offer
+from actors.executing.settings import ExecutorSettings
+from schemas.work import WorkOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Cores and bytes; both 0 for an order that has no limits, and so demands nothing."""
+
+    cpu: float = 0.0
+    memory_bytes: int = 0
+
+    @classmethod
+    def of(cls, order: WorkOrder) -> "Demand":
+        resources = order.resources
+        return cls() if resources is None else cls(resources.cpu or 0.0, resources.memory_bytes or 0)
+
+    def fits(self, room: "Demand") -> bool:
+        return self.cpu <= room.cpu and self.memory_bytes <= room.memory_bytes
+
+
+_NOTHING: Final = Demand()
+
+
+class Room:
+    """What is free is counted anew from ``in_hand``, all that runs or is claimed: there is nothing to give back."""
+
+    def __init__(self, settings: ExecutorSettings, in_hand: Callable[[], Iterable[WorkOrder]]) -> None:
+        self._all = Demand(settings.cpu, settings.memory_bytes)
+        self._in_hand = in_hand
+        self._free: Demand | None = None
+        self._blocked = False
+        self.aside: list[Offer] = []
+        """Offers that wait for room, oldest first; others that demand nothing go past them."""
+
+    def look(self) -> list[Offer]:
+        """Begin a new round: forget what was free, and return those that wait, to be asked for first."""
+        self._free, self._blocked = None, False
+        waiting, self.aside = self.aside, []
+        return waiting
+
+    def is_ever_enough(self, order: WorkOrder) -> bool:
+        return order.resources is None or Demand.of(order).fits(self._all)
+
+    def reserve(self, order: WorkOrder) -> bool:
+        """Take room for ``order`` in this round; False when there is none, or an earlier one waits for it."""
+        demand = _NOTHING if order.resources is None else Demand.of(order)
+        if demand == _NOTHING:
+            return True
+        if self._free is None:
+            taken = [Demand.of(other) for other in self._in_hand()]
+            cpu, memory = sum(each.cpu for each in taken), sum(each.memory_bytes for each in taken)
+            self._free = Demand(round(self._all.cpu - cpu, 6), self._all.memory_bytes - memory)
+        if self._blocked or not demand.fits(self._free):
+            self._blocked = True
+            return False
+        self._free = Demand(round(self._free.cpu - demand.cpu, 6), self._free.memory_bytes - demand.memory_bytes)
+        return True
+
+    def give_up(self, waiting_since: float) -> list[Offer]:
+        """Take out what has waited since ``waiting_since`` or longer; the caller hands it back."""
+        given_up = [offer for offer in self.aside if offer.since <= waiting_since]
+        self.aside = [offer for offer in self.aside if offer.since > waiting_since]
+        return given_up

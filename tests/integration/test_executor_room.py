@@ -1,0 +1,97 @@
+"""What attempts demand together is never more than their executor has; who waits for room, and for how long."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.clock import VirtualClock
+from schemas.commands import StartAttempt
+from schemas.vocabulary import ReturnReason
+from schemas.work import ResourceLimits
+from tests.support.executing import Stage, noon, offer, until
+
+GIB = 1024**3
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    """A stage with room for 2 cores and 1 GiB, whose executor's time moves only when the test moves it."""
+    async with Stage(tmp_path, clock=VirtualClock(noon()), slots=4) as made:
+        await made.executor.start()
+        yield made
+
+
+def demanding(**resources: float) -> StartAttempt:
+    start = offer("hold")
+    order = start.order.model_copy(update={"resources": ResourceLimits(**resources)})
+    return start.model_copy(update={"order": order})
+
+
+async def test_attempts_that_do_not_fit_together_run_one_after_another(stage):
+    first, second, third = (demanding(cpu=1.5), demanding(cpu=0.6), demanding(cpu=0.4, memory_bytes=GIB))
+    await stage.publish(first, second, third, last := offer("hold"))
+    await until(lambda: len(stage.sandbox.started) == 2)
+
+    assert [first.run_id, last.run_id] == stage.sandbox.started  # the third would fit, and does not go past the second
+    stage.sandbox.finish(first.run_id)
+
+    await until(lambda: len(stage.sandbox.started) == 4)
+    assert [second.run_id, third.run_id] == stage.sandbox.started[2:]
+    assert [] == stage.recorder.returned
+
+
+async def test_memory_that_is_claimed_and_not_granted_yet_is_taken(stage):
+    stage.recorder.rule = lambda _: None
+    await stage.publish(demanding(memory_bytes=GIB), demanding(memory_bytes=1))
+    await until(lambda: stage.recorder.claims)
+    await stage.publish(offer("hold"))
+    await until(lambda: len(stage.recorder.claims) == 2)
+
+    stage.recorder.rule = lambda _: True
+    stage.recorder.answer(stage.recorder.claims[0], granted=False)
+
+    await until(lambda: len(stage.recorder.claims) == 3)
+
+
+@pytest.mark.parametrize("resources", [{"cpu": 2.01}, {"memory_bytes": GIB + 1}])
+async def test_what_would_never_fit_is_handed_back_and_holds_up_nobody(stage, resources):
+    large = demanding(**resources)
+    await stage.publish(large, small := demanding(cpu=2.0, memory_bytes=GIB))
+
+    await until(lambda: stage.recorder.returned and stage.sandbox.started)
+
+    assert [(ReturnReason.NO_ROOM, large.run_id)] == [(back.reason, back.run_id) for back in stage.recorder.returned]
+    assert [small.run_id] == stage.sandbox.started
+
+
+async def test_who_finds_no_room_in_ten_seconds_is_handed_back_for_others(stage):
+    await stage.publish(demanding(cpu=2.0), waiting := demanding(cpu=0.1))
+    await until(lambda: stage.sandbox.started)
+    await stage.clock.advance(timedelta(seconds=9))
+    assert [] == stage.recorder.returned
+
+    await stage.clock.advance(timedelta(seconds=2))
+
+    await until(lambda: stage.recorder.returned)
+    assert (ReturnReason.NO_ROOM, waiting.run_id) == (
+        stage.recorder.returned[0].reason, stage.recorder.returned[0].run_id)  # fmt: skip
+    await until(lambda: stage.in_queue() == 0)
+
+
+async def test_an_executor_that_drains_hands_back_who_waits_for_room(stage):
+    await stage.publish(running := demanding(cpu=2.0), waiting := demanding(cpu=0.1))
+    await until(lambda: stage.sandbox.started)
+
+    await stage.executor.desk.close()
+    stage.sandbox.finish(running.run_id)
+
+    await until(lambda: stage.recorder.returned)
+    assert [(ReturnReason.DRAINING, waiting.run_id)] == [(each.reason, each.run_id) for each in stage.recorder.returned]
+
+
+async def test_heartbeats_tell_how_much_room_there_is(stage):
+    await until(lambda: stage.recorder.heartbeats)
+
+    assert (2.0, GIB) == (stage.recorder.heartbeats[0].cpu, stage.recorder.heartbeats[0].memory_bytes)
