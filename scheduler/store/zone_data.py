@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from scheduler.domain.planned import PlannedInstant, Schedule
+from scheduler.domain.planned import MICROSECOND, Schedule
 from scheduler.domain.zones import TZDATA_VERSION
 from scheduler.store.queries import queries
 from scheduler.store.rules import Rules
@@ -65,11 +65,12 @@ class ZoneData:
         async with store.connection() as db:
             await db.execute(Q["forget_tickers"], self._id)
 
-    async def recompute(self, store: Store, rules: Rules, *, now: datetime) -> int:
+    async def recompute(self, store: Store, rules: Rules) -> int:
         """Compute every ``next_at`` anew that other data have computed; return how many there were.
 
-        What is due already is left to the tick, which plans it by this Ticker's data. What is not goes
-        on from now: a wall time that fired is not fired again because the data moved it.
+        Each goes on from its last row in the ledger, so that nothing is lost that these data place
+        earlier; but a wall time that has one of its last ten rows gets no second one because the data
+        moved it. What is due then is left to the tick.
         """
         under_way = f"{self._version}, under way"
         after, count, batch = UUID(int=0), 0, _BATCH
@@ -79,7 +80,7 @@ class ZoneData:
             async with store.transaction() as db:
                 held = await db.fetch(Q["lock_outdated"], self._version, _BATCH, after)
                 await rules.learn(db, held)
-                moved = [(row["id"], *_moved(row, rules, now)) for row in held]
+                moved = [(row["id"], *_moved(row, rules)) for row in held]
                 if moved:
                     columns = (list(column) for column in zip(*moved, strict=True))
                     await db.execute(Q["recompute"], *columns, self._version)
@@ -93,16 +94,21 @@ class ZoneData:
         return count
 
 
-def _moved(row: "asyncpg.Record", rules: Rules, now: datetime) -> tuple[datetime, datetime | None]:
+def _moved(row: "asyncpg.Record", rules: Rules) -> tuple[datetime, datetime | None]:
     """Return the new cursor and the new next instant of a trigger."""
     rule = rules.of(row)
-    if rule is None or row["next_at"] <= now:
+    if rule is None or row["trouble"] is not None:  # the tick tries it again, and plans what it missed
         return row["last_at"], row["next_at"]
-    since = max(row["last_at"], now) if row["active"] else row["last_at"]  # a pause is not planned yet
-    at = _after(rule.schedule, since, row["last_wall"])
+    ledger = dict(row["ledger"])
+    since = row["last_at"]
+    at = rule.schedule.next_after(since)
+    while at is not None and at.wall_time in ledger and _was_moved(rule.schedule, ledger[at.wall_time]):
+        since = at.fires_at
+        at = rule.schedule.next_after(since)
     return since, None if at is None else at.fires_at
 
 
-def _after(schedule: Schedule, since: datetime, last_wall: str | None) -> PlannedInstant | None:
-    at = schedule.next_after(since)
-    return schedule.next_after(at.fires_at) if at is not None and at.wall_time == last_wall else at
+def _was_moved(schedule: Schedule, fires_at: datetime) -> bool:
+    """Whether an instant of the ledger is none of the schedule by these data; else a wall time is one that repeats."""
+    at = schedule.next_after(fires_at - MICROSECOND)
+    return at is None or at.fires_at != fires_at

@@ -126,3 +126,68 @@ async def test_what_is_applied_by_a_program_with_older_data_is_computed_anew(sta
     await stage.db.execute("UPDATE triggers SET next_at = next_at - interval '1 hour', tzdata = $1", OLD)
     await ticker.mind_zone_data(stage.stores.main)
     assert [right, right] == [row["next_at"] for row in await stage.db.fetch("SELECT next_at FROM triggers")]
+
+
+async def test_firing_that_new_data_move_to_earlier_today_is_caught_up(stage: Stage, right: datetime) -> None:
+    ticker = await stage.ticker()
+    await become_old(stage, right + timedelta(hours=1))
+
+    stage.clock.jump(right + timedelta(minutes=30))
+    await ticker.mind_zone_data(stage.stores.main)
+    await ticker.tick(stage.stores.main)
+
+    assert [((right - START).total_seconds(), None, 1, None)] == await stage.ledger()
+
+
+async def test_wall_times_that_fired_by_old_data_get_no_second_row(stage: Stage) -> None:
+    """By the old data both came an hour earlier, and fired."""
+    await stage.apply(job=[{"cron": "0,30 9 * * *", "timezone": "America/Vancouver"}])
+    at = await stage.db.fetchval("SELECT next_at FROM triggers")
+    ticker = await stage.ticker()
+    for wall, late in (("09:00", timedelta(0)), ("09:30", timedelta(minutes=30))):
+        await stage.db.execute(
+            "INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, wall_time, zone, "
+            "sweep_at) SELECT gen_random_uuid(), tenant, 'time', id, job_id, 1, $1, $2, 'America/Vancouver', now() "
+            "FROM triggers",
+            *(at + late - timedelta(hours=1), f"{at.date()}T{wall}:00"),
+        )
+    await stage.db.execute("UPDATE triggers SET last_at = $1", at - timedelta(minutes=30))
+    await become_old(stage, at + timedelta(hours=23))
+
+    stage.clock.jump(at - timedelta(minutes=20))
+    await ticker.mind_zone_data(stage.stores.main)
+    stage.clock.jump(at + timedelta(days=1))
+    await ticker.tick(stage.stores.main)
+
+    planned = await stage.db.fetch("SELECT fires_at FROM firings ORDER BY fires_at OFFSET 2")
+    assert [at + timedelta(days=1)] == [row["fires_at"] for row in planned]
+
+
+async def test_second_pass_of_a_repeated_hour_is_no_moved_firing(stage: Stage) -> None:
+    first = datetime(2026, 11, 1, 5, 30, tzinfo=UTC)
+    stage.clock.jump(first - timedelta(minutes=10))
+    await stage.apply(job=[{"cron": "30 * * * *", "timezone": "America/New_York"}])
+    ticker = await stage.ticker()
+    stage.clock.jump(first)
+    await ticker.tick(stage.stores.main)
+
+    await become_old(stage, first + timedelta(hours=1))
+    stage.clock.jump(first + timedelta(minutes=10))
+    await ticker.mind_zone_data(stage.stores.main)
+
+    assert first + timedelta(hours=1) == await stage.db.fetchval("SELECT next_at FROM triggers")
+
+
+async def test_what_a_trigger_in_trouble_missed_outlives_new_data(stage: Stage, right: datetime) -> None:
+    ticker = await stage.ticker()
+    again = right + timedelta(days=2, minutes=10)
+    await stage.db.execute("UPDATE triggers SET trouble = 'its definition cannot be read'")
+    await become_old(stage, again)
+
+    stage.clock.jump(again - timedelta(minutes=5))
+    await ticker.mind_zone_data(stage.stores.main)
+    stage.clock.jump(again)
+    await ticker.tick(stage.stores.main)
+
+    first = (right - START).total_seconds()
+    assert [(first, first + 86400, 2, "merged"), (first + 2 * 86400, None, 1, None)] == await stage.ledger()

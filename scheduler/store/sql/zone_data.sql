@@ -21,9 +21,12 @@ UPDATE ticking SET tzdata = $1 WHERE tzdata = $2;
 UPDATE ticking SET tzdata = NULL WHERE tzdata <> $1;
 
 -- name: lock_outdated
--- Triggers whose next instant other zone data have computed. One that is locked is being planned.
-SELECT t.id, t.tenant, t.last_at, t.next_at, t.active, t.anchor_at, t.calendar_version, j.version AS job_version,
-       (SELECT f.wall_time FROM firings AS f WHERE f.trigger_id = t.id ORDER BY f.fires_at DESC LIMIT 1) AS last_wall
+-- Triggers whose next instant other zone data have computed, with their last rows of the ledger. One
+-- that is locked is being planned.
+SELECT t.id, t.tenant, t.last_at, t.next_at, t.trouble, t.anchor_at, t.calendar_version, j.version AS job_version,
+       ARRAY(SELECT (f.wall_time, f.fires_at) FROM firings AS f
+             WHERE f.trigger_id = t.id AND f.verdict IS DISTINCT FROM 'superseded'
+             ORDER BY f.fires_at DESC LIMIT 10) AS ledger
 FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id
 WHERE t.id > $3 AND t.next_at IS NOT NULL AND t.removed_at IS NULL AND t.tzdata IS DISTINCT FROM $1
 ORDER BY t.id LIMIT $2 FOR UPDATE OF t SKIP LOCKED;
