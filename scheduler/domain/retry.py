@@ -18,6 +18,11 @@ MAX_RETRY_AFTER: Final = timedelta(days=1)
 
 _TIMEOUT: Final = "timeout"
 _LOST: Final = "lost"
+_TOLD: Final = {
+    Outcome.LOST: "the attempt was lost",
+    Outcome.TIMED_OUT: "timed out",
+    Outcome.OUT_OF_LIMITS: "exceeded a limit",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class EndFacts:
     exception: str | None = None
     """Class name, with or without its module."""
     retry_after_s: float | None = None
+    reason: str | None = None
+    """One line that says more for people than the facts above; decides nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +93,10 @@ def _rerun(told: str, losses: int, spec: RetrySpec, rng: Random) -> Decision:
 
 
 def _told(end: EndFacts) -> str:
-    if end.outcome is Outcome.LOST:
-        return "the attempt was lost"
-    if end.outcome is Outcome.TIMED_OUT:
-        return "timed out"
-    if end.outcome is Outcome.OUT_OF_LIMITS:
-        return "exceeded a limit"
+    if end.reason is not None and end.outcome is not Outcome.LOST:
+        return end.reason
+    if end.outcome in _TOLD:
+        return _TOLD[end.outcome]
     if end.http_status is not None:
         return f"HTTP status {end.http_status}"
     if end.exception is not None:

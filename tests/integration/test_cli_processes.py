@@ -142,6 +142,7 @@ def test_handler_that_crashes_the_interpreter_ends_one_executor_and_no_more(
 
     outcomes = [attempt["outcome"] for attempt in cli.json("run", "show", run["id"])["attempts"]]
     assert ["lost", "failed"] == sorted(outcomes, reverse=True)
+    assert "ended by SIGSEGV; attempt 1 of 1" == run["reason"]
     assert fleet.end() == dict.fromkeys(ACTORS, 0)
 
 

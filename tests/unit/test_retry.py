@@ -33,6 +33,24 @@ def test_a_job_without_retry_gives_up_at_its_first_failure():
     assert decide(FAILED, RetrySpec()) == Decision(Move.GIVE_UP, None, "exit code 1; attempt 1 of 1")
 
 
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (EndFacts(Outcome.FAILED, reason="ended by SIGSEGV"), "ended by SIGSEGV"),
+        (EndFacts(Outcome.FAILED, exception="ValueError", reason="ValueError: no rows"), "ValueError: no rows"),
+        (EndFacts(Outcome.TIMED_OUT, reason="timed out after 2s"), "timed out after 2s"),
+        (EndFacts(Outcome.OUT_OF_LIMITS, reason="more memory than 1GiB"), "more memory than 1GiB"),
+        (EndFacts(Outcome.LOST, reason="the executor stops"), "the attempt was lost"),
+        (EndFacts(Outcome.FAILED, exception="ValueError"), "raised ValueError"),
+        (EndFacts(Outcome.FAILED), "failed"),
+    ],
+)
+def test_the_cause_is_told_as_the_executor_told_it(end, told):
+    decision = decide(end, RetrySpec(), on_lost=OnLost.FAIL)
+
+    assert decision.reason.startswith(f"{told}; ")
+
+
 def test_attempts_are_counted_with_the_first_one():
     moves = [decide(FAILED, spec(), attempt=n).move for n in (1, 2, 3)]
 
