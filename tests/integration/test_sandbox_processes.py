@@ -133,7 +133,7 @@ async def test_python_functions_get_params_and_return_results(place, monkeypatch
     later = await place.run(python("jobs:later", params={"text": "grün"}))
 
     assert added.result == {"sum": 3}
-    assert whole.result == [{"x": 1}, "probe", {"up": 2}, {"KEY": "s3cret"}]
+    assert whole.result == [{"x": 1}, "probe", {"up": 2}, {"KEY": "***"}]  # masked: it was there
     assert (later.result, later.output.head) == ("grün", "seen grün\n")
 
 
