@@ -30,10 +30,8 @@ CONFIG_FILE: Final = "scheduler.toml"
 """Read from the working directory when no other file is named."""
 
 _BARE: Final = {"database_url": "DATABASE_URL", "amqp_url": "AMQP_URL"}
-_OF_RUNS: Final = frozenset(
-    f"{PREFIX}{name}"
-    for name in ("RUN_ID", "ATTEMPT", "FENCE", "JOB", "FLOW_ID", "FIRED_AT", "PARAMS", "RESULTS", "RESULT", "CONFIG")
-)
+_FACTS: Final = ("RUN_ID", "ATTEMPT", "FENCE", "JOB", "FLOW_ID", "FIRED_AT", "PARAMS", "RESULTS")
+_OF_RUNS: Final = frozenset(f"{PREFIX}{name}" for name in (*_FACTS, "RESULT", "SNOOZE", "CONFIG"))
 """Variables that tell a job about its run, and the one that names the file: no settings, no typing errors."""
 
 

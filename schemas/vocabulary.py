@@ -35,6 +35,8 @@ class Outcome(StrEnum):
     LOST = "lost"
     """Its lease ran out: nobody knows how far it came."""
     CANCELLED = "cancelled"
+    SNOOZED = "snoozed"
+    """It asked to be run later, which uses up none of ``retry.attempts``."""
 
 
 class Verdict(StrEnum):

@@ -16,6 +16,9 @@ executors with it is the cause (memory, a crash of the interpreter) and would go
 MAX_RETRY_AFTER: Final = timedelta(days=1)
 """A wish for a longer wait is cut to this: a wrong header must not shelve a run for years."""
 
+SHORTEST_SNOOZE: Final = timedelta(seconds=1)
+LONGEST_SNOOZE: Final = timedelta(days=7)
+
 _TIMEOUT: Final = "timeout"
 _LOST: Final = "lost"
 _TOLD: Final = {
@@ -51,7 +54,7 @@ class Decision:
 
 
 def judge(end: EndFacts, *, attempt: int, losses: int, spec: RetrySpec, on_lost: OnLost, rng: Random) -> Decision:
-    """Decide what follows the end of attempt number ``attempt``.
+    """Decide what follows the end of attempt number ``attempt``, those that were snoozed not counted.
 
     ``losses`` counts the lost attempts of the run, this one included. A lost attempt that is run
     again by ``on_lost: rerun`` uses up none of ``spec.attempts``; MAX_LOSSES bounds it. With
@@ -62,12 +65,23 @@ def judge(end: EndFacts, *, attempt: int, losses: int, spec: RetrySpec, on_lost:
         return Decision(Move.FINISH, None, "succeeded")
     if end.outcome is Outcome.CANCELLED:
         return Decision(Move.CANCEL, None, "cancelled")
+    if end.outcome is Outcome.SNOOZED:
+        return _snooze(end)
     told = _told(end)
     if refusal := _refusal(end, spec, on_lost):
         return Decision(Move.GIVE_UP, None, f"{told}; {refusal}")
     if end.outcome is Outcome.LOST and on_lost is OnLost.RERUN:
         return _rerun(told, losses, spec, rng)
-    used = attempt - (losses if on_lost is OnLost.RERUN else 0)
+    return _retry(end, attempt - (losses if on_lost is OnLost.RERUN else 0), spec, rng)
+
+
+def _snooze(end: EndFacts) -> Decision:
+    delay = min(max(timedelta(seconds=end.retry_after_s or 0), SHORTEST_SNOOZE), LONGEST_SNOOZE)
+    return Decision(Move.RETRY, delay, f"asked to be run later, in {_text(delay)}")
+
+
+def _retry(end: EndFacts, used: int, spec: RetrySpec, rng: Random) -> Decision:
+    told = _told(end)
     if used >= spec.attempts:
         return Decision(Move.GIVE_UP, None, f"{told}; attempt {used} of {spec.attempts}")
     delay = max(_wait(spec, used, rng), _wish(end))

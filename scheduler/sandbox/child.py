@@ -22,7 +22,7 @@ from uuid import UUID
 from scheduler.code.calling import arguments_for
 from scheduler.errors import ConfigurationError
 from scheduler.sandbox.failure import raised_line, short_traceback
-from scheduler.sandbox.handlers import HandlerContext, HandlerRegistry
+from scheduler.sandbox.handlers import HandlerContext, HandlerRegistry, SnoozedError
 from scheduler.sandbox.results import RESULT_FD, UnusableResultError, result_of
 
 ASKED_TO_STOP = 128 + signal.SIGTERM
@@ -40,6 +40,8 @@ def main() -> NoReturn:
     context = _context(words)
     try:
         report = _report(_call(words, context))
+    except SnoozedError as error:
+        report = {"snooze_s": error.seconds, "reason": error.reason or None}
     except SystemExit as error:
         code = error.code
         report = {} if code in (0, None) else {"exception": "SystemExit", "reason": f"SystemExit: {code}"}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from scheduler.ports import AttemptContext, Ended, InlineDone, InlineStart, StopRequest
 from scheduler.sandbox.failure import raised_line, short_traceback
-from scheduler.sandbox.handlers import Handler, HandlerContext
+from scheduler.sandbox.handlers import Handler, HandlerContext, SnoozedError
 from scheduler.sandbox.ladder import Ladder
 from scheduler.sandbox.output import OutputBuffer, one_line
 from scheduler.sandbox.results import UnusableResultError, result_of
@@ -84,6 +84,14 @@ class HandlerCall:
         )
 
     def _raised(self, error: BaseException) -> Ended:
+        if isinstance(error, SnoozedError):
+            return Ended(
+                Outcome.SNOOZED,
+                reason=one_line(error.reason) or None,
+                retry_after_s=error.seconds,
+                output=self._log.finish(),
+                metrics=self.context.metrics,
+            )
         self._log.write(short_traceback(error).rstrip("\n"))
         return Ended(
             Outcome.FAILED,

@@ -4,12 +4,13 @@ Only the standard library is imported here, so that a python child starts fast.
 """
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
 from scheduler.code.importing import import_below
@@ -19,6 +20,15 @@ from scheduler.sandbox.results import MOST_METRICS, is_metric
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class SnoozedError(Exception):
+    """What ``ctx.snooze`` raises to end the attempt; let it pass."""
+
+    def __init__(self, seconds: float, reason: str) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+        self.reason = reason
 
 
 @dataclass(slots=True)
@@ -60,6 +70,17 @@ class HandlerContext:
     def log(self, text: str) -> None:
         """Add a line to the run's output (bounded: the first 16 and the last 48 KiB are kept)."""
         self.write(text)
+
+    def snooze(self, seconds: float, reason: str = "") -> NoReturn:
+        """End this attempt and have the run tried again after ``seconds`` (1 s to 7 days), at no cost of attempts.
+
+        Raises:
+            SnoozedError: always; that is how the attempt ends.
+            ValueError: ``seconds`` is negative or no number.
+        """
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"snooze: {seconds} is no number of seconds")
+        raise SnoozedError(float(seconds), reason)
 
 
 @dataclass(frozen=True, slots=True)

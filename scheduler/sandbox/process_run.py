@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import errno
 import json
+import math
 import os
 import shutil
 import signal
-import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +19,12 @@ from scheduler.sandbox.children import Child, ChildOrder, Children
 from scheduler.sandbox.environment import UnusableOrderError
 from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.ladder import Ladder, Step
+from scheduler.sandbox.left_files import with_left_files
 from scheduler.sandbox.means import Means
 from scheduler.sandbox.output import one_line
-from scheduler.sandbox.process_work import RESULT_NAME, Workplace, child_order
+from scheduler.sandbox.process_work import Workplace, child_order
 from scheduler.sandbox.resource_words import exceeded, limit_words
-from scheduler.sandbox.results import RESULT_BYTES, UnusableResultError, metrics_of, parse_result
+from scheduler.sandbox.results import RESULT_BYTES, metrics_of, parse_result
 from schemas.vocabulary import Outcome
 from schemas.work import CommandWork, HandlerWork, PythonWork, ScriptWork, WorkOrder
 
@@ -151,7 +152,7 @@ def _outcome(child: Child, what: ChildOrder, order: WorkOrder, ladder: Ladder, a
     if isinstance(order.work, PythonWork | HandlerWork):
         ended = _with_report(ended, child.read_result(_REPORT_BYTES))
     elif isinstance(order.work, CommandWork | ScriptWork):
-        ended = _with_result_file(ended, attempt_dir / RESULT_NAME)
+        ended = with_left_files(ended, attempt_dir)
     left = child.gone.result() if child.gone.done() else 0
     if left and ended.reason is None:
         ended = replace(ended, reason=f"processes it left behind were killed: {left}")
@@ -191,6 +192,9 @@ def _with_report(ended: Ended, raw: bytes) -> Ended:
         reason, exception = report.get("reason"), report.get("exception")
     except (ValueError, AttributeError, RecursionError):
         return replace(ended, reason="result dropped: the report cannot be read")
+    snooze_s = report.get("snooze_s")
+    if ended.exit_code == 0 and isinstance(snooze_s, int | float) and 0 <= snooze_s < math.inf:
+        ended = replace(ended, outcome=Outcome.SNOOZED, retry_after_s=float(snooze_s))
     return replace(
         ended,
         result=result,
@@ -198,20 +202,3 @@ def _with_report(ended: Ended, raw: bytes) -> Ended:
         exception=one_line(exception) if isinstance(exception, str) else None,
         metrics=metrics_of(report.get("metrics")),
     )
-
-
-def _with_result_file(ended: Ended, path: Path) -> Ended:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return ended
-    except OSError as error:
-        return replace(ended, reason=ended.reason or f"result dropped: {error.strerror}")
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise UnusableResultError("it is not a regular file")
-        return replace(ended, result=parse_result(os.read(fd, RESULT_BYTES + 1)))
-    except UnusableResultError as error:
-        return replace(ended, reason=ended.reason or one_line(f"result dropped: {error}"))
-    finally:
-        os.close(fd)

@@ -11,9 +11,9 @@ from typing import Any
 from scheduler.ports import AttemptContext
 from scheduler.sandbox.children import ChildOrder
 from scheduler.sandbox.environment import UnusableOrderError, build_environment
+from scheduler.sandbox.left_files import RESULT_NAME, SNOOZE_NAME
 from schemas.work import CommandWork, HandlerWork, PythonWork, ScriptWork, WorkOrder
 
-RESULT_NAME = ".scheduler-result.json"
 SCRIPT_NAME = ".scheduler-script"
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 _CHILD = "import sys; sys.path.append(sys.argv.pop()); from scheduler.sandbox.child import main; main()"
@@ -53,6 +53,7 @@ def child_order(order: WorkOrder, context: AttemptContext, secrets: Mapping[str,
     if any("\x00" in element for element in argv):
         raise UnusableOrderError("an argument holds a NUL character")
     environment["SCHEDULER_RESULT"] = str(place.attempt_dir / RESULT_NAME)
+    environment["SCHEDULER_SNOOZE"] = str(place.attempt_dir / SNOOZE_NAME)
     return ChildOrder(argv, environment, str(cwd))
 
 

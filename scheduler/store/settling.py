@@ -123,7 +123,7 @@ class Settling:
                 spec = specs.get((run["job_id"], run["job_version"]))  # None: stored by a newer program
                 decision = judge(
                     _LOST if fact is None else _facts(fact),
-                    attempt=run["attempt"],
+                    attempt=run["attempt"] - run["snoozes"],
                     losses=run["losses"] + _lost(fact),  # the one being judged counts
                     spec=RetrySpec() if spec is None else spec.retry,
                     on_lost=OnLost.RERUN if spec is None else spec.on_lost,
@@ -199,6 +199,7 @@ def _run_row(settlement: Settlement) -> tuple[Any, ...]:
         decision.reason or (fact.reason if fact else None),
         json_text(fact.result if fact and fact.outcome is Outcome.SUCCEEDED else None),
         int(outcome is Outcome.LOST),
+        int(outcome is Outcome.SNOOZED),
         (decision.delay or timedelta(0)).total_seconds(),
     )
 

@@ -269,3 +269,19 @@ async def test_offers_that_are_still_in_the_queue_are_not_said_again(database_ur
         await stage.until("SELECT sweep_at > now() FROM runs")
 
         assert 1 == await stage.db.fetchval("SELECT intent FROM runs")
+
+
+async def test_snoozed_attempts_use_up_none(database_url: str) -> None:
+    async with engine(database_url) as stage:
+        stage.executor.script["job"] = [Outcome.SNOOZED, Outcome.FAILED, Outcome.FAILED]
+        await stage.apply(job={"run": TRUE, "retry": RETRY | {"attempts": 2}})
+
+        await stage.fire("job")
+        waiting = await stage.until("SELECT reason FROM runs WHERE state = 'backing_off'")
+
+        assert waiting == "asked to be run later, in 1s"
+        assert {"job": ["failed"]} == await stage.settled(1)
+        assert (3, 1) == tuple(await stage.db.fetchrow("SELECT attempt, snoozes FROM runs"))
+        assert ["snoozed", "failed", "failed"] == [
+            row["outcome"] for row in await stage.db.fetch("SELECT outcome FROM attempts ORDER BY attempt")
+        ]

@@ -175,3 +175,12 @@ def test_not_on_lost_forbids_the_rerun():
 
 def test_on_without_lost_does_not_take_the_rerun_away():
     assert decide(LOST, spec(on=(75,)), losses=1).move is Move.RETRY
+
+
+@pytest.mark.parametrize(("asked", "wait"), [(None, 1), (0.0, 1), (300.0, 300), (1e9, 7 * 86_400)])
+def test_a_snoozed_attempt_comes_again_after_the_wait_it_asked_for(asked, wait):
+    only_once = spec(attempts=1, on=[75], not_on=["timeout"])
+
+    decision = decide(EndFacts(Outcome.SNOOZED, retry_after_s=asked), only_once)
+
+    assert (decision.move, decision.delay) == (Move.RETRY, timedelta(seconds=wait))

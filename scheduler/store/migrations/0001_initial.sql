@@ -198,6 +198,7 @@ CREATE TABLE runs (
     -- the attempt in hand: number, fence, lease
     attempt           integer NOT NULL DEFAULT 1,
     losses            integer NOT NULL DEFAULT 0,
+    snoozes           integer NOT NULL DEFAULT 0,
     intent            integer NOT NULL DEFAULT 0,  -- how often an offer of it was published
     lease_token       uuid,
     owner             uuid,                 -- claim id

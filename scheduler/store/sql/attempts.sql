@@ -33,7 +33,7 @@ WHERE runs.id = back.run_id AND runs.attempt = back.attempt AND runs.lease_token
 RETURNING runs.id, runs.tenant, runs.pool;
 
 -- name: lock_runs
-SELECT id, tenant, job_id, job_version, state, attempt, losses, lease_token, owner, pool, has_downstream,
+SELECT id, tenant, job_id, job_version, state, attempt, losses, snoozes, lease_token, owner, pool, has_downstream,
        cancel_at IS NOT NULL AS cancelled, cancel_reason, executor, claimed_at
 FROM runs WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE;
 
@@ -76,16 +76,16 @@ WITH ended AS (
         $1::uuid[], $2::int[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[],
         $10::int[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::timestamptz[], $16::timestamptz[],
         $17::float8[], $18::float8[], $19::bigint[], $20::bigint[], $21::bigint[], $22::text[],
-        $23::text[], $24::text[], $25::text[], $26::text[], $27::int[], $28::float8[])
+        $23::text[], $24::text[], $25::text[], $26::text[], $27::int[], $28::int[], $29::float8[])
     AS e (run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, signal, http_status, exception,
           output_head, output_tail, output_bytes, started_at, finished_at, elapsed_s,
           cpu_s, peak_memory_bytes, read_bytes, written_bytes, limited_by, metrics,
-          state, run_reason, result, lost, delay_s)
+          state, run_reason, result, lost, snoozed, delay_s)
 ), moved AS (
     UPDATE runs AS r
     SET state = e.state, outcome = e.outcome, reason = e.run_reason, result = coalesce(e.result::jsonb, r.result),
         attempt = CASE WHEN e.state = 'backing_off' THEN r.attempt + 1 ELSE r.attempt END,
-        losses = r.losses + e.lost,
+        losses = r.losses + e.lost, snoozes = r.snoozes + e.snoozed,
         finished_at = CASE WHEN e.state <> 'backing_off' THEN now() END,
         queue_until = CASE WHEN e.state <> 'backing_off' THEN r.queue_until END,
         sweep_at = CASE WHEN e.state = 'backing_off' THEN now() + e.delay_s * interval '1 second'

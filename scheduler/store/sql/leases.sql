@@ -42,7 +42,7 @@ WHERE state = 'running' AND sweep_at < least(now(), (
 ORDER BY sweep_at LIMIT $1;
 
 -- name: lock_expired
-SELECT id, tenant, job_id, job_version, state, attempt, losses, lease_token, owner, pool, has_downstream,
+SELECT id, tenant, job_id, job_version, state, attempt, losses, snoozes, lease_token, owner, pool, has_downstream,
        cancel_at IS NOT NULL AS cancelled, cancel_reason, executor, claimed_at
 FROM runs
 WHERE id = ANY ($1::uuid[]) AND CASE state WHEN 'running' THEN lease_until < now() ELSE false END
