@@ -142,7 +142,8 @@ class Runs:
     def _end(self, run: SimulatedRun, facts: EndFacts, ended_at: int, seen_at: int) -> None:
         if run.id not in self.open:  # another run has taken its place
             return
-        spec, attempt = run.job.spec, len(run.started)
+        spec, attempt = run.job.spec, len(run.started) - run.snoozes
+        run.snoozes += facts.outcome is Outcome.SNOOZED
         decision = judge(facts, attempt=attempt, losses=0, spec=spec.retry, on_lost=spec.on_lost, rng=self._rng)
         if decision.delay is None:
             run.ended_at = ended_at

@@ -40,6 +40,8 @@ class SimulatedRun:
     release_at: int | None = None
     started: list[int] = field(default_factory=list)
     """When each attempt began."""
+    snoozes: int = 0
+    """How many of them asked to be run later."""
     ended_at: int | None = None
 
 

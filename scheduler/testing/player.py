@@ -9,7 +9,7 @@ from uuid import UUID
 from scheduler.domain.retry import EndFacts
 from scheduler.domain.template_errors import TemplateError
 from scheduler.domain.work_order import make_order
-from scheduler.sandbox.handlers import HandlerContext
+from scheduler.sandbox.handlers import HandlerContext, SnoozedError
 from scheduler.sandbox.results import UnusableResultError, result_of
 from scheduler.simulation.instants import to_instant
 from scheduler.simulation.simulated_run import SimulatedRun
@@ -81,6 +81,10 @@ class Player:
         context = self._context(run, order, said)
         try:
             value = None if function is None else call(function, order.params, context)
+        except SnoozedError as error:
+            told = {"output": tuple(said), "metrics": context.metrics or {}}
+            self._keep(run, now, Outcome.SNOOZED, params=order.params, **told)
+            return takes, EndFacts(Outcome.SNOOZED, retry_after_s=error.seconds)
         except Exception as error:  # noqa: BLE001 - whatever a job raises is how its attempt ends
             told = {"output": tuple(said), "metrics": context.metrics or {}}
             self._keep(run, now, Outcome.FAILED, params=order.params, error=error, **told)

@@ -193,3 +193,25 @@ def test_mistakes_are_told():
         scheduler.advance(hours=-1)
     with pytest.raises(DefinitionsError, match="there is no job first"):
         TestScheduler(second)
+
+
+@job()
+def early(ctx):
+    if ctx.attempt < 3:
+        ctx.snooze(90, "no file yet")
+    return ctx.attempt
+
+
+def test_a_function_that_snoozes_comes_again_at_no_cost_of_attempts():
+    scheduler = TestScheduler(early, now=DAY)
+
+    run = scheduler.trigger("early")
+    scheduler.advance("5m")
+
+    assert (run.state, run.result) == ("succeeded", 3)
+    assert [attempt.outcome for attempt in run.attempts] == ["snoozed", "snoozed", "succeeded"]
+    assert [attempt.started_at - run.attempts[0].started_at for attempt in run.attempts] == [
+        timedelta(),
+        timedelta(seconds=90),
+        timedelta(seconds=180),
+    ]
