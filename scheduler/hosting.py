@@ -31,6 +31,14 @@ Check = Callable[[], Awaitable[str | None]]
 """Says what is wrong at this moment, or None."""
 
 
+class Waits:
+    """What a process waits for while it opens its world, for those who ask meanwhile."""
+
+    def __init__(self) -> None:
+        self.why: Callable[[], str] | None = None
+        """Says in one line what is in the way; None: nothing is waited for."""
+
+
 class LinkCheck:
     """Whether messages pass through the broker, and how long one took last; None: it did not come back."""
 
@@ -76,13 +84,22 @@ class ProbeAddress:
 class Host:
     """Runs one piece of work for the life of the process."""
 
-    def __init__(self, name: str, prepare: Prepare, metrics: Metrics, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self,
+        name: str,
+        prepare: Prepare,
+        metrics: Metrics,
+        clock: Clock,
+        rng: random.Random,
+        waits: Waits | None = None,
+    ) -> None:
         self.name = name
         self._prepare = prepare
         self._metrics = metrics
         self._clock = clock
         self._rng = rng
         self._work: Work | None = None
+        self._waits = waits or Waits()
         self._trouble = "is starting"
 
     async def run(self, stopping: asyncio.Event, address: ProbeAddress) -> None:
@@ -110,7 +127,8 @@ class Host:
         """Return what keeps the process from being ready, by part; empty when ready."""
         work = self._work
         if work is None:
-            return {self.name: self._trouble}
+            why = self._waits.why
+            return {self.name: self._trouble if why is None else why()}
         answers = await asyncio.gather(*(_answer(check) for check in work.checks.values()))
         found = {part: answer for part, answer in zip(work.checks, answers, strict=True) if answer is not None}
         return found | dict(work.service.troubles())

@@ -184,6 +184,11 @@ class Transport(Protocol):
     def state(self) -> LinkState: ...
 
     @property
+    def trouble(self) -> str:
+        """One line, while the link is down: the address, and why it was not reached the last time."""
+        ...
+
+    @property
     def up_since(self) -> float | None:
         """Monotonic instant since when the link is up and not blocked without a break; else None."""
         ...

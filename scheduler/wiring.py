@@ -7,7 +7,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from actors.ticker import Ticker, TickSettings
 from scheduler.clock import Clock
 from scheduler.config import Settings
 from scheduler.errors import ConfigurationError, DatabaseUnavailableError
-from scheduler.hosting import Check, LinkCheck, Work
+from scheduler.hosting import Check, LinkCheck, Waits, Work
 from scheduler.ports import CrashBook, Transport
 from scheduler.roles import ACTOR_ROLES
 from scheduler.sandbox.address_guard import NetworkPolicy
@@ -63,6 +63,7 @@ class World:
     code: Code = Code()
     broker: MemoryBroker | None = None
     """The broker of this process; None: the one at ``amqp_url``."""
+    waits: Waits = field(default_factory=Waits)
 
 
 def check_settings(world: World, *, database: bool, broker: bool) -> None:
@@ -72,6 +73,8 @@ def check_settings(world: World, *, database: bool, broker: bool) -> None:
         ConfigurationError: one line.
     """
     settings = world.settings
+    if not world.code.code_dir.is_dir():
+        raise ConfigurationError(f"--code-dir {world.code.code_dir}: no such directory")
     if database and settings.database_url is None:
         raise ConfigurationError("no database is named: set DATABASE_URL, as in postgresql://host/name")
     if broker and world.broker is None:
@@ -109,7 +112,11 @@ async def open_link(world: World, stack: AsyncExitStack, *, actor: str) -> Trans
     )
     stack.push_async_callback(transport.close)
     await transport.start()
-    await transport.wait_up(_LINK_UP_S)
+    world.waits.why = lambda: transport.trouble
+    try:
+        await transport.wait_up(_LINK_UP_S)
+    finally:
+        world.waits.why = None
     return transport
 
 

@@ -89,7 +89,9 @@ def _serve(context: typer.Context, actor: str, code: "Code | None" = None, **fla
         return await prepare_actor(actor, world, stack)
 
     async def run(stopping: asyncio.Event) -> int:
-        await Host(actor, prepare, process.metrics, process.clock, process.rng).run(stopping, process.probe_address)
+        await Host(actor, prepare, process.metrics, process.clock, process.rng, world.waits).run(
+            stopping, process.probe_address
+        )
         return 0
 
     loop_factory = None

@@ -109,7 +109,9 @@ def _serve(loaded: "Loaded", definitions: "Definitions | None", code: "Code", *,
                 await scheduler.apply(definitions)
             return Work(session.over(scheduler), work.checks)
 
-        await Host("up", prepare, process.metrics, process.clock, process.rng).run(stopping, process.probe_address)
+        await Host("up", prepare, process.metrics, process.clock, process.rng, world.waits).run(
+            stopping, process.probe_address
+        )
         return 1 if until_idle and session.failed else 0
 
     return serve(run)

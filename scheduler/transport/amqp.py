@@ -58,6 +58,7 @@ class AmqpTransport:
 
     async def start(self) -> None:
         if self._supervisor is None:
+            self._link.move(LinkState.DOWN, "not connected yet")
             self._supervisor = asyncio.create_task(self._supervise(), name=f"broker link of {self._actor}")
 
     async def wait_up(self, timeout_s: float) -> None:
@@ -87,7 +88,7 @@ class AmqpTransport:
 
     async def depth(self, queue: str) -> tuple[int, int]:
         if self._session is None:
-            raise BrokerUnavailableError(f"broker {self._address} is not reachable: {self._link.reason}")
+            raise BrokerUnavailableError(self.trouble)
         try:
             return await self._session.depth(queue)
         except SessionLostError as error:
@@ -104,6 +105,10 @@ class AmqpTransport:
             raise BrokerUnavailableError(f"nothing came back through it within {CANARY_TIMEOUT_S} s") from None
         except SessionLostError as error:
             raise BrokerUnavailableError(f"nothing comes back through it: {error}") from None
+
+    @property
+    def trouble(self) -> str:
+        return self._link.trouble
 
     @property
     def state(self) -> LinkState:

@@ -21,6 +21,11 @@ class Link:
         self.up_since: float | None = None
         self.reason = "not started"
 
+    @property
+    def trouble(self) -> str:
+        """Say which broker is not reached, and why it was not the last time."""
+        return f"broker {self._address} is not reachable: {self.reason}"
+
     def move(self, state: LinkState, reason: str = "") -> None:
         """Enter ``state``; ``reason`` is one line for people, kept while the link is not up."""
         self.reason = reason
@@ -64,4 +69,4 @@ class Link:
                         return
         except TimeoutError:
             pass
-        raise BrokerUnavailableError(f"broker {self._address} is not reachable: {self.reason}")
+        raise BrokerUnavailableError(self.trouble)

@@ -76,7 +76,7 @@ class MemoryTransport:
 
     async def depth(self, queue: str) -> tuple[int, int]:
         if self._link.state is LinkState.DOWN:
-            raise BrokerUnavailableError(f"broker memory:// is not reachable: {self._link.reason}")
+            raise BrokerUnavailableError(self.trouble)
         if queue not in self._broker.queues:
             raise NotFoundError(f"no queue {queue}")
         found = self._broker.queues[queue]
@@ -90,6 +90,10 @@ class MemoryTransport:
         self._broker.publish(canary())
         self._broker.queues[CANARY].drop_one()
         return self._clock.monotonic() - began
+
+    @property
+    def trouble(self) -> str:
+        return self._link.trouble
 
     @property
     def state(self) -> LinkState:

@@ -12,9 +12,11 @@ import pytest
 import structlog
 
 from scheduler.clock import SystemClock
+from scheduler.config import Settings
 from scheduler.errors import ConfigurationError, DatabaseUnavailableError
 from scheduler.hosting import Host, ProbeAddress, Work
 from scheduler.metrics import Metrics
+from scheduler.wiring import World, open_link
 from tests.support.services import free_port
 
 
@@ -93,6 +95,31 @@ async def test_a_world_that_is_away_is_waited_for_and_readiness_tells_the_parts(
     assert "scheduler_ready 1.0" in metrics[1]
     assert worker.diary == ["start", "drain", "stop"]
     assert set(closed) == {"closed"}
+
+
+async def test_broker_that_cannot_be_reached_is_named_with_the_reason_while_it_is_waited_for() -> None:
+    stopping, port, nowhere = asyncio.Event(), free_port(), free_port()
+    settings = Settings.model_validate({"amqp_url": f"amqp://127.0.0.1:{nowhere}/"})
+    world = World(settings, SystemClock(), random.Random(1))
+
+    async def prepare(stack: AsyncExitStack) -> Work:
+        await open_link(world, stack, actor="executor")
+        raise AssertionError("there is no broker")
+
+    waiting = Host("executor", prepare, Metrics("executor"), world.clock, world.rng, world.waits)
+    running = asyncio.create_task(waiting.run(stopping, ProbeAddress("127.0.0.1", port, or_any=False)))
+    said = ""
+    async with asyncio.timeout(8):  # before anybody gives up waiting
+        while "Connect call failed" not in said:
+            assert not running.done()
+            await asyncio.sleep(0.05)
+            _, said = await fetch(port, "/readyz")
+    stopping.set()
+    await running
+
+    (part,) = json.loads(said)
+    assert part["part"] == "executor"
+    assert part["trouble"].startswith(f"broker amqp://127.0.0.1:{nowhere}/ is not reachable: ")
 
 
 async def test_what_waiting_would_not_help_ends_it_at_once() -> None:

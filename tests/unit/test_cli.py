@@ -102,6 +102,7 @@ def test_help_begins_with_examples(cli: Cli) -> None:
         (["next", "--trigger", '{"every": "1h"}', "--seconds"], 2, "go with EXPR"),
         (["next", "--job", "a", "--gap", "skip"], 2, "a stored job has its own"),
         (["jobs"], 69, "scheduler up"),
+        (["up", "--code-dir", "nowhere"], 78, "--code-dir nowhere: no such directory"),
         (["start", "ticker"], 78, "DATABASE_URL"),
         (["start", "executor"], 78, "AMQP_URL"),
         (["broker", "check"], 78, "AMQP_URL"),
