@@ -118,8 +118,11 @@ class Complaint:
 
 def explain(error: ValidationError, root: type[BaseModel]) -> Iterator[Complaint]:
     """Yield what ``error`` says about a value read as ``root`` (JobSpec or DefinitionsFile)."""
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details:
         loc = detail["loc"]
+        if detail["type"] == "too_short" and any(_is_within(other["loc"], loc) for other in details):
+            continue  # pydantic counts only the elements that are right
         path = _without_tags(loc)
         match detail["type"]:
             case "extra_forbidden":
@@ -136,6 +139,10 @@ def explain(error: ValidationError, root: type[BaseModel]) -> Iterator[Complaint
             case _:
                 on_key = bool(loc) and loc[-1] == "[key]"
                 yield Complaint(path[:-1] if on_key else path, _message(detail, on_key=on_key), on_key)
+
+
+def _is_within(loc: Path, outer: Path) -> bool:
+    return len(loc) > len(outer) and loc[: len(outer)] == outer
 
 
 def _without_tags(loc: Path) -> Path:

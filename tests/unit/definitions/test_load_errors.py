@@ -44,6 +44,10 @@ GOLDEN = [
         "3:10: jobs.a.run: give exactly one of command, script, python, http, handler; found python and handler"
     ]),
     (run("{command: x y}"), ['3:20: jobs.a.run.command: must be a list, found "x y"']),
+    (
+        run('{command: ["a\\0b"]}'),
+        ["3:21: jobs.a.run.command[0]: contains NUL or half of a surrogate pair, which is not allowed"],
+    ),
     (run("{command: []}"), ["3:20: jobs.a.run.command: must have at least 1 entries, found a list"]),
     (run("{command: [sleep, 0.5]}"), ["3:28: jobs.a.run.command[1]: must be text; put 0.5 in quotes"]),
     (run("{python: backup}"), ["3:19: jobs.a.run.python: 'backup' is not module:function, as in backup_jobs:verify"]),
