@@ -42,6 +42,7 @@ HOT = [
     ("backfills", "set_runs"),
     ("backfills", "move_on"),
     ("backfills", "count_runs"),
+    ("offers", "pool_strength"),
     ("offers", "offer_runs"),
     ("limits", "list_free"),
     ("offers", "withdraw_offers"),

@@ -1,5 +1,8 @@
 -- name: lock_pool
-SELECT queue_limit FROM pools WHERE name = $1 AND paused_at IS NULL FOR NO KEY UPDATE;
+-- The statements that follow keep their plans: to plan offer_runs anew takes three times as long as it runs,
+-- and PostgreSQL would, since it cannot know how small a LIMIT is.
+SELECT queue_limit, set_config('plan_cache_mode', 'force_generic_plan', true)
+FROM pools WHERE name = $1 AND paused_at IS NULL FOR NO KEY UPDATE;
 
 -- name: list_backlogs
 SELECT name AS pool FROM pools AS p
