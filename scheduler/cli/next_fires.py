@@ -9,12 +9,13 @@ from scheduler.cli.shared import Json, ask, load
 from schemas.vocabulary import FoldRule, GapRule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from scheduler.cli.next_job import JobTimes
     from scheduler.config import Settings
     from scheduler.domain.calendar import Calendar
-    from scheduler.domain.planned import PlannedInstant, Schedule
-    from scheduler.store.reading import Row
+    from scheduler.domain.merged import Merged
+    from scheduler.domain.planned import Schedule
     from scheduler.store.stores import Store
     from schemas.job_spec import JobSpec
 
@@ -54,11 +55,13 @@ def next_fires(
       scheduler next --job backup --json
 
     Print when an expression, a trigger or a job fires next: wall time and zone, the instant in UTC, and what
-    a change of the clock does to it. --json gives {"fires": […]} in UTC.
+    a change of the clock does to it; then what is left out up to there, and why it stops if it does. max_fires
+    is counted from --from, with --job what is left of it. --json gives {"fires": […]} in UTC.
     """
     from scheduler.cli.moments import read_instant
     from scheduler.cli.output import print_json, rfc3339
     from scheduler.clock import SystemClock
+    from scheduler.domain.merged import merge
 
     if [expression, trigger, job].count(None) != 2:  # noqa: PLR2004 - one of three is given
         raise typer.BadParameter("give exactly one of EXPR, --trigger and --job")
@@ -67,62 +70,66 @@ def next_fires(
     if job is not None and (gap or fold):
         raise typer.BadParameter("--gap and --fold go with EXPR and --trigger; a stored job has its own")
     zone = timezone if timezone is not None else load(context).settings.timezone
-    since = read_instant(start, zone, "--from") if start is not None else SystemClock().now()
+    now = SystemClock().now()
+    since = read_instant(start, zone, "--from") if start is not None else now
     if job is not None:
-        schedules = ask(context, _Job(job))
+        times = _times_of_job(context, job)
     else:
         words: dict[str, Any] = {"cron": expression, "seconds": seconds} if trigger is None else _parsed(trigger)
         words |= {} if day_match is None else {"day_match": day_match}
-        spec = _spec(words, zone, {"gap": gap, "fold": fold})
-        schedules = [_checked(spec, since, _calendars(context, spec))]
-        _warn(spec, since)
-    fires = _merged(schedules, since, count)
+        times, now = _times_of(context, _spec(words, zone, {"gap": gap, "fold": fold}), since), since
+    found = merge(times.sources, since, now, count)
     if json:
-        print_json({"fires": [rfc3339(at.fires_at) for at in fires]})
+        print_json({"fires": [rfc3339(at.fires_at) for at in found.fires]})
     else:
-        _print(fires)
+        _print(found, times.ends)
 
 
-def _print(fires: "list[PlannedInstant]") -> None:
+def _print(found: "Merged", ends: "Sequence[str]") -> None:
     from scheduler.cli.output import print_line, rfc3339
-    from scheduler.domain.clock_notes import note_of
+    from scheduler.domain.clock_notes import note_of, say_left_out
 
-    for at in fires:
+    for at in found.fires:
         note = note_of(at)
         when = f"{at.wall_time.replace('T', ' ')} {at.zone}  {rfc3339(at.fires_at)}"
         print_line(when if note is None else f"{when}  {note}")
-    if not fires:
-        print_line("it fires no more")
+    if found.left_out:
+        print_line(say_left_out(found.left_out))
+    if found.is_all:
+        print_line(": ".join(["it fires no more", *([", ".join(ends)] if ends else [])]))
 
 
-class _Job:
-    """Asks for the schedules of a job's triggers."""
+def _times_of_job(context: typer.Context, name: str) -> "JobTimes":
+    """Return the times of a stored job, and warn of triggers that cannot be read.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    Raises:
+        ConflictError: none of them can.
+    """
+    from scheduler.cli.next_job import read_job_times
+    from scheduler.cli.output import say_warning
+    from scheduler.errors import ConflictError
 
-    async def __call__(self, store: "Store", settings: "Settings") -> "list[Schedule]":
-        from pydantic import TypeAdapter
+    async def question(store: "Store", settings: "Settings") -> "JobTimes":
+        return await read_job_times(store, settings, name)
 
-        from scheduler.domain.schedule import build_schedule
-        from scheduler.store.calendars import load_calendars
-        from scheduler.store.reading import get_job
-        from schemas.trigger_spec import TriggerSpec
+    found = ask(context, question)
+    if found.troubles and not found.sources:
+        raise ConflictError(f"when {name} fires is not known: {'; '.join(found.troubles)}")
+    for trouble in found.troubles:
+        say_warning(f"job {name}: {trouble}")
+    return found
 
-        adapter: TypeAdapter[TriggerSpec] = TypeAdapter(TriggerSpec)
-        found: Row = await get_job(store, settings.tenant, self._name)
-        calendars = await load_calendars(store, settings.tenant)
-        hash_key = f"{settings.tenant}/{self._name}"
-        schedules = []
-        for row in found["triggers"]:
-            if row["enabled"]:
-                trigger = adapter.validate_python(row["spec"])
-                zone = trigger.timezone or found["spec"]["timezone"]
-                schedule = build_schedule(
-                    trigger, timezone=zone, hash_key=hash_key, anchor=row["anchor_at"], calendars=calendars
-                )
-                schedules.append(schedule)
-        return schedules
+
+def _times_of(context: typer.Context, spec: "JobSpec", since: datetime) -> "JobTimes":
+    from scheduler.cli.next_job import JobTimes
+    from scheduler.domain.clock_notes import ends_of
+    from scheduler.domain.merged import Limited
+
+    calendars = _calendars(context, spec)
+    trigger = spec.triggers[0]
+    source = Limited(_checked(spec, since, calendars), trigger.max_fires)
+    _warn(spec, since)
+    return JobTimes([source], list(ends_of(trigger, calendars)), [])
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -198,20 +205,6 @@ def _warn(spec: "JobSpec", now: datetime) -> None:
     for said in (days, rules):
         if said is not None:
             say_warning(said)
-
-
-def _merged(schedules: "list[Schedule]", since: datetime, count: int) -> "list[PlannedInstant]":
-    """Return the first ``count`` firings of all schedules together, equal ones once."""
-    from scheduler.domain.planned import next_firing
-
-    found: list[PlannedInstant] = []
-    while len(found) < count:
-        candidates = [at for schedule in schedules if (at := next_firing(schedule, since)) is not None]
-        if not candidates:
-            break
-        found.append(min(candidates, key=lambda at: at.fires_at))
-        since = found[-1].fires_at
-    return found
 
 
 def register(app: typer.Typer) -> None:

@@ -50,7 +50,8 @@ def plan(
       scheduler plan jobs.yaml --exit-code --json
 
     Say what apply would change: jobs with the keys that differ, and the firings that come and go in the next days.
-    Nothing is written; what apply would refuse is refused.
+    Nothing is written; what apply would refuse is refused. Where a stored definition cannot be read, the firings
+    until now are not known, and "trouble" of "firings" says why.
     """
     from scheduler.cli.definitions import live_slots, read_definitions, require_source, say_warnings, warn_of_crowds
     from scheduler.cli.output import print_json
@@ -101,16 +102,16 @@ def _changes(definitions: "Definitions", result: "ApplyResult", stood: "Stood", 
         for name in names:
             job, spec = standing.get(name), None if change == "remove" else definitions.jobs[name]
             anchors = job.anchors if job else {}
-            before = Side(name, job.spec, job.enabled, old, anchors) if job else None
+            before = Side(name, job.spec, job.enabled, old, anchors) if job and job.spec else None
             after = Side(name, spec, _enabled(job, spec.enabled), new, anchors) if spec else None
-            changed = differences(job.spec, spec) if job and spec else []
+            changed = differences(job.spec, spec) if job and job.spec and spec else []
             found.append(
                 {
                     "name": name,
                     "change": change,
                     "paused": job.paused if job else False,
                     "differences": [asdict(difference) for difference in changed],
-                    "firings": _shown(forecast(before, after, now, span)),
+                    "firings": _shown(forecast(before, after, now, span), job.trouble if job else None),
                 }
             )
     return found
@@ -118,16 +119,20 @@ def _changes(definitions: "Definitions", result: "ApplyResult", stood: "Stood", 
 
 def _enabled(stood: "Standing | None", wanted: bool) -> bool:  # noqa: FBT001 - a value, not a switch
     """Return whether the job may start afterwards: what people switched stays, unless the file says another thing."""
-    return wanted if stood is None or stood.spec.enabled != wanted else stood.enabled
+    if stood is None or stood.spec is None or stood.spec.enabled != wanted:
+        return wanted
+    return stood.enabled
 
 
-def _shown(found: "Forecast") -> dict[str, Any]:
+def _shown(found: "Forecast", unread: str | None) -> dict[str, Any]:
+    """Return the firings; ``unread`` is why the definition before cannot be read."""
     return {
         "added": found.added,
         "first_added": found.first_added,
         "removed": found.removed,
         "first_removed": found.first_removed,
         "until": found.until,
+        "trouble": unread or found.trouble,
     }
 
 
@@ -160,11 +165,15 @@ def _difference_lines(found: list[dict[str, Any]]) -> Iterator[str]:
 def _firing_lines(firings: Mapping[str, Any]) -> Iterator[str]:
     from scheduler.cli.output import rfc3339
 
+    trouble = firings["trouble"]
+    if trouble is not None:
+        yield f"its firings until now are not known: {trouble}"
     for word in ("added", "removed"):
         if count := firings[word]:
             first = [rfc3339(at) for at in firings[f"first_{word}"]]
             more = ", …" if count > len(first) else ""
-            yield f"{count} firings {word} until {rfc3339(firings['until'])}: {', '.join(first)}{more}"
+            what = word if trouble is None else "from now on,"
+            yield f"{count} firings {what} until {rfc3339(firings['until'])}: {', '.join(first)}{more}"
 
 
 def register(app: typer.Typer) -> None:

@@ -38,6 +38,8 @@ class Forecast:
     first_added: tuple[datetime, ...]
     first_removed: tuple[datetime, ...]
     until: datetime
+    trouble: str | None = None
+    """Why the firings before are not known: all of those after count as added. None: they are known."""
 
 
 def forecast(before: Side | None, after: Side | None, now: datetime, span: timedelta) -> Forecast:
@@ -46,7 +48,11 @@ def forecast(before: Side | None, after: Side | None, now: datetime, span: timed
     Equal instants of several triggers count once.
     """
     until = to_us(now) + span // MICROSECOND
-    old, old_until = _firings(before, span, until)
+    trouble = None
+    try:
+        old, old_until = _firings(before, span, until)
+    except ValueError as error:  # its zone is not on this machine, or its calendar is gone
+        old, old_until, trouble = set(), until, str(error)
     new, new_until = _firings(after, span, until)
     until = min(old_until, new_until)
     added = sorted(at for at in new - old if at <= until)
@@ -57,6 +63,7 @@ def forecast(before: Side | None, after: Side | None, now: datetime, span: timed
         first_added=tuple(map(to_instant, islice(added, _SHOWN))),
         first_removed=tuple(map(to_instant, islice(removed, _SHOWN))),
         until=to_instant(until),
+        trouble=trouble,
     )
 
 

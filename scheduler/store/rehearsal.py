@@ -8,12 +8,15 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
 
 from scheduler.clock import Clock
 from scheduler.store.definitions import ApplyResult, Wanted, apply
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
+from scheduler.store.unreadable import describe
 from schemas.job_spec import JobSpec
 
 if TYPE_CHECKING:
@@ -26,11 +29,13 @@ Q: Final = queries("rehearsal")
 class Standing:
     """A job as it stands before the apply."""
 
-    spec: JobSpec
+    spec: JobSpec | None
+    """None: it cannot be read, as ``trouble`` says."""
     enabled: bool
     paused: bool
     anchors: Mapping[str, datetime]
     """By key of the trigger, when it was first applied."""
+    trouble: str | None = None
 
 
 class _Rehearsal(Store):
@@ -70,12 +75,16 @@ async def _read(db: "Connection", tenant: str) -> dict[str, Standing]:
     anchors: dict[str, dict[str, datetime]] = {}
     for row in await db.fetch(Q["list_anchors"], tenant):
         anchors.setdefault(row["name"], {})[row["key"]] = row["anchor_at"]
-    return {
-        row["name"]: Standing(
-            JobSpec.model_validate(row["spec"], extra="ignore"),
-            row["enabled"],
-            row["paused"],
-            anchors.get(row["name"], {}),
-        )
-        for row in await db.fetch(Q["list_standing"], tenant)
-    }
+    found = {}
+    for row in await db.fetch(Q["list_standing"], tenant):
+        spec, trouble = _parse(row["spec"])
+        found[row["name"]] = Standing(spec, row["enabled"], row["paused"], anchors.get(row["name"], {}), trouble)
+    return found
+
+
+def _parse(stored: Mapping[str, Any]) -> tuple[JobSpec | None, str | None]:
+    """Return a stored definition, or why it cannot be read: a newer program may have written it."""
+    try:
+        return JobSpec.model_validate(stored, extra="ignore"), None
+    except ValidationError as error:
+        return None, describe(error)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 
 from structlog.testing import capture_logs
 
@@ -94,3 +95,36 @@ async def test_run_of_a_definition_that_cannot_be_read_waits_for_one_that_can(st
 
     states = {row["job_name"]: row["state"] for row in await stage.db.fetch("SELECT job_name, state FROM runs")}
     assert {"odd": "queued", "even": "queued"} == states
+
+
+async def test_commands_that_foretell_say_what_they_cannot_read(stage: Stage, tmp_path: Path) -> None:
+    await put(stage, {"odd": {}, "newer": {}})
+    await stage.zone_of("odd", "Mars/Olympus")
+    await overlap_of(stage, "newer", "perhaps")
+    file = tmp_path / "jobs.yaml"
+    job = "{run: {command: ['true']}, triggers: [{cron: '0 1 * * *'}]}"
+    file.write_text(f"version: 1\njobs:\n  odd: {job}\n  newer: {job}\n")
+
+    said = await stage.command("plan", str(file))
+    asked = await stage.command("next", "--job", "odd")
+
+    assert "Traceback" not in said + asked
+    assert 2 == said.count("its firings until now are not known: ")
+    assert 2 == said.count("7 firings from now on, until ")
+    assert "overlap" in said
+    assert "when odd fires is not known: trigger " in asked
+    assert "Mars/Olympus" in asked
+
+
+async def test_next_of_a_job_shows_what_can_be_read_and_what_is_left_of_max_fires(stage: Stage) -> None:
+    await put(
+        stage, {"half": {"triggers": [{"every": "1h", "id": "good", "max_fires": 3}, {"every": "2h", "id": "bad"}]}}
+    )
+    await stage.db.execute("""UPDATE triggers SET spec = '{"sometimes": 1}' WHERE key = 'bad'""")
+    await stage.db.execute("UPDATE triggers SET fired = 1")
+
+    said = await stage.command("next", "--job", "half")
+
+    assert "job half: trigger bad cannot be read" in said
+    assert 2 == said.count(" UTC  ")
+    assert said.endswith("it fires no more: max_fires is 3\n")

@@ -82,3 +82,28 @@ def test_next_takes_a_trigger_as_it_stands_in_a_file_and_a_day_alone(cli: Cli) -
         "error: --trigger: not YAML: did not find expected ',' or ']' (see scheduler next --help)\n",
     )
     assert cli("next", "--trigger", "soon")[2].startswith("error: --trigger must be a mapping")
+
+
+def test_next_stops_where_max_fires_is_used_up(cli: Cli) -> None:
+    trigger = '{"cron": "0 0 * * *", "max_fires": 2}'
+    _, out, _ = cli("next", "--trigger", trigger, "--from", "2026-03-01")
+
+    assert out.splitlines()[2:] == ["it fires no more: max_fires is 2"]
+    assert out.count("00:00:00 UTC") == 2
+
+
+def test_next_says_in_one_line_what_is_left_out(cli: Cli) -> None:
+    new_york = ("--timezone", "America/New_York", "-n", "1", "--from", "2026-03-08")
+    _, out, _ = cli("next", "30 2 * * *", "--gap", "skip", *new_york)
+
+    assert out.splitlines()[1:] == ["left out: 2026-03-08 02:30:00, which the clock skips (gap: skip)"]
+
+
+def test_next_says_why_it_stops(cli: Cli) -> None:
+    _, out, _ = cli("next", "--trigger", "{calendar: {month_end: business, country: BR}}", "--from", "2200-01-01")
+    assert out.startswith("it fires no more: the data of calendar BR end on ")
+    _, out, _ = cli("next", "--trigger", '{at: "2026-01-01 12:00"}', "--from", "2026-02-01")
+    assert out == "it fires no more\n"
+    trigger = '{every: 1d, anchor: "2026-01-01T00:00:00Z", ends_at: "2026-02-01 00:00"}'
+    _, out, _ = cli("next", "--trigger", trigger, "--from", "2026-02-01")
+    assert out == "it fires no more: ends_at is 2026-02-01 00:00:00\n"
