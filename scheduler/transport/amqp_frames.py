@@ -18,6 +18,7 @@ _METHOD, _HEADER, _BODY = 1, 2, 3
 _BASIC: Final = 60
 _PUBLISH: Final = 40
 _MAX_SHORT: Final = 255
+_MAX_FIELD_NAME: Final = 128
 
 _CONTENT_TYPE: Final = 1 << 15
 _HEADERS: Final = 1 << 13
@@ -88,6 +89,9 @@ def _short(text: str) -> bytes:
 
 
 def _table(message: Out) -> bytes:
+    for name in message.headers:
+        if len(name.encode()) > _MAX_FIELD_NAME:  # pamqp would cut it without a word
+            raise ValueError(f"headers of {message.key}: {name[:40]!r}… has more than {_MAX_FIELD_NAME} bytes")
     try:
         return encode.field_table(dict(message.headers))
     except (TypeError, ValueError, OverflowError, struct.error) as error:

@@ -11,6 +11,7 @@ from scheduler.ports import Out
 from scheduler.transport import amqp_frames
 
 short = st.text(max_size=60).filter(lambda text: len(text.encode()) <= 255)
+field_names = short.filter(lambda text: len(text.encode()) <= 128)
 header_values = st.text(max_size=50) | st.booleans() | st.integers(-(2**63), 2**63 - 1)
 messages = st.builds(
     Out,
@@ -18,7 +19,7 @@ messages = st.builds(
     key=short,
     body=st.binary(max_size=300),
     message_id=st.none() | short,
-    headers=st.dictionaries(short, header_values, max_size=4),
+    headers=st.dictionaries(field_names, header_values, max_size=4),
     persistent=st.booleans(),
     content_type=st.none() | short,
 )
@@ -63,6 +64,11 @@ def test_what_amqp_cannot_carry_is_refused_here(message: Out) -> None:
 def test_a_header_that_cannot_be_sent_is_refused_here() -> None:
     with pytest.raises(ValueError, match="headers of k"):
         amqp_frames.properties(Out("x", "k", b"", headers={"n": 2**70}), None)
+
+
+def test_a_header_whose_name_would_be_cut_is_refused_here() -> None:
+    with pytest.raises(ValueError, match="has more than 128 bytes"):
+        amqp_frames.properties(Out("x", "k", b"", headers={"é" * 65: 1}), None)
 
 
 def test_settling_frames_name_their_tags() -> None:
