@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from scheduler.cli.shared import After, Json, Limit, ask, parse_time
+from scheduler.cli.shared import After, Json, Limit, ask, load
 
 if TYPE_CHECKING:
     from scheduler.config import Settings
@@ -25,9 +25,11 @@ def firings(
         list[str] | None, typer.Option("--verdict", help="Only with this verdict, or undecided; repeatable.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", help="Only due at this time or later, or so long ago.")
+        str | None, typer.Option("--since", help="Only due at this time or day or later, or so long ago.")
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", help="Only due before this time, or so long ago.")] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="Only due before this time or day, or so long ago.")
+    ] = None,
     stats: Annotated[
         bool, typer.Option("--stats", help="How many of each verdict, and how late they started; of a day, or --since.")
     ] = False,
@@ -43,9 +45,13 @@ def firings(
 
       scheduler firings --stats --since 7d
 
-    Print the ledger, newest first: every planned firing, what became of it and why.
+    Print the ledger: every planned firing, what became of it and why. Of one job what was due latest comes first, of
+    all jobs what was planned latest.
     """
-    begin, end = parse_time(since, "--since"), parse_time(until, "--until")
+    from scheduler.cli.moments import read_time
+
+    zone = "UTC" if since is until is None else load(context).settings.timezone
+    begin, end = read_time(since, zone, "--since"), read_time(until, zone, "--until")
     if stats:
         _print_stats(context, job, begin, end, as_json=json)
         return

@@ -26,6 +26,25 @@ def read_instant(text: str, zone: str, option: str, *, of_day: time = time.min) 
         raise typer.BadParameter(f"{option}: {error}") from None
 
 
+def read_time(text: str | None, zone: str, option: str) -> datetime | None:
+    """Return the instant that ``option`` names: how long ago, a time or the beginning of a day in ``zone``."""
+    from scheduler.clock import SystemClock
+    from schemas.durations import parse_duration
+
+    if text is None:
+        return None
+    try:
+        return SystemClock().now() - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        return read_instant(text, zone, option)
+    except typer.BadParameter:
+        raise typer.BadParameter(
+            f"{option}: {text!r} is no time, no day and no duration; write 2h, 2026-03-01 or 2026-03-01T02:00:00Z"
+        ) from None
+
+
 def read_span(text: str, option: str) -> timedelta:
     from schemas.durations import parse_duration
 

@@ -1,5 +1,6 @@
 """The ledger as people see it: filters, stretches, counts by verdict, lateness."""
 
+import itertools
 import json
 from datetime import datetime, timedelta
 from typing import Any
@@ -101,6 +102,9 @@ async def test_command_shows_stretches_and_counts(stage: Stage) -> None:
     assert " … " in shown
     assert "later than the catch-up window of 2h" in shown
     assert "held by pacing until about" in await stage.command("firings", "--verdict", "undecided")
+    assert "no such firings" in await stage.command("firings", "--until", "2026-03-02")
+    assert "×180" in await stage.command("firings", "--since", "2026-03-02", "--until", "2026-03-03")
+    assert "is no time, no day and no duration" in await stage.command("firings", "--since", "soon")
     assert "is none of started" in await stage.command("firings", "--verdict", "perhaps")
 
     window = ["--since", (START - HOUR).isoformat(), "--until", (START + 100 * HOUR).isoformat()]
@@ -110,3 +114,48 @@ async def test_command_shows_stretches_and_counts(stage: Stage) -> None:
     table = await stage.command("firings", "--stats", *window)
     assert "misfired" in table
     assert "180" in table
+
+
+async def test_pages_join_without_a_gap_or_a_repetition(stage: Stage) -> None:
+    await outage(stage)
+
+    async def pages(**which: Any) -> list[Any]:
+        found: list[Any] = []
+        while page := await list_firings(
+            stage.stores.main, "default", FiringFilter(limit=1, after=found[-1] if found else None, **which)
+        ):
+            found += [row["id"] for row in page]
+        return found
+
+    rows = {row["id"]: row for row in await list_firings(stage.stores.main, "default", FiringFilter())}
+    assert len(rows) == 5
+    assert list(rows) == sorted(rows, reverse=True) == await pages()
+    both = await pages(verdicts=["merged", "undecided"])
+    assert both == [row for row in rows if rows[row]["verdict"] != "misfired"]
+    fast = await pages(job="fast")
+    assert ["misfired", "merged", None] == [rows[row]["verdict"] for row in reversed(fast)]
+    assert [rows[row]["fires_at"] for row in fast] == sorted((rows[row]["fires_at"] for row in fast), reverse=True)
+
+
+async def test_stretch_of_a_job_counts_for_a_time_that_it_reaches_into(stage: Stage) -> None:
+    await outage(stage)
+
+    found = await list_firings(stage.stores.main, "default", FiringFilter(job="fast", since=START + 2 * HOUR))
+
+    assert ["misfired", "merged", None] == [row["verdict"] for row in reversed(found)]
+    assert START == found[-1]["fires_at"] - timedelta(minutes=1)
+    later = FiringFilter(job="fast", since=START + 4 * HOUR, verdicts=["misfired"])
+    assert [] == await list_firings(stage.stores.main, "default", later)
+
+
+async def test_what_is_held_is_foretold_in_the_order_of_its_release(stage: Stage) -> None:
+    ticker = await stage.ticker(per_minute=1)
+    await stage.apply(**{f"job{number}": [{"every": f"{number}h"}] for number in (1, 2, 3)})
+    stage.clock.jump(START + 6 * HOUR + 45 * SECOND)
+    await ticker.tick(stage.stores.main)
+
+    rows = await list_firings(stage.stores.main, "default", FiringFilter(verdicts=["undecided"]))
+    until = sorted(row["held_until"] for row in rows if row["held_until"] is not None)
+
+    assert len(until) >= 2
+    assert {timedelta(minutes=1)} == {second - first for first, second in itertools.pairwise(until)}

@@ -52,6 +52,11 @@ HOT = [
     ("triggers", "get_rules"),
     ("triggers", "find_next_at"),
     ("pacing", "release_held"),
+    ("ledger", "page_of_all"),
+    ("ledger", "page_of_verdicts"),
+    ("ledger", "page_of_job"),
+    ("ledger", "show_firings"),
+    ("ledger", "foretell_held"),
 ]
 BIG = {
     "runs", "firings", "triggers", "attempts", "run_edges", "jobs", "job_versions", "backfills", "backfill_instants"
@@ -84,7 +89,13 @@ def unkeyed(node: dict[str, Any]) -> list[str]:
     found = []
     if node.get("Relation Name") in BIG and "Scan" in node["Node Type"]:
         bitmaps = [child for child in node.get("Plans", []) if "Index Cond" in child]
-        partial = node.get("Index Name") in {"runs_backlog", "runs_limited", "triggers_due", "firings_held"}
+        partial = node.get("Index Name") in {
+            "runs_backlog",
+            "runs_limited",
+            "triggers_due",
+            "firings_held",
+            "firings_to_sweep",
+        }
         if "Index Cond" not in node and not bitmaps and not partial:
             found.append(f"{node['Node Type']} {node.get('Index Name')} on {node['Relation Name']}")
     return found + [line for child in node.get("Plans", []) for line in unkeyed(child)]

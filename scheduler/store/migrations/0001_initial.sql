@@ -139,6 +139,8 @@ CREATE UNIQUE INDEX firings_event_is_unique ON firings (event_id, job_id) WHERE 
 CREATE INDEX firings_to_sweep ON firings (sweep_at) WHERE sweep_at IS NOT NULL;
 CREATE INDEX firings_held ON firings (held_rank, fires_at, id) WHERE held_rank IS NOT NULL;
 CREATE INDEX firings_of_job ON firings (job_id, fires_at DESC);
+-- A firing that starts never enters it: it has no verdict, then that one.
+CREATE INDEX firings_not_started ON firings (tenant, verdict, id) WHERE verdict <> 'started';
 
 -- What Tickers share: one row.
 CREATE TABLE ticking (
