@@ -182,7 +182,9 @@ async def _change_tenant(store: Store, tenant: str, query: str, clock: Clock) ->
 
 
 async def _changed(db: "Connection", tenant: str, jobs: list[UUID] | None, clock: Clock) -> None:
-    await db.execute(_DEFINITIONS["activate_triggers"], tenant, jobs, clock.now())
+    now = clock.now()
+    await db.execute(_DEFINITIONS["activate_triggers"], tenant, jobs, now)
+    await db.execute(_DEFINITIONS["take_back"], tenant, jobs, now)
     await db.execute(_DEFINITIONS["count_revision"], tenant)
     await db.execute(_DEFINITIONS["ring"], DEFINITIONS, tenant)
 

@@ -2,7 +2,7 @@
 
 Cursor and ledger of a trigger survive edits of everything else. A trigger whose times changed is
 planned anew from the moment of the change; what was due of the old times and not planned yet is
-one row in the ledger, ``superseded``.
+one row in the ledger, ``superseded``, like what pacing holds of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -243,7 +243,7 @@ async def _write_triggers(
 ) -> None:
     ids = [job.id for job in moved]
     rows: dict[UUID, list[TriggerRow]] = {}
-    for record in await db.fetch(Q["lock_triggers"], ids):
+    for record in await _lock_triggers(db, tenant, ids, planner):
         rows.setdefault(record["job_id"], []).append(TriggerRow(**record))
     for job in moved:
         before = known.get(job.name)
@@ -251,9 +251,24 @@ async def _write_triggers(
         planner.replan(job.id, job.name, job.version, job.spec, rows.get(job.id, ()), old_zone=old_zone)
     await db.execute(Q["upsert_triggers"], tenant, *planner.written())
     await db.execute(_MARK_MIXED, TZDATA_VERSION)
+    await _give_up(db, tenant, ids, planner)
+
+
+async def _lock_triggers(
+    db: "Connection", tenant: str, jobs: Sequence[UUID], planner: Planner
+) -> Sequence["asyncpg.Record"]:
+    """Lock the triggers of jobs that change, without what was written down of them before its instant."""
+    held = await db.fetch(Q["lock_triggers"], jobs)
+    taken = await db.fetch(Q["take_back"], tenant, jobs, planner.now)
+    return await db.fetch(Q["lock_triggers"], jobs) if taken else held
+
+
+async def _give_up(db: "Connection", tenant: str, jobs: Sequence[UUID], planner: Planner) -> None:
+    """Remove triggers, account for what nobody will start any more, and switch the others on or off."""
     await db.execute(Q["remove_triggers"], planner.removed, planner.now)
     await db.execute(Q["record_superseded"], tenant, *planner.superseded())
-    await db.execute(Q["activate_triggers"], tenant, ids, planner.now)
+    await db.execute(Q["supersede_held"], *planner.outdated())
+    await db.execute(Q["activate_triggers"], tenant, jobs, planner.now)
 
 
 async def _end_unneeded(db: "Connection", tenant: str) -> None:
@@ -265,10 +280,8 @@ async def _end_unneeded(db: "Connection", tenant: str) -> None:
 async def _delete(db: "Connection", tenant: str, gone: Sequence["asyncpg.Record"], planner: Planner) -> None:
     ids = [row["id"] for row in gone]
     held = {row["id"]: row for row in gone}
-    for record in await db.fetch(Q["lock_triggers"], ids):
+    for record in await _lock_triggers(db, tenant, ids, planner):
         job = held[record["job_id"]]
         planner.remove(TriggerRow(**record), job["name"], job["version"], job["spec"].get("timezone", "UTC"))
     await db.execute(Q["delete_jobs"], ids)
-    await db.execute(Q["remove_triggers"], planner.removed, planner.now)
-    await db.execute(Q["record_superseded"], tenant, *planner.superseded())
-    await db.execute(Q["activate_triggers"], tenant, ids, planner.now)
+    await _give_up(db, tenant, ids, planner)

@@ -62,6 +62,7 @@ class Planner:
         self._before = before
         self._rows: list[TriggerRow] = []
         self._superseded: list[tuple[Any, ...]] = []
+        self._outdated: dict[UUID, str] = {}
 
     def replan(
         self, job_id: UUID, job: str, version: int, spec: JobSpec, rows: Iterable[TriggerRow], *, old_zone: str
@@ -77,7 +78,7 @@ class Planner:
                 next_at, last_at, anchor = row.next_at, row.last_at, row.anchor_at
             else:
                 if row is not None:
-                    self._supersede(row, job, version, old_zone, "the trigger was changed before this was planned")
+                    self._supersede(row, job, version, old_zone, "the trigger was changed before this was")
                 anchor = row.anchor_at if row is not None and not row.removed else self.now
                 schedule = build_schedule(
                     trigger,
@@ -112,7 +113,7 @@ class Planner:
         """Take a trigger away; its ledger stays."""
         if not row.removed:
             self.removed.append(row.id)
-            self._supersede(row, job, version, zone, "the trigger was removed before this was planned")
+            self._supersede(row, job, version, zone, "the trigger was removed before this was")
 
     def written(self) -> list[list[Any]]:
         """Return the columns of the triggers to write."""
@@ -137,9 +138,17 @@ class Planner:
         columns = 10
         return [[row[at] for row in self._superseded] for at in range(columns)]
 
-    def _supersede(self, row: TriggerRow, job: str, version: int, zone: str, reason: str) -> None:
-        """Account for what was due and not planned: one stretch."""
-        if row.removed or row.next_at is None or (row.next_at > self.now and row.trouble is None):
+    def outdated(self) -> tuple[list[UUID], list[str]]:
+        """Return the triggers that are changed or removed, and why what pacing holds of them will not start."""
+        return list(self._outdated), list(self._outdated.values())
+
+    def _supersede(self, row: TriggerRow, job: str, version: int, zone: str, why: str) -> None:
+        """Account for what was due: held by pacing, or not planned, which is one stretch."""
+        if row.removed:
+            return
+        self._outdated[row.id] = f"{why} let go"
+        reason = f"{why} planned"
+        if row.next_at is None or (row.next_at > self.now and row.trouble is None):
             return
         try:
             trigger = _TRIGGER.validate_python(row.spec, extra="ignore")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from scheduler.store.definitions import delete_job
 from schemas.facts import FiringDue
 from schemas.registry import parse, split
 from tests.support.engine import engine
@@ -37,6 +38,47 @@ async def test_ticker_wakes_before_the_instant(stage: Stage) -> None:
     await stage.apply(job=[{"at": (START + timedelta(seconds=1)).isoformat()}])
 
     assert await ticker._until_next(stage.stores.main) == pytest.approx(0.95)
+
+
+async def test_pause_within_the_lead_takes_the_firing_back(stage: Stage) -> None:
+    ticker = await stage.ticker()
+    await stage.apply(job=[{"every": "10s", "max_fires": 1}])
+    stage.clock.jump(START + timedelta(seconds=9.97))
+    await ticker.tick(stage.stores.main)
+
+    await stage.pause("job")
+    assert [] == await stage.ledger()
+    stage.clock.jump(START + timedelta(seconds=19))
+    await ticker.tick(stage.stores.main)
+    await stage.resume("job")
+    await ticker.tick(stage.stores.main)
+
+    assert [(10.0, None, 1, None)] == await stage.ledger()
+
+
+@pytest.mark.parametrize("key", [{}, {"id": "same"}], ids=["another", "same"])
+async def test_edit_within_the_lead_leaves_one_firing(stage: Stage, key: dict[str, object]) -> None:
+    ticker = await stage.ticker()
+    await stage.apply(job=[{**key, "cron": "*/10 * * * * *", "seconds": True, "max_fires": 1}])
+    stage.clock.jump(START + timedelta(seconds=9.97))
+    await ticker.tick(stage.stores.main)
+
+    await stage.apply(job=[{**key, "cron": "*/5 * * * * *", "seconds": True, "max_fires": 1}])
+    await ticker.tick(stage.stores.main)
+
+    assert [(10.0, None, 1, None)] == await stage.ledger()
+    assert 2 == await stage.db.fetchval("SELECT job_version FROM firings")
+
+
+async def test_removal_within_the_lead_leaves_no_firing(stage: Stage) -> None:
+    ticker = await stage.ticker()
+    await stage.apply(job=[{"every": "10s"}])
+    stage.clock.jump(START + timedelta(seconds=9.97))
+    await ticker.tick(stage.stores.main)
+
+    await delete_job(stage.stores.main, "default", "job", clock=stage.clock)
+
+    assert [] == await stage.ledger()
 
 
 async def test_no_firing_is_decided_before_its_instant(database_url: str) -> None:

@@ -168,3 +168,39 @@ async def test_runs_are_woken_even_where_nothing_can_be_let_go(stage: Stage) -> 
         await ticker.tick(stage.stores.main)
 
     assert await stage.db.fetchval("SELECT state FROM runs") == "ready"
+
+
+async def test_what_a_paused_job_holds_waits_for_its_resume_and_costs_nothing(stage: Stage) -> None:
+    ticker = await stage.ticker(per_minute=1)
+    await stage.apply(priority="critical", first=[{"at": (START + HOUR).isoformat()}])
+    await stage.apply(priority="high", paused=[{"at": (START + HOUR).isoformat()}])
+    await stage.apply(last=[{"at": (START + HOUR).isoformat()}])
+    stage.clock.jump(START + 1.5 * HOUR)
+    await ticker.tick(stage.stores.main)
+    await stage.pause("paused")
+
+    stage.clock.jump(stage.clock.now() + timedelta(minutes=1))
+    await ticker.tick(stage.stores.main)
+    assert ["first", "last"] == await released(stage)
+
+    await stage.resume("paused")
+    stage.clock.jump(stage.clock.now() + timedelta(minutes=1))
+    await ticker.tick(stage.stores.main)
+    assert ["first", "last", "paused"] == await released(stage)
+
+
+async def test_what_a_changed_or_removed_trigger_holds_is_superseded(stage: Stage) -> None:
+    ticker = await stage.ticker(per_minute=1)
+    await stage.apply(priority="critical", first=[{"at": (START + HOUR).isoformat()}])
+    old = [{"id": "kept", "at": (START + HOUR).isoformat()}, {"every": "1h"}]
+    await stage.apply(job=old)
+    stage.clock.jump(START + 1.5 * HOUR)
+    await ticker.tick(stage.stores.main)
+
+    await stage.apply(job=[{"id": "kept", "at": (START + 5 * HOUR).isoformat()}])
+
+    rows = await stage.db.fetch("SELECT verdict, reason FROM firings WHERE verdict IS NOT NULL ORDER BY reason")
+    assert [
+        ("superseded", "the trigger was changed before this was let go"),
+        ("superseded", "the trigger was removed before this was let go"),
+    ] == [tuple(row) for row in rows]

@@ -73,6 +73,33 @@ FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::int[], $6::timestamptz[], $7
      AS s (id, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, reason)
 ON CONFLICT ON CONSTRAINT firings_instant_is_unique DO NOTHING;
 
+-- name: supersede_held
+-- What pacing holds of triggers that were changed or removed.
+UPDATE firings AS f
+SET verdict = 'superseded', reason = o.reason, decided_at = now(), sweep_at = NULL, held_rank = NULL
+FROM unnest($1::uuid[], $2::text[]) AS o (trigger_id, reason)
+WHERE f.trigger_id = o.trigger_id AND f.id IN (
+    SELECT id FROM firings WHERE trigger_id = ANY ($1) AND held_rank IS NOT NULL AND verdict IS NULL
+    FOR UPDATE SKIP LOCKED);
+
+-- name: take_back
+-- Firings that were written down before their instant, which is still to come: as if they had not been.
+-- The caller holds the triggers. What a Dispatcher holds is being decided; what lies further ahead than
+-- any lead was written before the clock was set back.
+WITH taken AS (
+    DELETE FROM firings WHERE id IN (
+        SELECT f.id FROM triggers AS t JOIN firings AS f ON f.trigger_id = t.id
+        WHERE t.tenant = $1 AND ($2::uuid[] IS NULL OR t.job_id = ANY ($2))
+          AND f.fires_at > $3 AND f.fires_at < $3 + interval '1 minute' AND f.verdict IS NULL
+        FOR UPDATE OF f SKIP LOCKED)
+    RETURNING trigger_id, fires_at
+)
+UPDATE triggers AS t
+SET last_at = b.first_at - interval '1 microsecond', next_at = b.first_at, fired = t.fired - b.count
+FROM (SELECT trigger_id, min(fires_at) AS first_at, count(*)::int AS count FROM taken GROUP BY trigger_id) AS b
+WHERE t.id = b.trigger_id
+RETURNING t.id;
+
 -- name: activate_triggers
 -- The one place that decides whether a trigger is planned. What comes back to life was held until now.
 UPDATE triggers AS t

@@ -14,8 +14,9 @@ WHERE id IN (SELECT id FROM firings
              LIMIT $2 FOR UPDATE SKIP LOCKED);
 
 -- name: release_held
--- The most urgent first, of these the oldest.
+-- The most urgent first, of these the oldest. What is paused or disabled keeps waiting.
 UPDATE firings SET held_rank = NULL, sweep_at = now() + interval '5 seconds'
-WHERE id IN (SELECT id FROM firings WHERE held_rank IS NOT NULL AND verdict IS NULL ORDER BY held_rank, fires_at, id
-             LIMIT $1 FOR UPDATE SKIP LOCKED)
+WHERE id IN (SELECT f.id FROM firings AS f JOIN triggers AS t ON t.id = f.trigger_id
+             WHERE f.held_rank IS NOT NULL AND f.verdict IS NULL AND t.active
+             ORDER BY f.held_rank, f.fires_at, f.id LIMIT $1 FOR UPDATE OF f SKIP LOCKED)
 RETURNING id, tenant;
