@@ -11,6 +11,7 @@ from scheduler.errors import ConflictError
 
 _POLL_S = 0.02
 _NO_PROCESS = 2**31 - 1  # the kernel's process ids end at 2**22
+_OWNER_BYTES = 64
 _PATIENCE_S = 30.0
 """How long a server whose owner is dead gets for its fast shutdown, before it is ended at once."""
 
@@ -50,6 +51,8 @@ class DataDirLock:
         return cls(descriptor)
 
     def release(self) -> None:
+        """Give it up, also for this process. The server's last processes may hold it for a moment more."""
+        os.pwrite(self.descriptor, f"{_NO_PROCESS} 0".ljust(_OWNER_BYTES).encode(), 0)
         os.close(self.descriptor)
 
 
@@ -131,7 +134,7 @@ def _locked(descriptor: int) -> bool:
 
 def _owner(descriptor: int) -> tuple[int, bool]:
     """Return who wrote itself into the lock, and whether that very process still lives."""
-    words = os.pread(descriptor, 64, 0).split()
+    words = os.pread(descriptor, _OWNER_BYTES, 0).split()
     if len(words) != 2:  # noqa: PLR2004 - taken a moment ago, not yet written
         return 0, True
     return int(words[0]), _started(int(words[0])) == int(words[1])

@@ -11,6 +11,7 @@ import pytest
 
 from scheduler.clock import SystemClock
 from scheduler.embedded.account import account_for
+from scheduler.embedded.ownership import DataDirLock
 from scheduler.embedded.postgres import PrivatePostgres
 from scheduler.embedded.sockets import find_running
 from scheduler.errors import ConfigurationError, ConflictError
@@ -55,6 +56,20 @@ async def test_a_second_owner_is_refused_and_told_by_whom(data_dir: Path, privat
         await PrivatePostgres(data_dir, SystemClock()).start()
 
     assert 1 == await query(private_postgres.dsn, "SELECT 1")
+
+
+async def test_what_was_given_free_is_waited_for_until_the_last_process_lets_go(data_dir: Path):
+    data_dir.mkdir()
+    given_free = await DataDirLock.take(data_dir, data_dir / "postgres", SystemClock())
+    last_process = os.dup(given_free.descriptor)
+    given_free.release()
+
+    taking = asyncio.create_task(DataDirLock.take(data_dir, data_dir / "postgres", SystemClock()))
+    done, _ = await asyncio.wait([taking], timeout=0.1)
+    os.close(last_process)
+
+    assert set() == done
+    (await taking).release()
 
 
 async def test_the_owner_learns_that_the_server_died_and_starts_it_again(
