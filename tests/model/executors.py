@@ -34,12 +34,13 @@ def executors(s: State, rules: Rules) -> Iterator[Step]:
                 hand = Hand(executor, HELD, True, *offer, claim)
                 rest = s._replace(offers=take(s.offers, offer))
                 yield Step(f"X{executor} gets {offer} as c{claim}", rest._replace(hands=put(s.hands, hand)))
-        yield Step(f"the broker loses {offer}", s._replace(offers=take(s.offers, offer)), fault=True)
+        if s.faults:
+            yield Step(f"the broker loses {offer}", s._replace(offers=take(s.offers, offer)), fault=True)
     for hand in set(s.hands):
         yield from in_hand(s._replace(hands=take(s.hands, hand)), hand, rules)
     yield from answers(s, rules)
     for executor in (0, 1):
-        if any(hand.executor == executor for hand in s.hands):
+        if s.faults and any(hand.executor == executor for hand in s.hands):
             yield Step(f"X{executor} crashes", crashed(s, executor, rules), fault=True)
 
 
@@ -64,7 +65,7 @@ def in_hand(rest: State, hand: Hand, rules: Rules) -> Iterator[Step]:
         elif rules.ends_repeated:
             sent = rest._replace(ends=put(rest.ends, (*hand.key, hand.outcome)))
             yield Step(f"{name(hand)} sends its end again", keep(sent, hand))
-    if hand.holds:
+    if rest.faults and hand.holds:
         back = rest._replace(offers=put(rest.offers, hand.offer))
         yield Step(f"{name(hand)} loses its session, lives on", keep(back, hand, holds=False), fault=True)
 
@@ -106,7 +107,8 @@ def answers(s: State, rules: Rules) -> Iterator[Step]:
     for reply in set(s.replies):
         claim, executor, granted, attempt, token = reply
         rest = s._replace(replies=take(s.replies, reply))
-        yield Step(f"the answer to c{claim} is lost", rest, fault=True)
+        if s.faults:
+            yield Step(f"the answer to c{claim} is lost", rest, fault=True)
         waiting = [h for h in s.hands if h[0] == executor and h.claim == claim and h.phase in {CLAIMED, CLAIMED_AGAIN}]
         for hand in waiting:
             others = take(s.hands, hand)

@@ -46,14 +46,16 @@ def dispatcher(s: State, rules: Rules) -> Iterator[Step]:
     for offer in set(s.publishing):
         rest = s._replace(publishing=take(s.publishing, offer))
         yield Step(f"D publishes {offer}", rest._replace(offers=put(s.offers, offer)))
-        yield Step(f"D crashes before it publishes {offer}", rest, fault=True)
-        if row.state == QUEUED and offer == this:
+        if s.faults:
+            yield Step(f"D crashes before it publishes {offer}", rest, fault=True)
+        if s.faults and row.state == QUEUED and offer == this:
             yield Step(f"the broker refuses {offer}", back_to_ready(rest, row.attempt), fault=True)
             kept = rest._replace(offers=put(rest.offers, offer))
             yield Step(f"the broker has {offer}, refuses it", back_to_ready(kept, row.attempt), fault=True)
     if s.hint:
         yield Step("D hears RunSettled", s._replace(hint=False, dag=s.dag or row.state in FINAL))
-        yield Step("RunSettled is lost", s._replace(hint=False), fault=True)
+        if s.faults:
+            yield Step("RunSettled is lost", s._replace(hint=False), fault=True)
     if rules.sweep_settled and row.state in FINAL and not s.dag:
         yield Step("D sweeps the end that is not advanced", s._replace(dag=True))
 
@@ -100,25 +102,25 @@ def recorder(s: State, rules: Rules) -> Iterator[Step]:
         granted = row.owner == c and row.state == RUNNING if rules.owner_checked else row.state == RUNNING
         answer = put(s.replies, (c, executor, granted, attempt, token)) if executor >= 0 else s.replies
         yield Step(f"R {'grants' if granted else 'denies'} c{c}", rest._replace(row=row, replies=answer))
-        yield Step(f"R decides c{c}, crashes before it answers", s._replace(row=row), fault=True)
-        yield Step(f"the claim c{c} is lost", rest, fault=True)
+        if s.faults:
+            yield Step(f"R decides c{c}, crashes before it answers", s._replace(row=row), fault=True)
+            yield Step(f"the claim c{c} is lost", rest, fault=True)
     for handed in set(s.returns):
         rest = s._replace(returns=take(s.returns, handed))
         after = returned(rest, handed, rules)
         yield Step(f"R takes back {handed}", after)
-        yield Step(f"R takes back {handed}, crashes before the ack", after._replace(returns=s.returns), fault=True)
-        yield Step(f"the return {handed} is lost", rest, fault=True)
+        if s.faults:
+            yield Step(f"R takes back {handed}, crashes before the ack", after._replace(returns=s.returns), fault=True)
+            yield Step(f"the return {handed} is lost", rest, fault=True)
     for end in set(s.ends):
         rest = s._replace(ends=take(s.ends, end))
         after = ended(rest, end, rules)
         yield Step(f"R stores the end of c{end[2]}", after)
-        yield Step(
-            f"R stores the end of c{end[2]}, crashes before it says so",
-            s._replace(row=after.row, hint=s.hint),
-            fault=True,
-        )
-        yield Step(f"the end of c{end[2]} is lost", rest, fault=True)
-    if s.row.state == RUNNING:
+        if s.faults:
+            unsaid = s._replace(row=after.row, hint=s.hint)
+            yield Step(f"R stores the end of c{end[2]}, crashes before it says so", unsaid, fault=True)
+            yield Step(f"the end of c{end[2]} is lost", rest, fault=True)
+    if s.row.state == RUNNING and (s.faults or not alive(s)):
         yield Step("R finds the lease run out", expired(s, rules), fault=alive(s))
 
 
@@ -168,9 +170,10 @@ def alive(s: State) -> bool:
 
 
 def steps(s: State, rules: Rules) -> Iterator[Step]:
-    """Every step that may be next."""
+    """Every step that may be next; faults only while some may still happen."""
     yield from dispatcher(s, rules)
-    yield from database(s, rules)
+    if s.faults:
+        yield from database(s, rules)
     yield from person(s)
     yield from executors(s, rules)
     yield from recorder(s, rules)

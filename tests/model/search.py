@@ -16,7 +16,7 @@ class Report(NamedTuple):
 
 def search(rules: Rules, *, faults: int = 0, haste: int = 0, cancels: int = 0) -> Report:
     """Return the first violation, by the shortest trace, or the number of states without any."""
-    start = State(cancels=cancels, haste=haste)
+    start = State(faults=faults, cancels=cancels, haste=haste)
     came_from: dict[State, tuple[State, str] | None] = {start: None}
     waiting = deque([start])
     while waiting:
@@ -24,11 +24,9 @@ def search(rules: Rules, *, faults: int = 0, haste: int = 0, cancels: int = 0) -
         try:
             moved = False
             for label, following, fault in steps(state, rules):
-                if fault and state.faults == faults:
-                    continue
                 moved = moved or not fault
                 check_step(state, following)
-                canonical = mirrored(following._replace(faults=state.faults + 1) if fault else following)
+                canonical = mirrored(following._replace(faults=state.faults - 1) if fault else following)
                 if canonical not in came_from:
                     came_from[canonical] = (state, f"** {label}" if fault else label)
                     waiting.append(canonical)

@@ -85,6 +85,7 @@ class State(NamedTuple):
     """A RunSettled is under way."""
     starts: tuple[int, ...] = (0,) * MAX_ATTEMPTS
     faults: int = 0
+    """Faults that may still happen."""
     cancels: int = 0
     """Cancels that a person may still ask for."""
     haste: int = 0
