@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -23,32 +21,21 @@ from scheduler.clock import SystemClock, VirtualClock
 from scheduler.store.definitions import apply
 from scheduler.store.stores import Stores
 from tests.support.chaos_work import Work, mixed, soon
+from tests.support.forked import Forked
 from tests.support.ledger import FINAL, Entry, fetch_rows, read, violations
-from tests.support.services import SESSION_PIDS
 
 ACTORS = ("ticker", "dispatcher", "recorder", "executor")
 DEADLINE_S = 40.0
-_COMMAND = "import sys; from scheduler.cli.main import main; main(sys.argv[1:])"
-_ACTOR = f"from scheduler.sandbox.process_tree import die_with_parent; die_with_parent(); {_COMMAND}"
 
 
 class ActorProcess:
-    """One ``scheduler start`` and what it logs. It cannot outlive the thread that made it."""
+    """One ``scheduler start`` and what it logs. It cannot outlive pytest."""
 
     def __init__(self, kind: str, env: dict[str, str], folder: Path, log: Path) -> None:
         self.kind = kind
         self.log = log
-        with log.open("ab") as sink:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _ACTOR, "start", kind],
-                env=env,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                start_new_session=True,
-            )
-        SESSION_PIDS.add(self.process.pid)
+        log.touch()
+        self.process = Forked(["start", kind], env=env, cwd=folder, output=log)
 
     @property
     def alive(self) -> bool:
@@ -60,7 +47,6 @@ class ActorProcess:
     def kill9(self) -> None:
         self.process.kill()
         self.process.wait(timeout=5)
-        SESSION_PIDS.discard(self.process.pid)
 
     async def works(self) -> None:
         """Wait until it has begun its work; before that a signal ends it as any program."""
@@ -104,7 +90,6 @@ class ActorProcess:
         while (code := self.process.poll()) is None:
             assert time.monotonic() < deadline, f"it still runs: {self.tail()}"
             await asyncio.sleep(0.02)
-        SESSION_PIDS.discard(self.process.pid)
         return code
 
 
@@ -137,11 +122,14 @@ class Stage:
 
     def command(self, *arguments: str) -> str:
         """Run the command line to its end and return what it printed."""
-        argv = [sys.executable, "-c", _COMMAND, *arguments]
-        env = self._env | {"DATABASE_URL": self.dsn}
-        done = subprocess.run(argv, env=env, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False)
-        assert 0 == done.returncode, f"{arguments}: {done.stdout}{done.stderr}"
-        return done.stdout
+        output, errors = self.folder / "command.out", self.folder / "command.err"
+        output.unlink(missing_ok=True)
+        ended = Forked(
+            arguments, env=self._env | {"DATABASE_URL": self.dsn}, cwd=self.folder, output=output, errors=errors
+        )
+        code = ended.wait(timeout=60)
+        assert 0 == code, f"{arguments}: {output.read_text()}{errors.read_text()}"
+        return output.read_text()
 
     def start(self, kind: str, *, crash_at: str = "", **settings: str) -> ActorProcess:
         """Start one more actor; ``crash_at`` names the point at which it kills itself, ``settings`` are variables."""

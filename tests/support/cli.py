@@ -10,10 +10,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from tests.support.forked import Forked
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from scheduler.cli.main import main; main()")
+_TIED = "from scheduler.sandbox.process_tree import die_with_parent; die_with_parent()"
 DEADLINE_S = 90.0
 
 
@@ -27,25 +31,30 @@ class Cli:
 
     def __call__(self, *arguments: str, code: int = 0) -> str:
         """Run to the end, expect ``code``, and return what was printed: the errors when it is not 0."""
-        ended = subprocess.run(
-            [*COMMAND, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
-        assert ended.returncode == code, (arguments, ended.returncode, ended.stdout, ended.stderr)
-        return ended.stdout or ended.stderr
+        with TemporaryDirectory() as apart:
+            output, errors = Path(apart, "output"), Path(apart, "errors")
+            ended = Forked(arguments, env=self.environment, cwd=self.folder, output=output, errors=errors)
+            try:
+                found = ended.wait(DEADLINE_S)
+            finally:
+                ended.kill()
+            said, complained = output.read_text(), errors.read_text()
+        assert found == code, (arguments, found, said, complained)
+        return said or complained
 
     def json(self, *arguments: str, code: int = 0) -> Any:
         return json.loads(self(*arguments, "--json", code=code))
 
     def begin(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start what runs until it is told to end; it cannot outlive the thread that made it."""
+        python, option, program = COMMAND
         with (self.folder / f"{'-'.join(arguments[:2])}.log").open("w") as log:
             return subprocess.Popen(
-                [*COMMAND, *arguments], cwd=self.folder, env=self.environment, stdout=log, stderr=log
+                [python, option, f"{_TIED}; {program}", *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
             )
 
 
