@@ -5,10 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support.embedded import gone
 from tests.support.services import Estate, Server
 from tests.support.services_postgres import PostgresServer
 from tests.support.services_programs import for_a_while
@@ -27,13 +30,32 @@ print(estate.root, *server.pids, flush=True)
 sys.stdin.read()
 """
 _ROOT = Path(__file__).parents[2]
+_WAITS = """
+import os, signal
+from pathlib import Path
+from tests.support.cli import Cli
+from tests.support.forked import Forked
+
+def test_waits(estate, postgres, tmp_path):
+    commands = Cli(tmp_path)
+    command = commands.begin("up")
+    fork = Forked(["up"], env=commands.environment, cwd=tmp_path, output=tmp_path / "fork")
+    processes = [os.getpid(), command.pid, fork.pid, *postgres.pids]
+    told = Path(os.environ["TOLD"], f"{os.getpid()}.part")
+    told.write_text(" ".join([*(f"/proc/{pid}" for pid in processes), str(estate.root)]))
+    told.rename(told.with_suffix(".whole"))
+    signal.pause()
+"""
 
 
 def _gone(path: Path) -> bool:
+    """Tell whether a folder goes within a while, or a process ends, be it not waited for."""
     deadline = time.monotonic() + 20
-    while path.exists() and time.monotonic() < deadline:
+    while there := path.exists() and not (path.name.isdigit() and gone(int(path.name))):
+        if time.monotonic() > deadline:
+            break
         time.sleep(0.02)
-    return not path.exists()
+    return not there
 
 
 def test_sigkill_of_the_test_process_ends_its_servers_and_removes_their_folder():
@@ -48,6 +70,47 @@ def test_sigkill_of_the_test_process_ends_its_servers_and_removes_their_folder()
         assert len(pids) == 2
         assert all(_gone(Path("/proc", pid)) for pid in pids)
         assert _gone(Path(root))
+
+
+@contextmanager
+def _two_workers(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", list[list[Path]]]]:
+    """A pytest whose two workers have servers, and the processes and the folder of each, the worker first."""
+    for name in ("test_first.py", "test_second.py"):
+        (folder / name).write_text(_WAITS)
+    argv = [sys.executable, "-m", "pytest", "-n2", "--dist=loadfile", "--max-worker-restart=0", f"--rootdir={folder}"]
+    argv += ["-c", "pyproject.toml", "-p", "tests.conftest", "-p", "no:cacheprovider", str(folder)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "TEST_"))}
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(argv, cwd=_ROOT, env=environment | {"TOLD": str(folder)}, stdout=log, stderr=log) as started,
+    ):
+        try:
+            deadline = time.monotonic() + 50
+            while len(told := sorted(folder.glob("*.whole"))) < 2:
+                assert started.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.05)
+            yield started, [list(map(Path, path.read_text().split())) for path in told]
+        finally:
+            started.kill()
+
+
+@pytest.mark.slow
+def test_sigkill_of_a_pytest_with_workers_ends_the_servers_of_all(tmp_path: Path):
+    with _two_workers(tmp_path) as (controller, (first, second)):
+        controller.kill()
+
+        assert all(_gone(path) for path in (*first, *second))
+
+
+@pytest.mark.slow
+def test_sigkill_of_a_worker_ends_its_own_servers(tmp_path: Path):
+    with _two_workers(tmp_path) as (_, (first, second)):
+        os.kill(int(first[0].name), signal.SIGKILL)
+
+        assert all(_gone(path) for path in first)
+        assert all(path.exists() for path in second)
+    assert all(_gone(path) for path in second)
 
 
 def test_a_killed_postgres_keeps_what_was_committed(estate: Estate):

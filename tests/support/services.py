@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scheduler.embedded import binaries
+from tests.support import workers
 
 _WATCH = Path(binaries.__file__).with_name("watch.sh")
 SESSION_PIDS: set[int] = set()
@@ -124,9 +125,12 @@ _PORTS = random.Random(os.getpid())
 
 
 def free_port() -> int:
-    """Return a free loopback port below the range that outgoing connections take theirs from."""
+    """Return a free loopback port below the range that outgoing connections take theirs from.
+
+    It is free until somebody takes it; other workers of the same run ask for other ones.
+    """
     while True:
-        port = _PORTS.randrange(20_000, 32_000)
+        port = _PORTS.randrange(20_000 + workers.number(), 32_000, workers.MOST)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
