@@ -57,14 +57,14 @@ class Lane:
         while self._events and self._events[0][0] < self._until:
             if not self._runs.open and not self._held and self._turn_page():
                 continue
-            at, rank, _, action = heapq.heappop(self._events)
+            at, rank, order, action = heapq.heappop(self._events)
             begun = next((end for begin, end in self._outages if begin <= at < end), None)
             if begun is None:
                 self._tally.step()
                 action(at)
             else:
                 self._quiet.forget()
-                heapq.heappush(self._events, (begun, rank, next(self._order), action))
+                heapq.heappush(self._events, (begun, rank, order, action))
         self._close_chapter()
 
     def _push(self, at: int, rank: Rank, action: Callable[[int], None]) -> None:
@@ -72,12 +72,15 @@ class Lane:
 
     def _push_ticks(self) -> None:
         self._events.clear()
-        for cursor in self._cursors:
-            self._push_tick(cursor)
+        for place in range(len(self._cursors)):
+            self._push_tick(place)
 
-    def _push_tick(self, cursor: Cursor) -> None:
-        if cursor.next_at is not None:
-            self._push(cursor.next_at, Rank.TICK, lambda now: self._tick(cursor, now))
+    def _push_tick(self, place: int) -> None:
+        """Have a trigger planned at its next instant; of those due at one instant the first of the job comes first."""
+        next_at = self._cursors[place].next_at
+        if next_at is not None:
+            tick = partial(self._tick, place)
+            heapq.heappush(self._events, (next_at, Rank.TICK, place, tick))
 
     def _turn_page(self) -> bool:
         """End the chapter where nothing goes on; True when a stretch of firings was taken in one go after it."""
@@ -104,8 +107,9 @@ class Lane:
             self.story.append(self._chapter)
             self._chapter = Chapter()
 
-    def _tick(self, cursor: Cursor, now: int) -> None:
+    def _tick(self, place: int, now: int) -> None:
         """Plan what is due of a trigger, as the Ticker does, and decide it at once."""
+        cursor = self._cursors[place]
         self._quiet.watch(cursor, now, self._chapter)
         now_at = to_instant(now)
         more = True
@@ -125,7 +129,7 @@ class Lane:
                     self._push(release_at, Rank.WAKE, partial(self._let_go, cursor, firing))
                 else:
                     self._chapter.rows.append(self._decide(cursor, firing, now))
-        self._push_tick(cursor)
+        self._push_tick(place)
 
     def _let_go(self, cursor: Cursor, firing: PlannedFiring, now: int) -> None:
         """Decide a firing that was held by pacing; it may be too late by now."""

@@ -56,6 +56,7 @@ def outcome(found: Simulation) -> tuple[Any, ...]:
     run_minutes=st.integers(0, 90),
     outage=st.none() | st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
 )
+@example([("0 * * * *", "UTC"), ("0 * * * 0", "UTC")], None, 0, None)
 def test_what_is_taken_in_one_go_is_what_each_firing_comes_to(triggers, needs, run_minutes, outage):
     jobs = {
         "a": {"triggers": [{"cron": cron, "timezone": zone} for cron, zone in triggers]},
