@@ -79,7 +79,7 @@ class Lane:
         """Have a trigger planned at its next instant; of those due at one instant the first of the job comes first."""
         next_at = self._cursors[place].next_at
         if next_at is not None:
-            tick = partial(self._tick, place)
+            tick: Callable[[int], None] = partial(self._tick, place)
             heapq.heappush(self._events, (next_at, Rank.TICK, place, tick))
 
     def _turn_page(self) -> bool:
