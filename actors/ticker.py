@@ -136,7 +136,8 @@ class Ticker(Actor):
     async def _until_next(self, store: Store) -> float:
         """Return seconds until something is due, at most the tick interval."""
         following = await find_next_tick(store)
-        next_at, wake_s = following.at, following.wake_s
+        next_at = None if self._zones[store.name].stands_aside else following.at
+        wake_s = following.wake_s
         self._pacing[store.name].holds = following.holds
         waits = [self._settings.interval_s]
         if following.holds:
