@@ -38,18 +38,13 @@ _LATER_TRIGGERS: Final = (
 _LATER_TRIGGER_KEYS: Final = frozenset({"where", "debounce", "throttle", "by", "collect"})
 _LATER_KEYS: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     DefinitionsFile: frozenset({"webhooks"}),
-    JobSpec: frozenset(
-        {
-            "params_schema", "labels", "on_lost_contact", "concurrency", "rate", "unique",
-            "pause_after", "max_runs_per_process", "retention",
-        }
-    ),
+    JobSpec: frozenset({"params_schema", "labels", "on_lost_contact", "max_runs_per_process", "retention"}),
     RunSpec: frozenset({"shell", "publish"}),
     CronTrigger: _LATER_TRIGGER_KEYS,
     EveryTrigger: _LATER_TRIGGER_KEYS,
     AtTrigger: _LATER_TRIGGER_KEYS,
     CalendarTrigger: _LATER_TRIGGER_KEYS,
-}  # fmt: skip
+}
 _LATER_VALUES: Final[Mapping[str, frozenset[str]]] = {
     "isolation": frozenset({"sandbox"}),
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.definitions.explain import _LATER_KEYS
 from scheduler.definitions.load import load
 from scheduler.errors import DefinitionsError
 
@@ -200,3 +201,9 @@ def test_a_wrong_file_gets_exactly_these_lines(tmp_path, monkeypatch, text, line
         load([Path("f.yaml")])
 
     assert caught.value.problems == [f"f.yaml:{line}" for line in lines]
+
+
+def test_no_key_that_there_is_counts_as_one_of_a_later_version() -> None:
+    assert {} == {
+        model: keys & set(model.model_fields) for model, keys in _LATER_KEYS.items() if keys & set(model.model_fields)
+    }
