@@ -55,9 +55,9 @@ def backfill(
 
       scheduler backfill report --from 2026-03-01T00:00:00Z --max-parallel 4 --wait
 
-    Run the planned instants of a job that did not start: misfired, merged, paused, skipped, or before its
-    trigger existed. The ledger keeps its verdicts, each run has the planned instant as its fired_at and the
-    definition that was in force then.
+    Run the planned instants of a job that did not start: misfired, merged, paused, skipped, or before the job
+    existed; an edit of its times leaves those before it as they were. The ledger keeps its verdicts, each run has
+    the planned instant as its fired_at and the definition that was in force then.
     """
     from scheduler.cli.moments import read_instant
     from scheduler.cli.output import print_json, print_line, print_rows

@@ -109,6 +109,28 @@ def version_at(versions: Sequence[tuple[datetime, int]], instant: datetime) -> t
     return versions[max(0, index - 1)][1], index > 0
 
 
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A time, both ends included, with one version of the definition in force."""
+
+    first: datetime
+    last: datetime
+    version: int
+    in_force: bool
+    """False: there was none yet; it is the oldest."""
+
+
+def periods(versions: Sequence[tuple[datetime, int]], since: datetime, until: datetime) -> Iterator[Period]:
+    """Cut the time from ``since`` to ``until`` by the version in force; ``versions`` as for ``version_at``, or none."""
+    if versions and since < versions[0][0]:
+        yield Period(since, min(until, versions[0][0] - MICROSECOND), versions[0][1], in_force=False)
+    for index, (applied_at, version) in enumerate(versions):
+        over = versions[index + 1][0] - MICROSECOND if index + 1 < len(versions) else until
+        first, last = max(since, applied_at), min(until, over)
+        if first <= last:
+            yield Period(first, last, version, in_force=True)
+
+
 def whole_downstream(root: str, downstream: Iterable[JobEntry]) -> list[JobEntry]:
     """Return those of ``downstream`` (each after all it needs) that need nothing from outside this flow."""
     brought = {root}

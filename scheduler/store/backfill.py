@@ -5,38 +5,24 @@ ledger keeps its verdicts: an instant names its row there, if it has one, and ge
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from scheduler.clock import Clock
-from scheduler.domain.backfill import (
-    MOST_INSTANTS,
-    Ledger,
-    LedgerRow,
-    Missing,
-    TooManyInstantsError,
-    select,
-    version_at,
-    walk,
-)
-from scheduler.domain.planned import PlannedInstant, Schedule
+from scheduler.domain.backfill import Missing, TooManyInstantsError
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.ids import uuid7
-from scheduler.store.catalogue import Catalogue
+from scheduler.store.backfill_instants import Past, Planned, find_missing
+from scheduler.store.calendars import load_calendars
 from scheduler.store.doorbell import WORK
-from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
-from scheduler.store.rules import Rules
 from scheduler.store.stores import Store
-from schemas.job_spec import JobSpec
 from schemas.vocabulary import Priority, Verdict
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from scheduler.store.pool import Connection
 
 Q: Final = queries("backfills")
@@ -92,8 +78,9 @@ async def start_backfill(store: Store, tenant: str, wanted: Wanted, *, dry_run: 
     """Find the instants to run and, unless ``dry_run``, have them run; no instant is in two open backfills.
 
     Without ``again`` those are the instants that did not start: misfired, merged, paused, skipped for
-    overlap or superseded, and those before the trigger existed. What an earlier backfill has run is
-    not run again. Instants that the ledger has not reached yet are left to the clock.
+    overlap or superseded, and those before the job existed. Which instants there were is by the
+    definition in force then, with the triggers it had, no more than max_fires. What an earlier
+    backfill has run is not run again. Instants that the ledger has not reached yet are left to the clock.
 
     Raises:
         NotFoundError: there is no such job.
@@ -102,27 +89,26 @@ async def start_backfill(store: Store, tenant: str, wanted: Wanted, *, dry_run: 
     if wanted.until < wanted.since:
         raise ConflictError("the range ends before it begins")
     async with store.connection() as db:
-        triggers = await db.fetch(Q["list_triggers"], tenant, wanted.job)
-        rules = Rules()
-        await rules.learn(db, triggers)
-    schedules = [(row, rule.schedule, rule.params) for row in triggers if (rule := rules.of(row)) is not None]
+        past = await Past.read(db, tenant, wanted.job)
+    calendars = await load_calendars(store, tenant)
     try:
-        walked = await asyncio.to_thread(_walk, [(row["last_at"], schedule) for row, schedule, _ in schedules], wanted)
+        planned = await asyncio.to_thread(past.plan, wanted.since, wanted.until, calendars)
     except TooManyInstantsError as error:
         raise ConflictError(f"{error}; give a shorter range") from None
     async with store.transaction() as db:
         job = await db.fetchrow(_CONTROL["lock_job"], tenant, wanted.job)
         if job is None:
             raise NotFoundError(f"there is no job {wanted.job}")
-        if not schedules:
+        if not past.triggers:
             raise ConflictError(f"job {wanted.job} has no triggers: there are no instants to run")
-        sources = [(row, params, instants) for (row, _, params), instants in zip(schedules, walked, strict=True)]
-        found = await _select(db, job["id"], wanted, sources)
+        missing = await find_missing(db, past, planned, again=wanted.again)
+        found = sorted((_instant(*one) for one in missing), key=lambda instant: (instant.fires_at, instant.trigger))
         backfill_id = None if dry_run or not found else uuid7(clock)
         if backfill_id is not None:
             await _write(db, tenant, job["id"], backfill_id, wanted, found)
-    reached = min(row["last_at"] for row, _, _ in schedules)
-    return Backfill(backfill_id, wanted.job, found, reached if reached < wanted.until else None)
+    reached = past.reached
+    left_to_clock = reached if reached is not None and reached < wanted.until else None
+    return Backfill(backfill_id, wanted.job, found, left_to_clock)
 
 
 async def cancel_backfill(store: Store, tenant: str, backfill_id: UUID, *, reason: str) -> None:
@@ -166,66 +152,19 @@ async def list_instants(store: Store, tenant: str, backfill_id: UUID, *, after: 
         return [dict(row) for row in rows]
 
 
-def _walk(schedules: Iterable[tuple[datetime, Schedule]], wanted: Wanted) -> list[list[PlannedInstant]]:
-    """Return the instants of each schedule, as far as the ledger of its trigger reaches."""
-    found: list[list[PlannedInstant]] = []
-    left = MOST_INSTANTS
-    for reached, schedule in schedules:
-        found.append(walk(schedule, wanted.since, min(wanted.until, reached), left))
-        left -= len(found[-1])
-    return found
-
-
-async def _select(
-    db: "Connection",
-    job_id: UUID,
-    wanted: Wanted,
-    sources: Sequence[tuple["asyncpg.Record", str | None, list[PlannedInstant]]],
-) -> list[Instant]:
-    ids = [row["id"] for row, _, _ in sources]
-    rows: dict[UUID, list[LedgerRow]] = {}
-    for firing in await db.fetch(Q["list_ledger"], ids, wanted.since, wanted.until):
-        verdict = None if firing["verdict"] is None else Verdict(firing["verdict"])
-        ledger_row = LedgerRow(firing["id"], firing["fires_at"], firing["to_at"], firing["wall_time"], verdict)
-        rows.setdefault(firing["trigger_id"], []).append(ledger_row)
-    for of_trigger in rows.values():
-        of_trigger.sort(key=lambda row: row.fires_at)
-    taken: dict[UUID, set[tuple[datetime, str]]] = {}
-    for trigger_id, at, wall in await db.fetch(Q["list_taken"], ids, wanted.since, wanted.until, not wanted.again):
-        taken.setdefault(trigger_id, set()).add((at, wall))
-    applied = await db.fetch(Q["list_versions"], [job_id])
-    versions = [(row["applied_at"], row["version"]) for row in applied]
-    specs = await Catalogue().versions(db, [(job_id, version) for _, version in versions])
-    params = {(version, key): text for (_, version), spec in specs.items() for key, text in _params(spec).items()}
-    found = []
-    for row, own, instants in sources:
-        ledger = Ledger(rows.get(row["id"], ()), taken.get(row["id"], frozenset()))
-        for missing in select(instants, ledger, again=wanted.again):
-            version, in_force = version_at(versions, missing.at.fires_at)
-            text = params.get((version, row["key"]), own)
-            found.append(_instant(missing, row, version, text, in_force=in_force))
-    return sorted(found, key=lambda instant: (instant.fires_at, instant.trigger))
-
-
-def _params(spec: JobSpec) -> Mapping[str, str | None]:
-    return {trigger.key: json_text(trigger.params or None) for trigger in spec.triggers}
-
-
-def _instant(
-    missing: Missing, trigger: "asyncpg.Record", version: int, params: str | None, *, in_force: bool
-) -> Instant:
+def _instant(part: Planned, missing: Missing) -> Instant:
     at, row = missing.at, missing.row
     return Instant(
         at.fires_at,
         at.wall_time,
         at.zone,
-        trigger["key"],
-        trigger["id"],
+        part.key,
+        part.trigger_id,
         row.verdict if row else None,
         row.firing_id if row else None,
-        version,
-        in_force,
-        params,
+        part.period.version,
+        part.period.in_force,
+        part.params,
     )
 
 

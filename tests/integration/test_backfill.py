@@ -45,14 +45,16 @@ async def over(stage: Engine, found: Backfill) -> dict[str, Any]:
     return await get_backfill(stage.stores.main, "default", found.id)
 
 
-async def ledger(stage: Engine, verdict: str, at: datetime, to_at: datetime | None = None) -> UUID:
+async def ledger(
+    stage: Engine, verdict: str, at: datetime, to_at: datetime | None = None, *, where: str = "t.key = 'daily'"
+) -> UUID:
     """Write a row of the ledger for the daily trigger of ``report``."""
     row: UUID = await stage.db.fetchval(
-        """INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time,
+        f"""INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time,
                                 zone, verdict, reason, decided_at, run_id)
            SELECT gen_random_uuid(), 'default', 'time', t.id, t.job_id, 1, $2, $3, $4, $5, 'UTC', $1, 'x', now(),
                   CASE WHEN $1 = 'started' THEN gen_random_uuid() END
-           FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id WHERE j.name = 'report' AND t.key = 'daily'
+           FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id WHERE j.name = 'report' AND {where}
            RETURNING id""",
         verdict, at, to_at, 1 if to_at is None else (to_at - at) // DAY + 1, at.replace(tzinfo=None).isoformat(),
     )  # fmt: skip
@@ -292,3 +294,38 @@ async def test_wrong_wish_is_refused(
 
         with pytest.raises(error, match=words):
             await ask(stage, job, **fields)
+
+
+async def test_edit_of_the_times_leaves_the_past_as_it_was_planned(database_url: str) -> None:
+    async with engine(database_url) as stage:
+        for hour in (13, 14):
+            await stage.apply(report={"run": {"command": ["true"]}, "triggers": [{"cron": f"0 {hour} * * *"}]})
+        first = START.replace(hour=13)
+        await stage.db.execute("UPDATE job_versions SET applied_at = $1 WHERE version = 1", START - DAY)
+        await stage.db.execute("UPDATE job_versions SET applied_at = $1 WHERE version = 2", first + 4 * DAY)
+        for day in range(4):
+            await ledger(
+                stage, "paused" if day == 2 else "started", first + day * DAY, where="t.removed_at IS NOT NULL"
+            )
+
+        found = await ask(stage, until=first + 5 * DAY, dry_run=True)
+
+        assert [(first + 2 * DAY, 1, "paused"), (first + 4 * DAY + timedelta(hours=1), 2, None)] == [
+            (instant.fires_at, instant.job_version, instant.verdict) for instant in found.instants
+        ]
+
+
+async def test_moment_of_the_apply_is_no_instant_and_max_fires_holds(database_url: str) -> None:
+    async with engine(database_url) as stage:
+        hourly = [{"every": "1h", "id": "hourly"}, {"id": "daily", "cron": "0 2 * * *", "max_fires": 3}]
+        await stage.apply(report={"run": {"command": ["true"]}, "triggers": hourly})
+        await stage.db.execute("UPDATE triggers SET anchor_at = $1 WHERE key = 'hourly'", START)
+        await stage.db.execute("UPDATE triggers SET fired = 1 WHERE key = 'daily'")
+        await ledger(stage, "started", START)
+
+        found = await ask(stage, until=START + 4 * DAY, dry_run=True)
+
+        daily = [instant.fires_at for instant in found.instants if instant.trigger == "daily"]
+        hours = [instant.fires_at for instant in found.instants if instant.trigger == "hourly"]
+        assert days(1, 2) == daily
+        assert (START + timedelta(hours=1), 96) == (hours[0], len(hours))

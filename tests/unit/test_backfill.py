@@ -1,5 +1,6 @@
 """Which instants a backfill runs, and by which definition: pure, without a database."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,13 +12,14 @@ from scheduler.domain.backfill import (
     Ledger,
     LedgerRow,
     TooManyInstantsError,
+    periods,
     select,
     version_at,
     walk,
     whole_downstream,
 )
 from scheduler.domain.gates import JobEntry
-from scheduler.domain.planned import PlannedInstant
+from scheduler.domain.planned import MICROSECOND, PlannedInstant
 from scheduler.domain.schedule import build_schedule
 from schemas.job_spec import JobSpec
 from schemas.trigger_spec import EveryTrigger
@@ -98,6 +100,19 @@ def test_walk_refuses_more_than_its_limit() -> None:
 @pytest.mark.parametrize(("hour", "expected"), [(-1, (1, False)), (0, (1, True)), (1, (1, True)), (2, (2, True))])
 def test_version_in_force_is_the_newest_applied_by_then(hour: int, expected: tuple[int, bool]) -> None:
     assert expected == version_at([(START, 1), (START + 2 * HOUR, 2)], START + hour * HOUR)
+
+
+def test_periods_leave_no_instant_out_and_agree_with_the_version_in_force() -> None:
+    versions = [(START, 1), (START + 2 * HOUR, 2), (START + 3 * HOUR, 3)]
+
+    found = list(periods(versions, START - HOUR, START + 9 * HOUR))
+
+    assert [(1, False), (1, True), (2, True), (3, True)] == [(p.version, p.in_force) for p in found]
+    assert (START - HOUR, START + 9 * HOUR) == (found[0].first, found[-1].last)
+    assert all(after.first - before.last == MICROSECOND for before, after in itertools.pairwise(found))
+    assert all(version_at(versions, at) == (p.version, p.in_force) for p in found for at in (p.first, p.last))
+    assert [2] == [p.version for p in periods(versions, START + 2 * HOUR, START + 2 * HOUR)]
+    assert [] == list(periods([], START, START + HOUR))
 
 
 def entry(name: str, *needs: str) -> JobEntry:

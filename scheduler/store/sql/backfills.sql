@@ -1,7 +1,9 @@
 -- name: list_triggers
-SELECT t.id, t.tenant, t.key, t.anchor_at, t.calendar_version, t.last_at, j.version AS job_version
+-- With those that an edit removed: they are what was planned before it.
+SELECT t.id, t.tenant, t.job_id, t.key, t.anchor_at, t.last_at, t.removed_at IS NULL AND t.enabled AS is_current,
+       (t.spec ->> 'max_fires')::int - t.fired AS left_to_fire
 FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id
-WHERE j.tenant = $1 AND j.name = $2 AND j.deleted_at IS NULL AND t.removed_at IS NULL AND t.enabled ORDER BY t.key;
+WHERE j.tenant = $1 AND j.name = $2 AND j.deleted_at IS NULL ORDER BY t.key;
 
 -- name: list_versions
 SELECT job_id, version, applied_at FROM job_versions WHERE job_id = ANY ($1::uuid[]) ORDER BY job_id, applied_at, version;

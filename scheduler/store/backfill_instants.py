@@ -1,0 +1,138 @@
+"""The past of a job's triggers: which instants the versions of its definition planned, and what the ledger says."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from scheduler.domain.backfill import MOST_INSTANTS, Ledger, LedgerRow, Missing, Period, periods, select, walk
+from scheduler.domain.calendar import Calendar
+from scheduler.domain.planned import PlannedInstant, Schedule
+from scheduler.domain.schedule import build_schedule
+from scheduler.store.catalogue import Catalogue
+from scheduler.store.pool import json_text
+from scheduler.store.queries import queries
+from schemas.job_spec import JobSpec
+from schemas.trigger_spec import EveryTrigger, TriggerSpec
+from schemas.vocabulary import Verdict
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from scheduler.store.pool import Connection
+
+Q: Final = queries("backfills")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Instants of one trigger within one period."""
+
+    trigger_id: UUID
+    key: str
+    period: Period
+    params: str | None
+    """JSON text of the trigger's params, to be filled."""
+    instants: Sequence[PlannedInstant]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The triggers that a job has or had, and the versions of its definition that can be read."""
+
+    job: str
+    triggers: Mapping[str, "asyncpg.Record"]
+    """By key."""
+    versions: Sequence[tuple[datetime, int]]
+    """Applied at, number; ascending."""
+    specs: Mapping[int, JobSpec]
+
+    @classmethod
+    async def read(cls, db: "Connection", tenant: str, job: str) -> "Past":
+        triggers = {row["key"]: row for row in await db.fetch(Q["list_triggers"], tenant, job)}
+        ids = {row["job_id"] for row in triggers.values()}
+        rows = await db.fetch(Q["list_versions"], list(ids))
+        specs = await Catalogue().versions(db, [(row["job_id"], row["version"]) for row in rows])
+        versions = [(row["applied_at"], row["version"]) for row in rows]
+        return cls(job, triggers, versions, {version: spec for (_, version), spec in specs.items()})
+
+    @property
+    def reached(self) -> datetime | None:
+        """Up to when all triggers of today are planned; None: it has none."""
+        return min((row["last_at"] for row in self.triggers.values() if row["is_current"]), default=None)
+
+    def plan(self, since: datetime, until: datetime, calendars: Mapping[str, Calendar]) -> list[Planned]:
+        """Return the instants from ``since`` to ``until``, each by the definition in force then.
+
+        Raises:
+            TooManyInstantsError: there are more than MOST_INSTANTS.
+        """
+        found: list[Planned] = []
+        left = MOST_INSTANTS
+        for period in periods(self.versions, since, until):
+            spec = self.specs.get(period.version)
+            for trigger in spec.triggers if spec is not None else ():
+                row = self.triggers.get(trigger.key)
+                if spec is None or row is None or not trigger.enabled:
+                    continue
+                schedule = self._schedule(trigger, spec, row, calendars)
+                if schedule is None:
+                    continue
+                last = min(period.last, row["last_at"]) if row["is_current"] else period.last
+                instants = walk(schedule, period.first, last, left)
+                left -= len(instants)
+                if isinstance(trigger, EveryTrigger) and trigger.anchor is None:  # nobody planned the apply itself
+                    instants = [at for at in instants if at.fires_at != row["anchor_at"]]
+                found.append(Planned(row["id"], trigger.key, period, json_text(trigger.params or None), instants))
+        return found
+
+    def _schedule(
+        self, trigger: TriggerSpec, spec: JobSpec, row: "asyncpg.Record", calendars: Mapping[str, Calendar]
+    ) -> Schedule | None:
+        """Return the schedule of a trigger; None: it cannot be read here."""
+        zone, hash_key = spec.timezone_of(trigger), f"{row['tenant']}/{self.job}"
+        try:
+            return build_schedule(
+                trigger, timezone=zone, hash_key=hash_key, anchor=row["anchor_at"], calendars=calendars
+            )
+        except ValueError:
+            return None
+
+
+async def find_missing(
+    db: "Connection", past: Past, planned: Sequence[Planned], *, again: bool
+) -> list[tuple[Planned, Missing]]:
+    """Return what of ``planned`` did not start, or with ``again`` all; no more than max_fires leaves."""
+    ids = [row["id"] for row in past.triggers.values()]
+    times = [at.fires_at for part in planned for at in part.instants]
+    if not times:
+        return []
+    rows: dict[UUID, list[LedgerRow]] = {}
+    for firing in await db.fetch(Q["list_ledger"], ids, min(times), max(times)):
+        verdict = None if firing["verdict"] is None else Verdict(firing["verdict"])
+        row = LedgerRow(firing["id"], firing["fires_at"], firing["to_at"], firing["wall_time"], verdict)
+        rows.setdefault(firing["trigger_id"], []).append(row)
+    for of_trigger in rows.values():
+        of_trigger.sort(key=lambda row: row.fires_at)
+    taken: dict[UUID, set[tuple[datetime, str]]] = {}
+    for trigger_id, at, wall in await db.fetch(Q["list_taken"], ids, min(times), max(times), not again):
+        taken.setdefault(trigger_id, set()).add((at, wall))
+    left = {row["id"]: row["left_to_fire"] for row in past.triggers.values() if row["left_to_fire"] is not None}
+    left = {trigger_id: count - len(taken.get(trigger_id, ())) for trigger_id, count in left.items()}
+    found = []
+    for part in planned:
+        ledger = Ledger(rows.get(part.trigger_id, ()), taken.get(part.trigger_id, frozenset()))
+        missing = select(part.instants, ledger, again=again)
+        found += [(part, one) for one in _within(missing, left, part.trigger_id)]
+    return found
+
+
+def _within(missing: Iterator[Missing], left: dict[UUID, int], trigger_id: UUID) -> Iterator[Missing]:
+    """Yield what started before, and of the rest as many as are left of max_fires, the oldest first."""
+    for one in missing:
+        if trigger_id in left and (one.row is None or one.row.verdict is not Verdict.STARTED):
+            if left[trigger_id] <= 0:
+                continue
+            left[trigger_id] -= 1
+        yield one
