@@ -59,7 +59,7 @@ class Ticker(Actor):
         self._stores = stores
         self._settings = settings
         self._lead = timedelta(seconds=settings.lead_s)
-        self._planning = {store.name: Planning(partial(uuid7, clock)) for store in stores.all()}
+        self._planning = {store.name: Planning(partial(uuid7, clock), self._lead) for store in stores.all()}
         self._zones = {store.name: ZoneData(uuid7(clock), settings.zone_data) for store in stores.all()}
         self._pacing = {store.name: Pacing(settings.per_minute) for store in stores.all()}
         self._looked_at: datetime | None = None
@@ -109,7 +109,7 @@ class Ticker(Actor):
         while more and not self.draining:
             now = self.clock.now()
             self._looked_at = now + self._lead
-            planned = await planning.plan_due(store, now=now, horizon=self._looked_at, limit=self._settings.batch_size)
+            planned = await planning.plan_due(store, now=now, limit=self._settings.batch_size)
             more = planned.more
             pacing.holds = pacing.holds or planned.holds
             if planned.triggers:

@@ -20,6 +20,8 @@ from schemas.vocabulary import CatchUpPolicy, Verdict
 
 PUNCTUAL: Final = timedelta(seconds=30)
 """A firing found no later than this was not missed, only found by a busy Ticker: it is never merged."""
+_ON_TIME: Final = timedelta(seconds=1)
+"""Found no later than this, a firing starts however short its window is: no Ticker is never busy."""
 _LEFT_OUT: Final = {
     Verdict.DST_GAP: "the clocks are set forward over this wall time; dst says gap: skip",
     Verdict.SKIPPED_CALENDAR: "the calendar is closed on this day; roll is none",
@@ -32,12 +34,14 @@ class CatchUpRules:
 
     policy: CatchUpPolicy = CatchUpPolicy.LATEST
     window: timedelta = timedelta(days=7)
-    """A firing later than this never starts, not even by a busy Ticker."""
+    """A firing later than this, and than a second, never starts, not even by a busy Ticker."""
     max_runs: int = 100
     """Policy all: how many missed firings start, the newest ones."""
     punctual: timedelta = PUNCTUAL
     limit: int = 1000
     """How many firings one call starts, and about how many instants it walks of what cannot be counted."""
+    lead: timedelta = timedelta(0)
+    """How far beyond now a call plans; how late a firing is, is judged by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def plan(
     remaining: int | None = None,
     paused_until: datetime | None = None,
 ) -> Plan:
-    """Sort the planned instants after ``since``, up to and including ``now``.
+    """Sort the planned instants after ``since``, up to and including ``now`` and the lead of ``rules``.
 
     latest: the newest starts, if it is within the window, the others are merged into it; all: the
     newest ``max_runs`` within the window start, older ones are merged; none: what is not punctual
@@ -98,8 +102,9 @@ def plan(
     if remaining is not None and remaining <= 0:
         return Plan((), None, since, 0, more=False)
     spared = {CatchUpPolicy.LATEST: 1, CatchUpPolicy.ALL: rules.max_runs, CatchUpPolicy.NONE: 0}[rules.policy]
+    horizon = now + rules.lead
     due: CountedSchedule | DueInstants
-    due = schedule if is_counted(schedule) else DueInstants(schedule, since, now, rules.limit + spared + 1)
+    due = schedule if is_counted(schedule) else DueInstants(schedule, since, horizon, rules.limit + spared + 1)
     cut = isinstance(due, DueInstants) and due.cut
     span = _Span.of(due, since, now, rules, paused_until)
     start = span.first_start
@@ -115,7 +120,7 @@ def plan(
     if isinstance(due, DueInstants) and not more:
         following = due.after
     else:
-        following = schedule.next_after(planned_until if more else max(since, now))
+        following = schedule.next_after(planned_until if more else max(since, horizon))
     return Plan(
         rows=rows,
         next_at=None if spent or following is None else following.fires_at,
@@ -152,14 +157,15 @@ class _Span:
         paused: datetime | None,
     ) -> "_Span":
         first = counted.index_after(since)
-        end = max(first, counted.index_after(now))
+        end = max(first, counted.index_after(now + rules.lead))
 
         def index(instant: datetime) -> int:
             return min(max(first, counted.index_after(instant)), end) if instant > since else first
 
         paused_end = first if paused is None else index(paused)
-        window_start = index(now - rules.window - MICROSECOND)
-        punctual = max(paused_end, index(now - min(rules.punctual, rules.window) - MICROSECOND))
+        window = max(rules.window, _ON_TIME)
+        window_start = index(now - window - MICROSECOND)
+        punctual = max(paused_end, index(now - min(rules.punctual, window) - MICROSECOND))
         span = cls(counted, rules, first, paused_end, window_start, end, counted.skips(first, end))
         first_start = punctual
         if rules.policy is CatchUpPolicy.ALL:

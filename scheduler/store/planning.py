@@ -42,22 +42,24 @@ class Planned:
 class Planning:
     """Plans the due triggers of one store."""
 
-    def __init__(self, new_id: Callable[[], UUID]) -> None:
+    def __init__(self, new_id: Callable[[], UUID], lead: timedelta) -> None:
+        """``lead``: how long before its instant a firing is planned."""
         self._new_id = new_id
-        self.rules = Rules()
+        self._lead = lead
+        self.rules = Rules(lead)
 
-    async def plan_due(self, store: Store, *, now: datetime, horizon: datetime, limit: int) -> Planned:
-        """Plan at most ``limit`` triggers that are due by ``horizon``; the rows are committed on return.
+    async def plan_due(self, store: Store, *, now: datetime, limit: int) -> Planned:
+        """Plan at most ``limit`` triggers that are due, or will be within the lead; the rows are committed on return.
 
         A trigger that cannot be read or planned holds up no other: it keeps its cursor, so that
         nothing of it is lost, and is looked at again after UNPLANNED.
         """
         async with store.transaction(flush=False) as db:
-            held = await db.fetch(Q["lock_due"], horizon, limit)
+            held = await db.fetch(Q["lock_due"], now + self._lead, limit)
             if not held:
                 return Planned((), 0, 0, more=False)
             await self.rules.learn(db, held)
-            plans = [made for row in held if (made := self._plan(row, horizon)) is not None]
+            plans = [made for row in held if (made := self._plan(row, now)) is not None]
             written = await self._write(db, plans, now)
             if len(plans) < len(held):
                 done = {row["id"] for row, _, _ in plans}

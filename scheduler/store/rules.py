@@ -1,8 +1,8 @@
 """What is parsed of stored triggers, and kept: the schedule, how it catches up, what its runs get."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -50,7 +50,9 @@ class Rule:
 class Rules:
     """The rules of the triggers of one store. What cannot be read is asked for again each time."""
 
-    def __init__(self) -> None:
+    def __init__(self, lead: timedelta = timedelta(0)) -> None:
+        """``lead``: how long before their instants firings are planned."""
+        self._lead = lead
         self._rules: dict[_Key, Rule] = {}
         self._parsed: dict[tuple[object, ...], Rule] = {}
         self._troubles: dict[UUID, tuple[int, str]] = {}
@@ -99,7 +101,8 @@ class Rules:
         rule = self._parsed.get(key)
         if rule is None:
             calendars = {} if calendar is None else {calendar.name: calendar}
-            rule = self._parsed[key] = _parse(parts, *own, calendars)
+            rule = _parse(parts, *own, calendars)
+            rule = self._parsed[key] = replace(rule, catch_up=replace(rule.catch_up, lead=self._lead))
         return rule
 
 

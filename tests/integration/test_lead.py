@@ -33,6 +33,19 @@ async def test_ticker_writes_what_is_due_within_its_lead_and_says_when_to_decide
     assert swept_at >= START + timedelta(seconds=15)
 
 
+async def test_firing_planned_ahead_is_not_late_however_short_its_window(stage: Stage) -> None:
+    ticker = await stage.ticker()
+    stage.catch_up = {"window": "0s"}
+    await stage.apply(job=[{"every": "10s"}])
+
+    stage.clock.jump(START + timedelta(seconds=9.96))
+    await ticker.tick(stage.stores.main)
+    stage.clock.jump(START + timedelta(seconds=20.005))
+    await ticker.tick(stage.stores.main)
+
+    assert [(10.0, None, 1, None), (20.0, None, 1, None)] == await stage.ledger()
+
+
 async def test_ticker_wakes_before_the_instant(stage: Stage) -> None:
     ticker = await stage.ticker()
     await stage.apply(job=[{"at": (START + timedelta(seconds=1)).isoformat()}])

@@ -70,6 +70,7 @@ RULES = st.builds(
     max_runs=st.integers(1, 8),
     punctual=seconds(0, 60),
     limit=st.integers(1, 20),
+    lead=seconds(0, 3),
 )
 
 
@@ -78,15 +79,16 @@ def expected(due, now, rules, remaining, paused_until):
     fires = [at.fires_at for at in due if at.skipped is None]
     paused = [at for at in fires if paused_until is not None and at <= paused_until]
     open_ = [at for at in fires if at not in paused]
-    punctual = [at for at in open_ if now - at <= min(rules.punctual, rules.window)]
-    late = [at for at in open_ if at not in punctual and now - at <= rules.window]
+    window = max(rules.window, SECOND)
+    punctual = [at for at in open_ if now - at <= min(rules.punctual, window)]
+    late = [at for at in open_ if at not in punctual and now - at <= window]
     starts = list(punctual)
     if rules.policy is CatchUpPolicy.ALL:
         starts += late[-rules.max_runs :]
-    if rules.policy is CatchUpPolicy.LATEST and not punctual and fires and now - fires[-1] <= rules.window:
+    if rules.policy is CatchUpPolicy.LATEST and not punctual and fires and now - fires[-1] <= window:
         starts.append(fires[-1])
     starts = sorted(starts)
-    end = now
+    end = now + rules.lead
     if remaining is not None and len(starts) >= remaining:
         end = starts[:remaining][-1]
     verdicts = []
@@ -119,7 +121,7 @@ def test_every_instant_lands_in_exactly_one_row_with_the_verdict_it_deserves(
     since, now = START + since, START + since + length
     paused_until = None if pause is None else min(START + pause, now)
     due, at = [], schedule.next_after(since)
-    while at is not None and at.fires_at <= now:
+    while at is not None and at.fires_at <= now + rules.lead:
         due.append(at)
         at = schedule.next_after(at.fires_at)
 
@@ -151,7 +153,7 @@ def test_every_instant_lands_in_exactly_one_row_with_the_verdict_it_deserves(
     if left == 0:
         assert step.next_at is None
     else:
-        following = schedule.next_after(max(since, now))
+        following = schedule.next_after(max(since, now + rules.lead))
         assert step.next_at == (following and following.fires_at)
 
 
