@@ -19,9 +19,12 @@ from schemas.durations import format_duration
 from schemas.vocabulary import CatchUpPolicy, Verdict
 
 PUNCTUAL: Final = timedelta(seconds=30)
-"""A firing found no later than this was not missed, only found by a busy Ticker: it is never merged."""
-_ON_TIME: Final = timedelta(seconds=1)
+"""A firing found no later than this was not missed, only found by a busy Ticker; it is merged only with what was."""
+_SECOND: Final = timedelta(seconds=1)
+_ON_TIME: Final = _SECOND
 """Found no later than this, a firing starts however short its window is: no Ticker is never busy."""
+_MISSED: Final = frozenset({None, Verdict.MERGED, Verdict.MISFIRED})
+"""What a late row says where nothing but lateness was in the way."""
 _LEFT_OUT: Final = {
     Verdict.DST_GAP: "the clocks are set forward over this wall time; dst says gap: skip",
     Verdict.SKIPPED_CALENDAR: "the calendar is closed on this day; roll is none",
@@ -74,6 +77,18 @@ class Plan:
     more: bool
     """The limit was reached; call again at once."""
 
+    def paced(self, now: datetime, rules: CatchUpRules) -> list[bool]:
+        """Return of each row whether pacing holds it: what was missed, and what is found with it but the newest."""
+        if not self.rows or now - self.rows[0].fires_at <= rules.punctual:
+            return [False] * len(self.rows)
+        late = [now - row.fires_at > rules.punctual for row in self.rows]
+        missed = any(was and row.verdict in _MISSED for was, row in zip(late, self.rows, strict=True))
+        newest = max((index for index, row in enumerate(self.rows) if row.verdict is None), default=None)
+        return [
+            row.verdict is None and (was or (missed and index != newest))
+            for index, (was, row) in enumerate(zip(late, self.rows, strict=True))
+        ]
+
 
 def plan(
     schedule: Schedule,
@@ -86,10 +101,11 @@ def plan(
 ) -> Plan:
     """Sort the planned instants after ``since``, up to and including ``now`` and the lead of ``rules``.
 
-    latest: the newest starts, if it is within the window, the others are merged into it; all: the
-    newest ``max_runs`` within the window start, older ones are merged; none: what is not punctual
-    is misfired. Older than the window is misfired under each. What the schedule leaves out is
-    never the newest, starts nothing, and is not counted by ``max_runs`` or ``remaining``.
+    latest: the newest starts, if it is within the window, the others are merged into it, also
+    punctual ones if any was missed, or an outage would end in a burst; all: the newest ``max_runs``
+    within the window start, older ones are merged; none: what is not punctual is misfired. Older
+    than the window is misfired under each. What the schedule leaves out is never the newest, starts
+    nothing, and is not counted by ``max_runs`` or ``remaining``.
 
     ``paused_until`` is when the job was resumed; nothing is planned while it is paused, so ``since``
     lies before the pause. Instants up to it are paused, except that with policy latest the newest
@@ -101,16 +117,18 @@ def plan(
     """
     if remaining is not None and remaining <= 0:
         return Plan((), None, since, 0, more=False)
-    spared = {CatchUpPolicy.LATEST: 1, CatchUpPolicy.ALL: rules.max_runs, CatchUpPolicy.NONE: 0}[rules.policy]
+    punctual = (rules.punctual + rules.lead) // _SECOND + 1  # so many at most: what is not counted fires once a second
+    spared = {CatchUpPolicy.LATEST: 1 + punctual, CatchUpPolicy.ALL: rules.max_runs, CatchUpPolicy.NONE: 0}
+    ahead = spared[rules.policy] + 1
     horizon = now + rules.lead
     due: CountedSchedule | DueInstants
-    due = schedule if is_counted(schedule) else DueInstants(schedule, since, horizon, rules.limit + spared + 1)
+    due = schedule if is_counted(schedule) else DueInstants(schedule, since, horizon, rules.limit + ahead)
     cut = isinstance(due, DueInstants) and due.cut
     span = _Span.of(due, since, now, rules, paused_until)
     start = span.first_start
     stop = span.ahead(start, rules.limit)
-    if cut:  # what follows each row must be known: it may be the newest
-        stop = min(stop, span.back(span.end, spared + 1))
+    if cut:  # what follows each row must be known: it may be the newest, and the next call is to see what was missed
+        stop = min(stop, span.back(span.end, ahead))
     spent = remaining is not None and span.firings(start, stop) >= remaining
     if remaining is not None and spent:
         stop = span.ahead(start, remaining)
@@ -134,7 +152,7 @@ def plan(
 class _Span:
     """The due instants as indexes of a counted schedule, cut where their fate changes.
 
-    first ≤ paused_end, first ≤ window_start ≤ punctual_start ≤ end; what starts is a tail of them,
+    first ≤ paused_end, first ≤ window_start ≤ punctual ≤ end; what starts is a tail of them,
     with what is left out (``skips``) in between.
     """
 
@@ -170,7 +188,9 @@ class _Span:
         first_start = punctual
         if rules.policy is CatchUpPolicy.ALL:
             first_start = max(paused_end, window_start, span.back(punctual, rules.max_runs))
-        elif rules.policy is CatchUpPolicy.LATEST and not span.firings(punctual, end):
+        elif rules.policy is CatchUpPolicy.LATEST and (
+            span.firings(paused_end, punctual) or not span.firings(punctual, end)
+        ):
             newest = span.back(end, 1)
             first_start = newest if newest >= window_start else punctual
         return replace(span, first_start=first_start)

@@ -40,11 +40,10 @@ class Pace:
 
 
 def _missed(cursor: Cursor, begin: datetime, end: datetime) -> Iterator[datetime]:
-    """Yield what would start, found at ``end`` of an outage, and is not punctual any more."""
+    """Yield what would start, found at ``end`` of an outage, and is held by pacing."""
     since, more = max(cursor.last_at, begin - MICROSECOND), True
     while more and since < end:
         planned = plan(cursor.schedule, since=since, now=end, rules=cursor.rules)
-        for firing in planned.rows:
-            if firing.verdict is None and end - firing.fires_at > cursor.rules.punctual:
-                yield firing.fires_at
+        held = planned.paced(end, cursor.rules)
+        yield from (firing.fires_at for firing, paced in zip(planned.rows, held, strict=True) if paced)
         since, more = planned.planned_until, planned.more

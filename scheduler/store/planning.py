@@ -24,7 +24,7 @@ UNPLANNED: Final = timedelta(minutes=5)
 """After so long a trigger that cannot be planned is looked at again."""
 
 _Made = tuple["asyncpg.Record", Rule, Plan]
-_Fresh = tuple["asyncpg.Record", Rule, PlannedFiring]
+_Fresh = tuple["asyncpg.Record", Rule, PlannedFiring, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,11 @@ class Planning:
         """Write the rows and move the triggers on; return those that are owed a verdict."""
         fresh: list[_Fresh] = []
         for row, rule, planned in plans:
+            paced = planned.paced(now, rule.catch_up)
             for index, firing in enumerate(planned.rows):
                 if index > 0 or not await self._grow(db, row, firing):
-                    fresh.append((row, rule, firing))
-        written = await db.fetch(Q["record_firings"], *self._columns(fresh, now)) if fresh else []
+                    fresh.append((row, rule, firing, paced[index]))
+        written = await db.fetch(Q["record_firings"], *self._columns(fresh)) if fresh else []
         await db.execute(
             Q["advance"],
             [row["id"] for row, _, _ in plans],
@@ -118,30 +119,26 @@ class Planning:
         grown = await db.fetch(Q["extend_range"], row["id"], firing.verdict, last, firing.count, row["last_at"])
         return bool(grown)
 
-    def _columns(self, fresh: Sequence["_Fresh"], now: datetime) -> tuple[Any, ...]:
-        missed = [f.verdict is None and now - f.fires_at > rule.catch_up.punctual for _, rule, f in fresh]
+    def _columns(self, fresh: Sequence["_Fresh"]) -> tuple[Any, ...]:
         return (
             [self._new_id() for _ in fresh],
-            [row["tenant"] for row, _, _ in fresh],
-            [row["id"] for row, _, _ in fresh],
-            [row["job_id"] for row, _, _ in fresh],
-            [row["job_version"] for row, _, _ in fresh],
-            [firing.fires_at for _, _, firing in fresh],
-            [firing.to_at for _, _, firing in fresh],
-            [firing.count for _, _, firing in fresh],
-            [firing.wall_time for _, _, firing in fresh],
-            [firing.zone for _, _, firing in fresh],
-            [rule.params for _, rule, _ in fresh],
-            [firing.verdict for _, _, firing in fresh],
-            [firing.reason for _, _, firing in fresh],
-            [rule.rank if late else None for (_, rule, _), late in zip(fresh, missed, strict=True)],
-            [
-                firing.fires_at + rule.catch_up.window if late else None
-                for (_, rule, firing), late in zip(fresh, missed, strict=True)
-            ],
+            [row["tenant"] for row, _, _, _ in fresh],
+            [row["id"] for row, _, _, _ in fresh],
+            [row["job_id"] for row, _, _, _ in fresh],
+            [row["job_version"] for row, _, _, _ in fresh],
+            [firing.fires_at for _, _, firing, _ in fresh],
+            [firing.to_at for _, _, firing, _ in fresh],
+            [firing.count for _, _, firing, _ in fresh],
+            [firing.wall_time for _, _, firing, _ in fresh],
+            [firing.zone for _, _, firing, _ in fresh],
+            [rule.params for _, rule, _, _ in fresh],
+            [firing.verdict for _, _, firing, _ in fresh],
+            [firing.reason for _, _, firing, _ in fresh],
+            [rule.rank if paced else None for _, rule, _, paced in fresh],
+            [firing.fires_at + rule.catch_up.window if paced else None for _, rule, firing, paced in fresh],
             list(range(len(fresh))),
             TZDATA_VERSION,
-            [row["calendar_version"] for row, _, _ in fresh],
+            [row["calendar_version"] for row, _, _, _ in fresh],
         )
 
 

@@ -204,3 +204,18 @@ async def test_what_a_changed_or_removed_trigger_holds_is_superseded(stage: Stag
         ("superseded", "the trigger was changed before this was let go"),
         ("superseded", "the trigger was removed before this was let go"),
     ] == [tuple(row) for row in rows]
+
+
+@pytest.mark.parametrize(("policy", "at_once"), [("latest", 3), ("all", 4)])
+async def test_outage_of_fast_triggers_starts_no_more_at_once_than_one_each(
+    stage: Stage, policy: str, at_once: int
+) -> None:
+    """And what the budget allows: one; by the latest, nothing is left for it."""
+    ticker = await stage.ticker(per_minute=1)
+    stage.catch_up = {"policy": policy}
+    await stage.apply(**{f"job{n}": [{"every": "1s"}] for n in range(3)})
+
+    stage.clock.jump(START + timedelta(minutes=10))
+    await ticker.tick(stage.stores.main)
+
+    assert at_once == len(await released(stage))

@@ -82,7 +82,8 @@ def expected(due, now, rules, remaining, paused_until):
     window = max(rules.window, SECOND)
     punctual = [at for at in open_ if now - at <= min(rules.punctual, window)]
     late = [at for at in open_ if at not in punctual and now - at <= window]
-    starts = list(punctual)
+    missed = len(punctual) < len(open_)
+    starts = punctual[-1:] if missed and rules.policy is CatchUpPolicy.LATEST else list(punctual)
     if rules.policy is CatchUpPolicy.ALL:
         starts += late[-rules.max_runs :]
     if rules.policy is CatchUpPolicy.LATEST and not punctual and fires and now - fires[-1] <= window:
@@ -99,7 +100,7 @@ def expected(due, now, rules, remaining, paused_until):
             verdicts.append((at, None))
         elif at in paused:
             verdicts.append((at, Verdict.PAUSED))
-        elif at in late and rules.policy is not CatchUpPolicy.NONE:
+        elif at in late + punctual and rules.policy is not CatchUpPolicy.NONE:
             verdicts.append((at, Verdict.MERGED))
         else:
             verdicts.append((at, Verdict.MISFIRED))
