@@ -32,13 +32,15 @@ def health(
     from scheduler.cli.output import print_fields, print_json, print_line, say_warning
     from scheduler.clock import SystemClock
     from scheduler.store.calendars import list_ending
-    from scheduler.store.reading import count_health, list_held
+    from scheduler.store.reading import count_health, list_held, list_long_lines
 
     async def question(store: "Store", settings: "Settings") -> "tuple[Row, dict[str, str], list[str]]":
         counts = await count_health(store, settings.tenant, lease_s=lease_s(settings))
         held = await list_held(store, settings.tenant, lease_s=lease_s(settings))
         ending = await list_ending(store, settings.tenant, SystemClock().now().date())
         warnings = [f"calendar {calendar.name}: its data end on {calendar.last_day}" for calendar in ending]
+        lines = await list_long_lines(store, settings.tenant)
+        warnings += [f"job {job}: {runs} runs wait in line for their turn, see overlap" for job, runs in lines.items()]
         broker, round_trip_ms = await _ask_broker(settings)
         return counts | {"broker_round_trip_ms": round_trip_ms}, _troubles(counts, held) | broker, warnings
 

@@ -30,6 +30,8 @@ class RunFilter:
     limit: int = 50
 
 
+LONG_LINE: Final = 100
+"""More runs of one job than this in line for their turn are told of: the line only grows if the job is too slow."""
 _SILENT_S: Final = 30.0
 """An executor not heard of for so long is not alive, unless the caller knows the lease."""
 
@@ -96,6 +98,11 @@ async def count_health(store: Store, tenant: str, *, lease_s: float) -> Row:
 async def list_held(store: Store, tenant: str, *, lease_s: float) -> dict[str, int]:
     """Return why runs wait that no executor can take, and how many they are."""
     return {row["held_by"]: row["runs"] for row in await _rows(store, "list_held", tenant, lease_s)}
+
+
+async def list_long_lines(store: Store, tenant: str) -> dict[str, int]:
+    """Return the jobs with more than LONG_LINE runs in line for their turn, the longest line first."""
+    return {row["job"]: row["runs"] for row in await _rows(store, "list_long_lines", tenant, LONG_LINE)}
 
 
 async def is_idle(store: Store) -> bool:

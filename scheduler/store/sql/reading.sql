@@ -108,6 +108,15 @@ FROM (SELECT missing_executor(r.pool, v.spec, $2) AS held_by, r.runs
       JOIN job_versions AS v ON v.job_id = r.job_id AND v.version = r.job_version) AS found
 WHERE held_by IS NOT NULL GROUP BY held_by ORDER BY held_by;
 
+-- name: list_long_lines
+-- Jobs with more than $2 runs in line for their turn.
+SELECT j.name AS job, (SELECT count(*) FROM runs AS r
+                       WHERE r.job_id = j.id AND r.state = 'waiting' AND r.turn = 'awaits')::int AS runs
+FROM jobs AS j
+WHERE j.tenant = $1 AND j.deleted_at IS NULL AND EXISTS (
+    SELECT FROM runs AS r WHERE r.job_id = j.id AND r.state = 'waiting' AND r.turn = 'awaits' OFFSET $2)
+ORDER BY runs DESC, j.name;
+
 -- name: is_idle
 -- Nothing will happen by itself any more.
 SELECT NOT EXISTS (SELECT FROM triggers WHERE active AND next_at IS NOT NULL)
