@@ -47,7 +47,8 @@ def validate(context: typer.Context, *, files: Files, json: Json = False) -> Non
     for name, spec in definitions.jobs.items():
         if spec.needs:
             print_line(f"{name}: reached from {', '.join(roots[name])}")
-    print_line(f"valid: {len(definitions.jobs)} jobs of tenant {definitions.tenant}")
+    count = len(definitions.jobs)
+    print_line(f"valid: {count} {'job' if count == 1 else 'jobs'} of tenant {definitions.tenant}")
 
 
 def apply(

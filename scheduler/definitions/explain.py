@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from scheduler.definitions.problems import Path, suggest
+from scheduler.domain.calendar_countries import country_meant
 from schemas.calendar_spec import CalendarSpec
 from schemas.calendar_trigger import CalendarRule, CalendarTrigger
 from schemas.definitions_file import DefinitionsFile, PoolSpec
@@ -90,10 +91,11 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "too_short": "must have at least {min_length} entries",
     "too_long": "must have at most {max_length} entries",
 }
+_COUNTRY: Final = "^[A-Z]{2}"
 _PATTERNS: Final[Mapping[str, str]] = {
     "^[a-z0-9][a-z0-9_-]": "must be a name: a-z, 0-9, _ and -, not beginning with _ or -, at most 63 characters",
     "^([a-z0-9]": "must be the name of a calendar, or a country such as JP or US-CA",
-    "^[A-Z]{2}": "must be an ISO 3166 code in capital letters, such as JP, US-CA or DE-BY",
+    _COUNTRY: "must be an ISO 3166 code in capital letters, such as JP, US-CA or DE-BY",
     "^[A-Za-z0-9]{": "must be the code of a state or province, such as CA",
     "^[A-Za-z_]": "must be the name of an environment variable: letters, digits and _, not beginning with a digit",
     "^[A-Za-z0-9_]": "must be the name of a handler: letters, digits, _, . and -, at most 128 characters",
@@ -198,6 +200,10 @@ def _message(detail: ErrorDetails, *, on_key: bool) -> str:
     if detail["type"] == "string_pattern_mismatch":
         pattern = detail["ctx"]["pattern"]
         message = next(text for start, text in _PATTERNS.items() if pattern.startswith(start))
+        if pattern.startswith(_COUNTRY) and (meant := country_meant(detail["input"])) is not None:
+            return f"{message}{_found(detail['input'])}; did you mean {meant}?"
+    elif detail["type"] == "too_short" and isinstance(detail["input"], str):
+        message = _MESSAGES["string_too_short"]
     elif detail["type"] in _MESSAGES:
         message = _MESSAGES[detail["type"]].format_map(detail.get("ctx", {}))
     else:

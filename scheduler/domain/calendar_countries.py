@@ -4,6 +4,7 @@ The only place that imports it, and only when a country is asked for: it takes 1
 answers with an empty set for years it knows nothing of, so its bounds are kept with the days.
 """
 
+import difflib
 import importlib.metadata
 import warnings
 from collections.abc import Collection
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 _FIRST_YEAR: Final = 1970
 _LANGUAGE: Final = "en_US"
 _LISTED: Final = 60
-_MEANT: Final = {"UK": "GB", "EL": "GR", "EN": "GB"}
-"""Codes that are in use and are not those of ISO 3166."""
+_MEANT: Final = {"UK": "GB", "EL": "GR", "EN": "GB", "DD": "DE", "SU": "RU"}
+"""Codes that are or were in use and are not those of ISO 3166."""
+_NEAR: Final = 0.75
 
 
 class CountryDays(NamedTuple):
@@ -48,7 +50,7 @@ def country_days(place: str) -> CountryDays:
     code, _, part = place.partition("-")
     countries = holidays.list_supported_countries(include_aliases=False)
     if code not in countries:
-        raise ValueError(f"{code!r} is no country with known holidays; {_hint(code, countries)}")
+        raise ValueError(f"{code!r} is no country with known holidays; {_hint(country_meant(code) or code, countries)}")
     if part and part not in countries[code]:
         raise ValueError(f"{code} has no subdivision {part!r}; {_hint(part, countries[code])}")
     bounds: Any = getattr(holidays, code)
@@ -86,6 +88,16 @@ def _years_with_data(found: "HolidayBase", years: range) -> range:
     while first - 1 in good:
         first -= 1
     return range(first, last + 1)
+
+
+def country_meant(word: str) -> str | None:
+    """Return the code of the country that ``word`` most likely means: a name, or a code of another kind."""
+    from holidays.registry import COUNTRIES
+
+    names = {module.replace("_", " "): code for module, (_, code, *_) in COUNTRIES.items()}
+    names |= {other.lower(): code for _, code, *others in COUNTRIES.values() for other in others}
+    near = difflib.get_close_matches(word[:64].lower().replace("_", " "), names, n=1, cutoff=_NEAR)
+    return _MEANT.get(word.upper()) or (names[near[0]] if near else None)
 
 
 def _hint(word: str, known: Collection[str]) -> str:

@@ -186,7 +186,7 @@ def test_validate_warns_with_the_place_and_exits_0(cli: Cli, tmp_path: Path) -> 
     )
 
     code, out, err = cli("validate", "jobs.yaml")
-    assert (code, out) == (0, "valid: 1 jobs of tenant default\n")
+    assert (code, out) == (0, "valid: 1 job of tenant default\n")
     assert err.startswith("warning: jobs.yaml:5:23: jobs.a.triggers[0].cron: day of month and day of week")
 
     code, out, err = cli("validate", "jobs.yaml", "--json")

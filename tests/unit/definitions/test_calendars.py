@@ -34,7 +34,12 @@ REFUSED = [
      ["1:26: calendars.a.country: 'UK' is no country with known holidays; did you mean GB?"]),
     ("calendars: {a: {country: jp}}\n",
      [('1:26: calendars.a.country: must be an ISO 3166 code in capital letters, such as JP, US-CA or DE-BY, '
-      'found "jp"')]),
+      'found "jp"; did you mean JP?')]),
+    ("calendars: {a: {country: Germany}}\n",
+     [('1:26: calendars.a.country: must be an ISO 3166 code in capital letters, such as JP, US-CA or DE-BY, '
+      'found "Germany"; did you mean DE?')]),
+    ("calendars: {a: {country: DD}}\n",
+     ["1:26: calendars.a.country: 'DD' is no country with known holidays; did you mean DE?"]),
     ("calendars: {a: {closed: [2026-02-30]}}\n",
      ["1:26: calendars.a.closed[0]: '2026-02-30' does not exist: day is out of range for month"]),
     ("calendars: {a: {closed: [2026-01-01], open: [2026-01-01]}}\n",

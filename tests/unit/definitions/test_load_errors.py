@@ -49,6 +49,10 @@ GOLDEN = [
         run('{command: ["a\\0b"]}'),
         ["3:21: jobs.a.run.command[0]: contains NUL or half of a surrogate pair, which is not allowed"],
     ),
+    (
+        "version: 1\njobs:\n  a: {run: {command: [x]}, triggers: [{cron: ''}]}\n",
+        ['3:46: jobs.a.triggers[0].cron: must not be empty, found ""'],
+    ),
     (run("{command: []}"), ["3:20: jobs.a.run.command: must have at least 1 entries, found a list"]),
     (run("{command: [sleep, 0.5]}"), ["3:28: jobs.a.run.command[1]: must be text; put 0.5 in quotes"]),
     (run("{python: backup}"), ["3:19: jobs.a.run.python: 'backup' is not module:function, as in backup_jobs:verify"]),
