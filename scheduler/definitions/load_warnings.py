@@ -14,10 +14,13 @@ from scheduler.definitions.entries import Entry
 from scheduler.definitions.problems import Problem
 from scheduler.domain.clock_notes import warn_of_dst
 from scheduler.domain.cron_days import warn_of_union
+from scheduler.domain.dst import rules_of
+from scheduler.domain.schedule import instant_of
+from scheduler.domain.zones import zone
 from scheduler.simulation.upcoming import Upcoming
 from schemas.calendar_trigger import CalendarTrigger
 from schemas.job_spec import JobSpec
-from schemas.trigger_spec import CronTrigger
+from schemas.trigger_spec import AtTrigger, CronTrigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,18 @@ def warn_of_missing_calendars(loaded: Loaded) -> Iterator[Problem]:
             yield entry.problem(("triggers", index, "calendar"), message)
 
 
+def warn_of_the_past(loaded: Loaded) -> Iterator[Problem]:
+    """All of ``at``, or ``ends_at``, is in the past."""
+    for entry, spec in loaded.jobs():
+        for index, trigger in enumerate(spec.triggers):
+            tz, rules = zone(spec.timezone_of(trigger)), rules_of(trigger.dst)
+            times = {"at": trigger.at if isinstance(trigger, AtTrigger) else (), "ends_at": (trigger.ends_at,)}
+            for key, moments in times.items():
+                known = [instant_of(moment, tz, rules, last=True) for moment in moments if moment is not None]
+                if known and max(known) <= loaded.now:
+                    yield entry.problem(("triggers", index, key), "is in the past: the trigger fires no more")
+
+
 def warn_of_same_instants(loaded: Loaded) -> Iterator[Problem]:
     """Two triggers of one job fire at the same instant."""
     upcoming = Upcoming(loaded.tenant, loaded.now, loaded.calendars.known)
@@ -102,6 +117,7 @@ FINDERS: Final[tuple[Callable[[Loaded], Iterable[Problem]], ...]] = (
     warn_of_idle_rules,
     warn_of_calendar_ends,
     warn_of_missing_calendars,
+    warn_of_the_past,
     warn_of_same_instants,
 )
 
