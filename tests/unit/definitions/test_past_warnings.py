@@ -14,7 +14,7 @@ PAST = "is in the past: the trigger fires no more"
 @pytest.mark.parametrize(
     ("trigger", "said"),
     [
-        ('{at: "2026-02-01 12:00"}', f"f.yaml:3:49: jobs.a.triggers[0].at: {PAST}"),
+        ('{at: "2026-02-01 12:00"}', f"f.yaml:3:44: jobs.a.triggers[0].at: {PAST}"),
         ('{at: ["2026-02-01 12:00", "2026-03-02 12:00"]}', None),
         ('{every: 1d, ends_at: "2026-02-01 12:00"}', f"f.yaml:3:60: jobs.a.triggers[0].ends_at: {PAST}"),
         ('{every: 1d, ends_at: "2026-03-02 12:00"}', None),
