@@ -5,10 +5,11 @@ budget is that of scheduler/store/pacing.py: what was not spent in the minute be
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 
-from scheduler.domain.firing import plan
+from scheduler.domain.firing import CatchUpRules, Plan, plan
 from scheduler.domain.planned import MICROSECOND
 from scheduler.simulation.assumptions import Assumptions
 from scheduler.simulation.cursors import Cursor
@@ -22,12 +23,13 @@ class Pace:
 
     def __init__(self, cursors: Sequence[Cursor], assumptions: Assumptions) -> None:
         self._held: dict[tuple[str, str, datetime], int] = {}
+        triggers = [_Trigger(cursor) for cursor in cursors]
         paced_until = _LONG_AGO
         for begin, end in assumptions.stretches():
             missed = sorted(
-                (cursor.job.spec.priority.rank, fires_at, cursor.job.name, cursor.key)
-                for cursor in cursors
-                for fires_at in _missed(cursor, to_instant(begin), to_instant(end))
+                (trigger.cursor.job.spec.priority.rank, fires_at, trigger.cursor.job.name, trigger.cursor.key)
+                for trigger in triggers
+                for fires_at in trigger.missed(to_instant(begin), to_instant(end))
             )
             start = max(paced_until, end - MINUTE)
             for number, (_, fires_at, job, key) in enumerate(missed, 1):
@@ -39,11 +41,30 @@ class Pace:
         return max(now, self._held.get((cursor.job.name, cursor.key, fires_at), now))
 
 
-def _missed(cursor: Cursor, begin: datetime, end: datetime) -> Iterator[datetime]:
-    """Yield what would start, found at ``end`` of an outage, and is held by pacing."""
-    since, more = max(cursor.last_at, begin - MICROSECOND), True
-    while more and since < end:
-        planned = plan(cursor.schedule, since=since, now=end, rules=cursor.rules)
-        held = planned.paced(end, cursor.rules)
-        yield from (firing.fires_at for firing, paced in zip(planned.rows, held, strict=True) if paced)
-        since, more = planned.planned_until, planned.more
+class _Trigger:
+    """A trigger on its way through the outages, and what is left to it of max_fires."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.cursor = cursor
+        self._since = cursor.last_at
+        self._left = cursor.remaining
+
+    def missed(self, begin: datetime, end: datetime) -> Iterator[datetime]:
+        """Yield what would start, found at ``end`` of an outage, and is held by pacing."""
+        rules, before = self.cursor.rules, begin - MICROSECOND
+        if self._left is not None and before > self._since:  # nothing is late before the outage
+            whole = timedelta(seconds=(before - self._since) // timedelta(seconds=1) + 1)
+            for _ in self._plan(before, replace(rules, window=whole, punctual=whole)):
+                pass
+        self._since = max(self._since, before)
+        for planned in self._plan(end, rules):
+            held = planned.paced(end, rules)
+            yield from (firing.fires_at for firing, paced in zip(planned.rows, held, strict=True) if paced)
+
+    def _plan(self, now: datetime, rules: CatchUpRules) -> Iterator[Plan]:
+        more = True
+        while more and self._since < now:
+            planned = plan(self.cursor.schedule, since=self._since, now=now, rules=rules, remaining=self._left)
+            self._left = None if self._left is None else self._left - planned.used
+            self._since, more = planned.planned_until, planned.more
+            yield planned

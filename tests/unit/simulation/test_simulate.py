@@ -53,6 +53,17 @@ def test_firings_from_the_beginning_on_and_before_the_end():
     assert [("a#1", "succeeded", 0, 1), ("a#2", "succeeded", 60, 61), ("a#3", "succeeded", 120, 121)] == runs(found)
 
 
+def test_what_max_fires_ends_takes_nothing_of_the_budget_after_an_outage():
+    spent = {"triggers": [{"cron": "* * * * *", "max_fires": 2}], "catch_up": {"policy": "all"}, "overlap": "allow"}
+    late = {**CRON, "priority": "low"}
+
+    found = run({"spent": spent, "late": late}, hours=2, outages=((at(0.5), at(1.5)),), per_minute=1)
+
+    assert [("late#1", 0), ("late#2", 90), ("spent#1", 0), ("spent#2", 1)] == sorted(
+        (name, started) for name, _, started, _ in runs(found)
+    )
+
+
 def test_an_interval_counts_from_the_apply_which_is_the_beginning():
     assert [1, 2] == [hour for hour, _, _ in ledger(run({"a": {"triggers": [{"every": "1h"}]}}, hours=3))]
 
