@@ -65,7 +65,7 @@ class _Stored:
         self.now += timedelta(seconds=1)
         for spent, due in ((self.busy_s, _DUE), (self.idle_s, 0)):
             since = time.perf_counter()
-            planned = await self.planning.plan_due(self.stores.main, now=self.now, horizon=self.now, limit=_LIMIT)
+            planned = await self.planning.plan_due(self.stores.main, now=self.now, limit=_LIMIT)
             await wake_runs(self.stores.main)
             await find_next_tick(self.stores.main)
             spent.append(time.perf_counter() - since)
@@ -122,7 +122,7 @@ async def _store(postgres: PostgresServer, stored: int) -> AsyncIterator[_Stored
     await _fill(postgres.dsn(name), stored)
     stores = await Stores.open(postgres.dsn(name), name="benchmark", size=2)
     try:
-        yield _Stored(stores, Planning(partial(uuid7, SystemClock())))
+        yield _Stored(stores, Planning(partial(uuid7, SystemClock()), timedelta(0)))
     finally:
         await stores.close()
 
