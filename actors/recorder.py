@@ -1,7 +1,7 @@
 """Recorder: the only actor that writes claims, leases and the ends of attempts.
 
 Hears   attempt.claim, executor.heartbeat, attempt.finished, attempt.returned
-Says    claim.answered, heartbeat.recorded, run.settled
+Says    claim.answered, heartbeat.recorded, run.settled, executor.heartbeat (barriers)
 Writes  runs, attempts, executors, recorders
 """
 

@@ -16,6 +16,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from scheduler.domain.run_state import FINAL, TRANSITIONS, Move  # noqa: E402 - the checkout's own, wherever it is run from
+from scheduler.transport.broker_users import NOTHING, BrokerUser, broker_users  # noqa: E402 - see above
 from scheduler.transport.topology import ROUTES, Limits, topology  # noqa: E402 - see above
 from schemas.vocabulary import RunState  # noqa: E402 - see above
 
@@ -83,6 +84,10 @@ def topology_page() -> str:
             ("message", "exchange", "routing key"),
             ((f"`{kind}`", f"`{route.exchange}`", _key(route.per, kind)) for kind, route in ROUTES.items()),
         ),
+        "## Users",
+        "Made by `scheduler broker users`; patterns of names. Shown for the pool `default`, and for a publisher and a\n"
+        "reader without names. See [operations.md](operations.md#broker-users).",
+        _table(("user", "configure", "write", "read", "topics"), map(_user, broker_users(["default"]))),
     )
 
 
@@ -140,6 +145,18 @@ def _carries(exchange: str, key: str, carried: Mapping[tuple[str, str], str]) ->
     if exchange == ROUTES["attempt.start"].exchange:
         return "`attempt.start`"
     return "what nobody could take"
+
+
+def _user(user: BrokerUser) -> tuple[str, ...]:
+    patterns = (user.configure, user.write, user.read)
+    topics = user.topic and f"{user.topic.exchange}: {'writes' if user.topic.read == NOTHING else 'reads'}"
+    keys = user.topic and f" {_pattern(user.topic.write if user.topic.read == NOTHING else user.topic.read)}"
+    return f"`{user.name}`", *map(_pattern, patterns), f"{topics}{keys}" if user.topic else ""
+
+
+def _pattern(text: str) -> str:
+    """Return a pattern as code in a table, where a bar would end the cell."""
+    return "`" + text.replace("|", "\\|") + "`"
 
 
 def _key(per: str, kind: str) -> str:

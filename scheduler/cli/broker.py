@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from scheduler.cli import broker_users
 from scheduler.cli.shared import Json, load
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _as_operator(context: typer.Context, work: "Callable[[Admin, Topology], Awai
 
     from scheduler.errors import ConfigurationError
     from scheduler.transport.amqp_admin import admin
-    from scheduler.transport.broker_url import check_broker_url
+    from scheduler.transport.broker_url import check_broker_url, check_management_url
 
     settings = load(context).settings
     if settings.amqp_url is None:
@@ -95,6 +96,8 @@ def _as_operator(context: typer.Context, work: "Callable[[Admin, Topology], Awai
     url = settings.amqp_url.get_secret_value()
     check_broker_url(url, allow_insecure=settings.insecure_broker)
     management = settings.management_url.get_secret_value() if settings.management_url is not None else None
+    if management is not None:
+        check_management_url(management, allow_insecure=settings.insecure_broker)
 
     async def run() -> list[str]:
         parts = await _topology(settings)
@@ -125,4 +128,5 @@ def _report(lines: list[str], key: str, nothing: str, *, as_json: bool) -> None:
 
 
 def register(app: typer.Typer) -> None:
+    broker_users.register(broker)
     app.add_typer(broker, name="broker")

@@ -61,6 +61,24 @@ class Management:
     async def set_policy(self, name: str, policy: dict[str, Any]) -> None:
         await self._call("PUT", f"policies/{self._vhost}/{quote(name, safe='')}", policy)
 
+    async def has_user(self, name: str) -> bool:
+        return await self._call("GET", f"users/{quote(name, safe='')}") is not None
+
+    async def set_password(self, user: str, password: str) -> None:
+        """Give ``user``, who is made if need be, this password and no part in the management interface."""
+        await self._call("PUT", f"users/{quote(user, safe='')}", {"password": password, "tags": ""})
+
+    async def set_rights(self, user: str, rights: dict[str, str]) -> None:
+        """Set ``configure``, ``write`` and ``read`` of ``user`` in the vhost, in place of what there was."""
+        await self._call("PUT", f"permissions/{self._vhost}/{quote(user, safe='')}", rights)
+
+    async def set_topic_right(self, user: str, right: dict[str, str] | None) -> None:
+        """Set the right of ``user`` on the topics of one exchange of the vhost; None: none is limited."""
+        path = f"topic-permissions/{self._vhost}/{quote(user, safe='')}"
+        await self._call("DELETE", path)
+        if right is not None:
+            await self._call("PUT", path, right)
+
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Return the answer's JSON; None for an empty answer and for what is not there."""
         try:

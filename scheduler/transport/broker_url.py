@@ -29,6 +29,21 @@ def check_broker_url(url: str, *, allow_insecure: bool = False) -> None:
         raise ConfigurationError(f"broker {address_of(url)}: no_verify_ssl is for loopback only")
 
 
+def check_management_url(url: str, *, allow_insecure: bool = False) -> None:
+    """Refuse to send an operator's password in plain text to another host, or to be guest there.
+
+    Raises:
+        ConfigurationError: says in one line what is wrong; never repeats the password.
+    """
+    parts = urlsplit(url)
+    if is_loopback(parts.hostname):
+        return
+    if (parts.username or "guest") == "guest":
+        raise ConfigurationError(f"management at {parts.hostname}: user guest is for loopback only")
+    if parts.scheme == "http" and not allow_insecure:
+        raise ConfigurationError(f"management at {parts.hostname}: http:// without TLS to another host, use https://")
+
+
 def address_of(url: str) -> str:
     """Return ``scheme://host:port/vhost``, without user and password, for logs and errors."""
     parts = _split(url)

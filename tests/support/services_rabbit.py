@@ -150,6 +150,13 @@ class RabbitNode:
             raise ServicesError(f"{tool} {' '.join(args)}: {done.stdout}{done.stderr}")
         return done.stdout
 
+    def run_script(self, script: str) -> None:
+        """Run a shell script whose ``rabbitmqctl`` speaks to this node."""
+        scripts = sbin()
+        assert scripts is not None
+        environment = self._env() | {"PATH": f"{scripts}:{os.environ['PATH']}"}
+        subprocess.run(["sh", "-euc", script], env=environment, check=True, capture_output=True, timeout=120)
+
     def log(self) -> str:
         """Return what the node has logged so far."""
         return "".join(path.read_text(errors="replace") for path in sorted((self._folder / "log").glob("*.log")))
