@@ -17,9 +17,10 @@ import structlog
 from actors.base import Actor, BatchHandler, elements_of
 from actors.executing.desk import Desk, Site
 from actors.executing.ends import Ends
+from actors.executing.fence import Fence
 from actors.executing.finished import Reporter, finished
 from actors.executing.heartbeats import Heartbeats
-from actors.executing.running import Run, Running
+from actors.executing.running import Grant, Run, Running
 from actors.executing.settings import ExecutorSettings
 from actors.executing.spool import Spool
 from actors.suspects import CRASHES, Suspects, reason
@@ -58,6 +59,7 @@ class Executor(Actor):
         post = partial(self.post, ATTEMPTS)
         self.desk = Desk(settings, self.boot_id, clock, post, Site(self._busy, self._can_run, self.running.orders))
         self.heartbeats = Heartbeats(settings, sandbox.handlers, self.boot_id, clock)
+        self._fence = Fence(self.running, self.heartbeats, clock)
         self._reporter = Reporter(settings.name, self.boot_id)
         self._queue = f"scheduler.executor.{settings.pool}"
 
@@ -71,12 +73,13 @@ class Executor(Actor):
 
     async def on_answers(self, answers: Sequence[ClaimAnswered]) -> None:
         """Start what was granted. An offer is settled by its answer, never by the end of the job."""
-        granted: list[tuple[StartAttempt, uuid.UUID]] = []
+        self._fence.wake()
+        granted: list[Grant] = []
         for answer in answers:
-            start = self.desk.answer(answer)
-            if start is not None:
-                granted.append((start, answer.claim_id))
-                self.heartbeats.learn_lease(answer.lease_s)
+            grant = self.desk.answer(answer)
+            if grant is not None:
+                granted.append(grant)
+                self.heartbeats.learn_lease(answer.lease_s, self.clock.monotonic() - grant.asked_at)
         if granted:
             crash_point("executor.after_grant")
             self.running.start(granted)
@@ -86,6 +89,7 @@ class Executor(Actor):
 
     async def on_recorded(self, facts: Sequence[HeartbeatRecorded]) -> None:
         """Forget the ends that are stored, stop what somebody wants stopped, kill what is lost."""
+        self._fence.wake()
         for fact in facts:
             if fact.boot_id != self.boot_id:
                 continue  # the answer to an earlier process of this name
@@ -118,6 +122,7 @@ class Executor(Actor):
             "control": self._hear_control,
             "offers": self._hear_offers,
             "heartbeat": self._beat,
+            "fence": self._fence.tend,
             "window": self.desk.window.tend,
             "returns": self.desk.returns.send,
             "overdue": self.desk.tend_overdue,

@@ -19,7 +19,7 @@ from schemas.sizes import Cores, Size
 from schemas.spec_model import SpecModel, StrictBool, StrictInt, Text, Word
 from schemas.trigger_model import CatchUpSpec, DstSpec
 from schemas.trigger_spec import AtTrigger, CronTrigger, EveryTrigger, TriggerSpec
-from schemas.vocabulary import Backoff, NeedCondition, NeedsRule, OnLost, OverlapPolicy, Priority
+from schemas.vocabulary import Backoff, NeedCondition, NeedsRule, OnLost, OnLostContact, OverlapPolicy, Priority
 from schemas.work import SecretRef
 
 _RETRY_WORD: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -160,6 +160,8 @@ class JobSpec(SpecModel):
     """Further attempts of a run that failed."""
     on_lost: OnLost = OnLost.RERUN
     """What becomes of an attempt whose executor vanished."""
+    on_lost_contact: OnLostContact = OnLostContact.CONTINUE
+    """kill: an executor ends the attempt when its heartbeats were not recorded for 0.7 of the lease."""
     pause_after: Annotated[StrictInt, Field(ge=1, le=1000)] | None = None
     """So many failed runs in a row pause the job; default: none do."""
     isolation: Literal["inline", "thread", "process"] | None = None

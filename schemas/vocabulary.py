@@ -174,6 +174,14 @@ class OnLost(StrEnum):
     FAIL = "fail"
 
 
+class OnLostContact(StrEnum):
+    """What an executor does with an attempt while nobody confirms its heartbeats."""
+
+    CONTINUE = "continue"
+    KILL = "kill"
+    """It is killed before its lease can end, so that no other attempt runs beside it."""
+
+
 class Priority(StrEnum):
     CRITICAL = "critical"
     HIGH = "high"

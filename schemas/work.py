@@ -9,6 +9,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from schemas.vocabulary import OnLostContact
+
 
 class WorkModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
@@ -107,6 +109,7 @@ class WorkOrder(WorkModel):
     secrets: dict[str, SecretRef] = Field(default_factory=dict)
     cwd: str | None = None
     limits: TimeLimits = TimeLimits()
+    on_lost_contact: OnLostContact = OnLostContact.CONTINUE
     resources: ResourceLimits | None = None
     """Only for work in child processes."""
     isolation: Literal["inline", "thread", "process"] | None = None

@@ -25,11 +25,12 @@ _COUNTER: Final = (1 << 64) - 1
 
 @dataclass(slots=True)
 class Claim:
-    """One claim; ``sent_at`` is the monotonic instant of its last sending."""
+    """One claim; ``sent_at`` is the monotonic instant of its last sending, ``asked_at`` of its first."""
 
     offer: Offer
     claim_id: UUID
     sent_at: float
+    asked_at: float
     again: bool = False
 
 
@@ -59,7 +60,7 @@ class Claims:
         another boot, and free of a system call for each claim.
         """
         self._made += 1
-        claim = Claim(offer, UUID(int=(self._boot_id.int & ~_COUNTER) | self._made), now)
+        claim = Claim(offer, UUID(int=(self._boot_id.int & ~_COUNTER) | self._made), now, now)
         self._pending[claim.claim_id] = claim
         self._none.clear()
         return self._message(claim)

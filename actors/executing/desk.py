@@ -10,9 +10,11 @@ from typing import Final
 import structlog
 
 from actors.executing.claims import Claims, returned
+from actors.executing.fence import is_spent
 from actors.executing.offers import Offer, Offers
 from actors.executing.returns import Returns
 from actors.executing.room import Room
+from actors.executing.running import Grant
 from actors.executing.settings import ExecutorSettings
 from actors.executing.window import Window
 from scheduler.clock import Clock
@@ -106,18 +108,24 @@ class Desk:
             free -= len(wanted)
         self.window.look(free, self._offers.oldest(), self._offers.mean_size)
 
-    def answer(self, answer: ClaimAnswered) -> StartAttempt | None:
-        """Settle the offer of a claim by its answer; return what is to be started under it, if anything."""
+    def answer(self, answer: ClaimAnswered) -> Grant | None:
+        """Settle the offer of a claim by its answer; return what is to be started under it, if anything.
+
+        A grant that may be as old as its lease allows, read by a process that stood still, starts nothing.
+        """
         claim = self._claims.answered(answer.claim_id)
         if claim is None:
             self._answer_late(answer)
             return None
+        start = claim.offer.start
+        if answer.granted and is_spent(self._clock.monotonic() - claim.asked_at, answer.lease_s):
+            self.returns.grant(returned(start, ReturnReason.LATE_GRANT, answer.claim_id), claim.offer)
+            return None
         if answer.granted and self.closed:
-            start = claim.offer.start
             self.returns.grant(returned(start, ReturnReason.DRAINING, answer.claim_id), claim.offer)
             return None
         self._offers.settle(claim.offer)
-        return claim.offer.start if answer.granted else None
+        return Grant(start, claim.claim_id, claim.asked_at) if answer.granted else None
 
     async def ack(self) -> None:
         """Ack what is settled by now."""

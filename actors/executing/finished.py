@@ -18,7 +18,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 BODY_BYTES: Final = 100 * 1024
 """No end is longer, and ends are packed into bodies up to this size."""
-STOPPED: Final = "the executor was stopped"
 _UNSAYABLE: Final = "how it ended could not be written"
 _TOO_LARGE: Final = "its result was too large to be sent"
 
@@ -78,10 +77,10 @@ _WITHOUT_PARTICULARS: Final[Mapping[str, None]] = {"result": None, "output": Non
 
 
 def _particulars(run: Run, end: Ended) -> dict[str, Any]:
-    if run.abandoned:
+    if run.abandoned is not None:
         return {
             "outcome": Outcome.LOST,
-            "reason": STOPPED,
+            "reason": run.abandoned,
             "output": end.output,
             "usage": end.usage,
             "metrics": end.metrics,

@@ -20,8 +20,8 @@ class Heartbeats:
 
     An executor whose heartbeats are not answered goes on: a lease runs out only when a Recorder
     has read past it, so an outage of the broker or the database costs no attempt, and killing
-    long jobs for it would. When the executor was really cut off alone, the answer that comes
-    after the cut names the attempts it lost, and those are killed.
+    long jobs for it would; only jobs that ask for it are, see Fence. When the executor was really cut
+    off alone, the answer that comes after the cut names the attempts it lost, and those are killed.
     """
 
     def __init__(self, settings: ExecutorSettings, handlers: tuple[str, ...], boot_id: UUID, clock: Clock) -> None:
@@ -31,8 +31,9 @@ class Heartbeats:
         self._clock = clock
         self._seq = 0
         self._sent_at: dict[int, float] = {}
-        self._answered_at = clock.monotonic()
-        self._due = self._answered_at
+        self.answered_at = clock.monotonic()
+        """When the newest heartbeat was sent that is known to be recorded; at first, when this boot began."""
+        self._due = self.answered_at
         self.lease_s = settings.lease_s
 
     @property
@@ -43,11 +44,13 @@ class Heartbeats:
     @property
     def trouble(self) -> str | None:
         """Why this executor should not count as ready; None when all is well."""
-        silence = self._clock.monotonic() - self._answered_at
+        silence = self._clock.monotonic() - self.answered_at
         return f"no heartbeat was recorded for {silence:.0f} s" if silence > self.lease_s else None
 
-    def learn_lease(self, lease_s: float) -> None:
-        """Hear the lease of a grant; a shorter one brings the next heartbeat forward."""
+    def learn_lease(self, lease_s: float, elapsed_s: float = 0.0) -> None:
+        """Hear the lease of a grant, and how long ago it was asked for; a shorter or older one hastens a heartbeat."""
+        if elapsed_s > lease_s / BEATS_PER_LEASE / 2:
+            self._due = self._clock.monotonic()
         if lease_s != self.lease_s:
             self.lease_s = lease_s
             self._due = min(self._due, self._clock.monotonic() + lease_s / BEATS_PER_LEASE)
@@ -91,5 +94,5 @@ class Heartbeats:
         """Hear that heartbeat ``seq`` is stored."""
         sent_at = self._sent_at.get(seq)
         if sent_at is not None:
-            self._answered_at = max(self._answered_at, sent_at)
+            self.answered_at = max(self.answered_at, sent_at)
             self._sent_at = {number: at for number, at in self._sent_at.items() if number > seq}

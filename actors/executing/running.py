@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -18,6 +19,16 @@ from schemas.work import WorkOrder
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
+STOPPED: Final = "the executor was stopped"
+
+
+class Grant(NamedTuple):
+    """What may start; ``asked_at`` is the monotonic instant of the claim, before which its lease did not begin."""
+
+    start: StartAttempt
+    claim_id: UUID
+    asked_at: float
+
 
 @dataclass(slots=True)
 class Run:
@@ -27,9 +38,10 @@ class Run:
     claim_id: UUID
     started_at: datetime
     began: float
+    asked_at: float = 0.0
     stop: StopRequest = field(default_factory=StopRequest)
-    abandoned: bool = False
-    """We end it before its time; whatever it says, it counts as lost, so that the job's policy decides."""
+    abandoned: str | None = None
+    """Why we end it before its time; whatever it says, it counts as lost, so that the job's policy decides."""
 
 
 OnEnds = Callable[[Sequence[tuple[Run, Ended]]], None]
@@ -60,12 +72,12 @@ class Running:
         """Return the names of all that runs, oldest first."""
         return [AttemptKey(run_id=key[0], attempt=key[1], lease_token=key[2]) for key in self._runs]
 
-    def start(self, granted: Iterable[tuple[StartAttempt, UUID]]) -> None:
-        """Start attempts with the claim ids they were granted to. Never raises for a job's reasons."""
+    def start(self, granted: Iterable[Grant]) -> None:
+        """Start attempts under their claims. Never raises for a job's reasons."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         inline: list[InlineStart] = []
-        for start, claim_id in granted:
-            run = Run(start, claim_id, now, monotonic)
+        for start, claim_id, asked_at in granted:
+            run = Run(start, claim_id, now, monotonic, asked_at)
             self._runs[start.run_id, start.attempt, start.lease_token] = run
             context = AttemptContext(start.tenant, start.run_id, start.attempt, start.lease_token)
             if self._sandbox.is_inline(start.order):
@@ -88,9 +100,13 @@ class Running:
 
     def abandon(self) -> None:
         """Kill all that runs; it is reported as lost."""
-        for run in list(self._runs.values()):
-            run.abandoned = True
-            run.stop.request("the executor is stopped", at_once=True)
+        self._abandon(list(self._runs.values()), STOPPED)
+
+    def abandon_unheld(self, is_unheld: Callable[[Run], bool], reason: str) -> int:
+        """Kill what runs and ``is_unheld``, to be reported as lost; return how many are newly killed."""
+        unheld = [run for run in self._runs.values() if run.abandoned is None and is_unheld(run)]
+        self._abandon(unheld, reason)
+        return len(unheld)
 
     async def none(self) -> None:
         """Return when nothing runs."""
@@ -109,6 +125,12 @@ class Running:
         found = [self._runs.get((key.run_id, key.attempt, key.lease_token)) for key in attempts]
         return [run for run in found if run is not None]
 
+    @staticmethod
+    def _abandon(runs: Iterable[Run], reason: str) -> None:
+        for run in runs:
+            run.abandoned = run.abandoned or reason
+            run.stop.request(reason, at_once=True)
+
     def _spawn(self, run: Run, context: AttemptContext) -> None:
         task = asyncio.create_task(self._run(run, context), name=f"run {context.run_id}.{context.attempt}")
         self._tasks.add(task)
@@ -118,7 +140,7 @@ class Running:
         try:
             ended = await self._sandbox.run(run.start.order, context, run.stop)
         except asyncio.CancelledError:
-            run.abandoned = True
+            run.abandoned = run.abandoned or STOPPED
             self._ended([(run, Ended(Outcome.LOST))])
             raise
         except Exception as error:

@@ -78,6 +78,9 @@ def show(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
     used = [column for column in _USAGE_COLUMNS if any(row[column] is not None for row in attempts)]
     print_rows(attempts, (*_ATTEMPT_COLUMNS[:-2], *used, *_ATTEMPT_COLUMNS[-2:]), empty="no attempt has ended")
     for row in attempts:
+        if (late := row["late_end"]) is not None:
+            said = ", ".join(str(part) for part in (late["outcome"], late.get("reason")) if part)
+            print_line(f"attempt {row['attempt']}: too late, its executor said: {said}")
         for name, value in (row["metrics"] or {}).items():
             print_line(f"attempt {row['attempt']}: {name} {value:g}")
 

@@ -131,6 +131,7 @@ class JobKeys(TypedDict, total=False):
     timeout: Span | Timeout
     retry: Retry
     on_lost: Literal["rerun", "fail"]
+    on_lost_contact: Literal["continue", "kill"]
     pause_after: int
     isolation: Literal["inline", "thread", "process"]
     resources: Resources

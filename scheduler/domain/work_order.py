@@ -68,6 +68,7 @@ def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> Work
             hard_s=timeout.hard.total_seconds(),
             grace_s=timeout.grace.total_seconds(),
         ),
+        on_lost_contact=spec.on_lost_contact,
         resources=None if spec.resources is None else _limits(spec.resources),
         isolation=_isolation(spec, run.losses),
         fired_at=run.fired_at,

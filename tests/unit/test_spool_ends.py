@@ -169,7 +169,7 @@ async def test_an_end_that_cannot_be_written_keeps_its_outcome(desk, bad):
 
 
 async def test_an_abandoned_run_is_lost_whatever_the_sandbox_says(desk):
-    run = Run(offer(), uuid.uuid4(), noon(), 0.0, abandoned=True)
+    run = Run(offer(), uuid.uuid4(), noon(), 0.0, abandoned="the executor was stopped")
     fact = finished(run, Ended(Outcome.SUCCEEDED), 1, Reporter("one", BOOT), at=(noon(), 1.0))
     assert (Outcome.LOST, "the executor was stopped") == (fact.outcome, fact.reason)
 
