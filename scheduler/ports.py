@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from scheduler.voice import Voice
 from schemas.facts import Output, Usage
 from schemas.vocabulary import Outcome
 from schemas.work import WorkOrder
@@ -208,6 +209,7 @@ class AttemptContext:
     run_id: UUID
     attempt: int
     lease_token: UUID
+    voice: Voice = field(default_factory=Voice, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

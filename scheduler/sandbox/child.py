@@ -23,7 +23,8 @@ from scheduler.code.calling import arguments_for
 from scheduler.errors import ConfigurationError
 from scheduler.sandbox.failure import raised_line, short_traceback
 from scheduler.sandbox.handlers import HandlerContext, HandlerRegistry, SnoozedError
-from scheduler.sandbox.results import RESULT_FD, UnusableResultError, result_of
+from scheduler.sandbox.results import PROGRESS_BYTES, RESULT_FD, UnusableResultError, progress_line, result_of
+from scheduler.voice import Told
 
 ASKED_TO_STOP = 128 + signal.SIGTERM
 
@@ -54,7 +55,7 @@ def main() -> NoReturn:
         print(short_traceback(error), file=sys.stderr, end="")  # noqa: T201 - the job's output
     if context.metrics is not None:
         report["metrics"] = context.metrics
-    os.pwrite(RESULT_FD, json.dumps(report).encode(), 0)
+    os.pwrite(RESULT_FD, json.dumps(report).encode(), PROGRESS_BYTES)
     sys.exit(code)
 
 
@@ -152,4 +153,9 @@ def _context(words: dict[str, Any]) -> HandlerContext:
         results=facts["results"],
         write=lambda text: print(text, flush=True),  # noqa: T201 - the job's output
         secrets={name: os.environ[name] for name in words["secrets"]},
+        tell=_tell,
     )
+
+
+def _tell(told: Told) -> None:
+    os.pwrite(RESULT_FD, progress_line(told), 0)

@@ -14,6 +14,8 @@ from typing import Any
 
 from scheduler.clock import Clock
 from scheduler.sandbox.output import OutputBuffer
+from scheduler.sandbox.results import PROGRESS_BYTES, progress_of
+from scheduler.voice import Told
 from schemas.facts import Usage
 
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
@@ -73,8 +75,12 @@ class Child:
         self._say(b"K")
 
     def read_result(self, limit: int) -> bytes:
-        """Return what was written to descriptor 3, at most ``limit`` bytes."""
-        return b"" if self.result_fd is None else os.pread(self.result_fd, limit, 0)
+        """Return the report that was written to descriptor 3, at most ``limit`` bytes."""
+        return b"" if self.result_fd is None else os.pread(self.result_fd, limit, PROGRESS_BYTES)
+
+    def read_progress(self) -> Told | None:
+        """Return how far a python child said that it is."""
+        return None if self.result_fd is None else progress_of(os.pread(self.result_fd, PROGRESS_BYTES, 0))
 
     def close(self) -> None:
         """Let go of all descriptors. A warden still at work takes this as the order to kill."""

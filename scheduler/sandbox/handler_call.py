@@ -3,13 +3,15 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from scheduler.ports import AttemptContext, Ended, InlineDone, InlineStart, StopRequest
 from scheduler.sandbox.failure import raised_line, short_traceback
 from scheduler.sandbox.handlers import Handler, HandlerContext, SnoozedError
 from scheduler.sandbox.ladder import Ladder
-from scheduler.sandbox.output import OutputBuffer, one_line
+from scheduler.sandbox.output import OutputBuffer, live_piece, one_line
 from scheduler.sandbox.results import UnusableResultError, result_of
+from scheduler.voice import Voice
 from schemas.facts import Output
 from schemas.vocabulary import Outcome
 from schemas.work import WorkOrder
@@ -46,7 +48,7 @@ class HandlerCall:
         """Where it runs: a HandlerLoop, or the threads."""
         self.task: asyncio.Task[None] | None = None
         self.turn: Turn = [None]
-        self._log = _Log()
+        self._log = _Log(start.context.voice)
         self.context = _handler_context(start.order, start.context, secrets, self._log.write)
 
     @property
@@ -105,14 +107,16 @@ class HandlerCall:
 class _Log:
     """What a handler logs; made on the first line, and apart from the call, which would else be a cycle."""
 
-    __slots__ = ("buffer",)
+    __slots__ = ("_voice", "buffer")
 
-    def __init__(self) -> None:
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
         self.buffer: OutputBuffer | None = None
 
     def write(self, text: str) -> None:
         if self.buffer is None:
             self.buffer = OutputBuffer()
+            self._voice.output = partial(live_piece, self.buffer)
         self.buffer.feed_line(text)
 
     def finish(self) -> Output | None:
@@ -133,4 +137,5 @@ def _handler_context(
         results=order.results,
         write=write,
         secrets=secrets,
+        tell=attempt.voice.hear,
     )

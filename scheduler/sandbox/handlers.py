@@ -17,6 +17,7 @@ from scheduler.code.importing import import_below
 from scheduler.code.job import ADAPTER, HANDLER_NAMES
 from scheduler.errors import ConfigurationError
 from scheduler.sandbox.results import MOST_METRICS, is_metric
+from scheduler.voice import Told, told_of
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -54,6 +55,22 @@ class HandlerContext:
 
     metrics: dict[str, float] | None = None
     """What was given to ``metric``; None: nothing."""
+    tell: Callable[[Told], None] | None = None
+    """Who hears of progress; None: nobody."""
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Say how far the run is: ``done`` of ``total``, and a few words; shown while it runs, kept with the attempt.
+
+        Call it as often as you like: it costs microseconds, the last one counts, and about one a second is sent.
+
+        Raises:
+            ValueError: an amount is negative or not a finite number, or ``message`` is not text.
+        """
+        told = told_of((done, total, message))
+        if told is None:
+            raise ValueError(f"no progress: {done!r} of {total!r}, {message!r}; amounts are numbers from 0 on")
+        if self.tell is not None:
+            self.tell(told)
 
     def metric(self, name: str, value: float) -> None:
         """Store a number with this attempt, for ``run show``; a later value of the same name takes its place.

@@ -35,6 +35,20 @@ class Mask:
         """Return ``text`` with every form of every value replaced."""
         return text if self._pattern is None else self._pattern.sub(MASK, text)
 
+    def unsettled(self, text: str) -> int:
+        """Return how many characters at the end of ``text`` may be the beginning of a value: no end is told yet."""
+        start = len(text) - max((_begun(text, form) for form in self._forms), default=0)
+        if self._pattern is None or start == len(text):
+            return 0
+        # A value that repeats itself may end in its own beginning: it is not cut there.
+        return len(text) - min(
+            [start, *(at[0] for at in map(re.Match.span, self._pattern.finditer(text)) if start < at[1])]
+        )
+
+    def begun_before(self, text: str) -> str:
+        """Return ``text`` without the end of a value whose beginning was cut off."""
+        return self._without_ended(text)
+
     def ended(self, ended: Ended) -> Ended:
         """Return the end of an attempt with all its texts masked, the keys of its result included."""
         if self._pattern is None:
@@ -79,6 +93,16 @@ class Mask:
                 if tail.startswith(form[-size:]):
                     return MASK + tail[size:]
         return tail
+
+
+def _begun(text: str, form: str) -> int:
+    """Return the length of the longest end of ``text`` that is a beginning of ``form``, and not all of it."""
+    first, at = form[:LEAST_CHARS], max(0, len(text) - len(form) + 1)
+    while (at := text.find(first, at)) >= 0:
+        if form.startswith(text[at:]):
+            return len(text) - at
+        at += 1
+    return next((size for size in range(LEAST_CHARS - 1, 0, -1) if text.endswith(form[:size])), 0)
 
 
 def _forms(value: str) -> Iterator[str]:

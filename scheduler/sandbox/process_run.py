@@ -10,6 +10,7 @@ import shutil
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from scheduler.sandbox.children import Child, ChildOrder, Children
 from scheduler.sandbox.environment import UnusableOrderError
 from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.ladder import Ladder, Step
-from scheduler.sandbox.left_files import with_left_files
+from scheduler.sandbox.left_files import PROGRESS_NAME, progress_left, with_left_files
 from scheduler.sandbox.means import Means
-from scheduler.sandbox.output import one_line
+from scheduler.sandbox.output import live_piece, one_line
 from scheduler.sandbox.process_work import Workplace, child_order
 from scheduler.sandbox.resource_words import exceeded, limit_words
 from scheduler.sandbox.results import RESULT_BYTES, metrics_of, parse_result
@@ -53,14 +54,14 @@ class ProcessRuns:
     ) -> Ended:
         """Return how the attempt ended. CancelledError kills the job first."""
         ladder = Ladder(order.limits, self._clock.monotonic())
-        attempt_dir = self._run_dir / f"{context.run_id}.{context.attempt}.{context.lease_token.hex[:8]}"
+        attempt_dir = self._folder(context)
         try:
             attempt_dir.mkdir(mode=0o700)
             place = Workplace(self._code_dir, attempt_dir, self._registry.modules)
             what = child_order(order, context, secrets, place)
             if order.resources is not None:
                 what = replace(what, limits=limit_words(order.resources, self._means))
-            return await self._run_child(what, order, stop, ladder, attempt_dir)
+            return await self._run_child(what, order, context, stop, ladder)
         except UnusableOrderError as error:
             return Ended(Outcome.FAILED, reason=one_line(str(error)))
         except (OSError, UnicodeError) as error:
@@ -72,9 +73,12 @@ class ProcessRuns:
         await self._children.close()
 
     async def _run_child(
-        self, what: ChildOrder, order: WorkOrder, stop: StopRequest, ladder: Ladder, attempt_dir: Path
+        self, what: ChildOrder, order: WorkOrder, context: AttemptContext, stop: StopRequest, ladder: Ladder
     ) -> Ended:
-        child = await self._children.launch(what)
+        child, attempt_dir, voice = await self._children.launch(what), self._folder(context), context.voice
+        voice.output = partial(live_piece, child.output)
+        left = partial(progress_left, attempt_dir / PROGRESS_NAME)
+        voice.source = child.read_progress if what.wants_result else left
         try:
             await self._supervise(child, stop, ladder)
             await asyncio.wait({child.output_closed}, timeout=LINGER_S)
@@ -88,7 +92,11 @@ class ProcessRuns:
             await asyncio.wait({child.gone}, timeout=GONE_S)
             raise
         finally:
+            voice.end()
             child.close()
+
+    def _folder(self, context: AttemptContext) -> Path:
+        return self._run_dir / f"{context.run_id}.{context.attempt}.{context.lease_token.hex[:8]}"
 
     async def _supervise(self, child: Child, stop: StopRequest, ladder: Ladder) -> None:
         """Climb the ladder until the job's main process has ended."""

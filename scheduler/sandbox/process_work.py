@@ -11,7 +11,7 @@ from typing import Any
 from scheduler.ports import AttemptContext
 from scheduler.sandbox.children import ChildOrder
 from scheduler.sandbox.environment import UnusableOrderError, build_environment
-from scheduler.sandbox.left_files import RESULT_NAME, SNOOZE_NAME
+from scheduler.sandbox.left_files import PROGRESS_NAME, RESULT_NAME, SNOOZE_NAME
 from schemas.work import CommandWork, HandlerWork, PythonWork, ScriptWork, WorkOrder
 
 SCRIPT_NAME = ".scheduler-script"
@@ -54,6 +54,7 @@ def child_order(order: WorkOrder, context: AttemptContext, secrets: Mapping[str,
         raise UnusableOrderError("an argument holds a NUL character")
     environment["SCHEDULER_RESULT"] = str(place.attempt_dir / RESULT_NAME)
     environment["SCHEDULER_SNOOZE"] = str(place.attempt_dir / SNOOZE_NAME)
+    environment["SCHEDULER_PROGRESS"] = str(place.attempt_dir / PROGRESS_NAME)
     return ChildOrder(argv, environment, str(cwd))
 
 

@@ -5,10 +5,14 @@ import re
 import sys
 from typing import Any
 
+from scheduler.voice import Told, told_of
+
 RESULT_BYTES = 64 * 1024
 RESULT_DEPTH = 64
 RESULT_FD = 3
-"""The descriptor of a python child to which its report goes."""
+"""The descriptor of a python child to which its report goes, behind its progress."""
+PROGRESS_BYTES = 1024
+"""What the beginning of that file is for: one line of JSON."""
 
 
 MOST_METRICS = 50
@@ -64,6 +68,19 @@ def metrics_of(value: object) -> dict[str, float] | None:
         return None
     found = {name: float(number) for name, number in value.items() if is_metric(name, number)}
     return dict(list(found.items())[:MOST_METRICS]) or None
+
+
+def progress_line(told: Told) -> bytes:
+    """Return progress as a child writes it."""
+    return json.dumps(told, ensure_ascii=False).encode().ljust(PROGRESS_BYTES - 1) + b"\n"
+
+
+def progress_of(line: bytes) -> Told | None:
+    """Return what such a line says; None when it says nothing."""
+    try:
+        return told_of(json.loads(line.strip(b" \n\x00") or b"null"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _refuse_constant(name: str) -> None:

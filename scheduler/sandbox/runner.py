@@ -102,7 +102,7 @@ class Runner:
         mask = Mask(())
         try:
             secrets = await asyncio.to_thread(resolve_secrets, order.secrets) if order.secrets else {}
-            mask = Mask(secrets.values())
+            mask = context.voice.mask = Mask(secrets.values())
             return mask.ended(await self._run(order, context, stop, secrets))
         except UnusableOrderError as error:
             return Ended(Outcome.FAILED, reason=one_line(str(error)))

@@ -21,7 +21,7 @@ def leaves_well(): sys.exit(0)
 def huge(): return "x" * 70_000
 def odd(): return object()
 def dies(): os.kill(os.getpid(), 9)
-def noisy(): os.write(3, b"{{{"); os._exit(0)
+def noisy(): os.pwrite(3, b"{{{" * 400, 0); os._exit(0)
 """
 
 
