@@ -10,7 +10,7 @@ Messages are hints: the same work is found in the rows by the sweep, every secon
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -27,7 +27,7 @@ from scheduler.ports import Transport
 from scheduler.store.advancing import advance
 from scheduler.store.backfilling import Backfilling, find_due_backfills, postpone_backfill
 from scheduler.store.catalogue import Catalogue
-from scheduler.store.deciding import Deciding
+from scheduler.store.deciding import Decided, Deciding
 from scheduler.store.doorbell import CANCEL, DEFINITIONS, WORK, Doorbell
 from scheduler.store.offering import Offering
 from scheduler.store.stores import Store, Stores
@@ -52,6 +52,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 _SWEEP_BATCH = 500
 _LONGEST_LEAD: Final = timedelta(milliseconds=100)
 """Tickers write firings down shortly before their instant; a firing that seems further off has another clock."""
+_AHEAD: Final = timedelta(milliseconds=10)
+"""So long before its instant a firing that starts is decided, so that only its offer is left to publish then."""
 _FINAL = {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.SKIPPED}
 
 
@@ -109,7 +111,14 @@ class Dispatcher(Actor):
             left = [(at, fact) for at, fact in left if at is not None and at > now]
             if left:
                 first = min(at for at, _ in left if at is not None)
-                await self.clock.sleep(max(0.0, (first - self.clock.now()).total_seconds()))
+                await self._sleep_until(first - _AHEAD)
+                for store, batch in self._stores.sort(fact for at, fact in left if at == first):
+                    await self._decide_ahead(store, [fact.firing_id for fact in batch], first)
+                await self._sleep_until(first)
+
+    async def _sleep_until(self, instant: datetime) -> None:
+        while (left := instant - self.clock.now()) > timedelta(0):  # a loop's timers may be a little early
+            await self.clock.sleep(left.total_seconds())
 
     async def on_settled(self, facts: Sequence[RunSettled]) -> None:
         """Do the DAG step of ended runs, and use the slots that came free."""
@@ -134,11 +143,21 @@ class Dispatcher(Actor):
         crash_point("dispatcher.after_commit")
         for pool, filled in decided.filled.items():
             await desk.publish(pool, filled)
-        verdicts = decided.verdicts
-        if verdicts:
-            log.info("firings.decided", store=store.name, **{str(verdict): n for verdict, n in verdicts.items()})
+        if _note(store, decided):
             await desk.fill(decided.left)
-        return verdicts.total()
+        return decided.verdicts.total()
+
+    async def _decide_ahead(self, store: Store, firing_ids: Sequence[UUID], instant: datetime) -> None:
+        """Decide what starts at ``instant``, and publish its offers then; what is left is decided at the instant."""
+        deciding, desk = self._deciding[store.name], self._desks[store.name]
+        async with store.transaction(flush=False) as db:
+            decided = await deciding.decide_ahead(db, firing_ids, desk.pace)
+            crash_point("dispatcher.before_commit")
+        crash_point("dispatcher.after_commit")
+        await self._sleep_until(instant)
+        for pool, filled in decided.filled.items():
+            await desk.publish(pool, filled)
+        _note(store, decided)
 
     async def _advance(self, store: Store, ended: Iterable[UUID], pools: Iterable[str] = ()) -> None:
         """Do DAG steps until none is owed: a skipped run owes its own. Fills the pools that got work, and ``pools``."""
@@ -238,3 +257,10 @@ class Dispatcher(Actor):
         await self._advance(store, run_ids)
         for executor, cancels in (await find_cancels(store, run_ids)).items():
             self.post("scheduler.control", executor, cancels)
+
+
+def _note(store: Store, decided: Decided) -> bool:
+    """Log what was decided, if anything was."""
+    if decided.verdicts:
+        log.info("firings.decided", store=store.name, **{str(verdict): n for verdict, n in decided.verdicts.items()})
+    return bool(decided.verdicts)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Q: Final = queries("flows")
 _PUT_OFF: Final = queries("catalogue")["put_off_firings"]
 _RING: Final = queries("triggers")["ring"]
+Judged = tuple["asyncpg.Record", Decision, FlowPlan | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +51,51 @@ class Deciding:
         """Decide the firings of ``firing_ids`` that have no verdict yet."""
         return await self._decide(db, await db.fetch(Q["lock_undecided"], firing_ids), pace_of)
 
+    async def decide_ahead(self, db: "Connection", firing_ids: Sequence[UUID], pace_of: PaceOf) -> Decided:
+        """Decide those of ``firing_ids`` that start and are offered at once, shortly before their instant.
+
+        The others stay undecided: what holds them back now may be over at their instant, a run in the
+        backlog might be offered by anybody before it, and a flow that joins another one may find that it is
+        none of those that are written. The caller publishes at the instant, not earlier.
+        """
+        return await self._decide(db, await db.fetch(Q["lock_undecided"], firing_ids), pace_of, only_offered=True)
+
     async def decide_forgotten(self, db: "Connection", limit: int, pace_of: PaceOf) -> Decided:
         """Decide firings whose message may be lost, oldest first."""
         return await self._decide(db, await db.fetch(Q["lock_forgotten"], limit), pace_of)
 
-    async def _decide(self, db: "Connection", firings: Sequence["asyncpg.Record"], pace_of: PaceOf) -> Decided:
+    async def _decide(
+        self,
+        db: "Connection",
+        firings: Sequence["asyncpg.Record"],
+        pace_of: PaceOf,
+        *,
+        only_offered: bool = False,
+    ) -> Decided:
         if not firings:
             return Decided()
         tenants = await self._catalogue.current(db, {firing["tenant"]: firing["revision"] for firing in firings})
-        firings = await self._put_off(db, firings, tenants)
+        decisions = await self._judge(db, await self._put_off(db, firings, tenants), tenants)
+        if only_offered:
+            decisions = [made for made in decisions if made[2] is not None and not made[2].joins and not made[2].binds]
+        roots = [(firing, plan.runs[0]) for firing, _, plan in decisions if plan is not None]
+        filled = await self._offering.offer_new(db, roots, pace_of)
+        if only_offered:
+            decisions = [made for made in decisions if made[2] is not None and made[2].runs[0].state is RunState.QUEUED]
+        await write_flows(db, decisions, pace_of("").resend_s)
+        left = {root.job.spec.pool for _, root in roots if root.state is RunState.READY}
+        if lined := {root.job.id for _, root in roots if root.turn is Turn.AWAITS}:
+            left |= await tend_lines(db, lined)
+        return Decided(Counter(decision.verdict for _, decision, _ in decisions), filled, frozenset(left))
+
+    async def _judge(
+        self, db: "Connection", firings: Sequence["asyncpg.Record"], tenants: Mapping[str, TenantJobs]
+    ) -> list[Judged]:
+        """Ask the gate about each firing, and plan the flow of each that passes."""
         activity, held = await self._lock_and_count(db, firings, tenants)
         waiting = await self._find_waiting(db, firings, tenants)
         twins = Twins(db)
-        decisions: list[tuple[asyncpg.Record, Decision, FlowPlan | None]] = []
+        decisions: list[Judged] = []
         for firing in firings:
             jobs = tenants.get(firing["tenant"])
             job = _as_held(jobs.by_id.get(firing["job_id"]) if jobs else None, held)
@@ -78,13 +111,7 @@ class Deciding:
                 _count_in(plan, activity, waiting)
                 twins.note(plan)
             decisions.append((firing, decision, plan))
-        roots = [(firing, plan.runs[0]) for firing, _, plan in decisions if plan is not None]
-        filled = await self._offering.offer_new(db, roots, pace_of)
-        await write_flows(db, decisions, pace_of("").resend_s)
-        left = {root.job.spec.pool for _, root in roots if root.state is RunState.READY}
-        if lined := {root.job.id for _, root in roots if root.turn is Turn.AWAITS}:
-            left |= await tend_lines(db, lined)
-        return Decided(Counter(decision.verdict for _, decision, _ in decisions), filled, frozenset(left))
+        return decisions
 
     @staticmethod
     async def _put_off(

@@ -29,6 +29,8 @@ _NO_VERDICTS: Final[tuple[list[Any], ...]] = ([], [], [], [], [])
 
 async def write_flows(db: "Connection", decided: Sequence[Decided], resend_s: float) -> None:
     """Write the flows that start and the verdict of each firing. A flow has the id of its root run."""
+    if not decided:
+        return
     verdicts = (
         [firing["id"] for firing, _, _ in decided],
         [decision.verdict for _, decision, _ in decided],

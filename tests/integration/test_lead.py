@@ -1,15 +1,17 @@
-"""A firing is written down shortly before its instant, and decided at it; never before."""
+"""A firing is written down and, if nothing holds it, decided shortly before its instant; nothing starts before it."""
 
 import contextlib
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 
 from scheduler.store.definitions import delete_job
+from scheduler.store.offering import Pace
 from schemas.facts import FiringDue
 from schemas.registry import parse, split
-from tests.support.engine import engine
+from tests.support.engine import Engine, engine
 from tests.support.ticking import START, Stage
 
 
@@ -94,25 +96,65 @@ async def test_removal_within_the_lead_leaves_no_firing(stage: Stage) -> None:
     assert [] == await stage.ledger()
 
 
-async def test_no_firing_is_decided_before_its_instant(database_url: str) -> None:
+async def test_nothing_is_offered_before_its_instant(database_url: str) -> None:
     async with engine(database_url) as stage:
-        await stage.apply(tick={
-            "run": {"command": ["true"]}, "overlap": "allow", "triggers": [{"every": "110ms", "max_fires": 20}]
-        })  # fmt: skip
-        await stage.settled(20)
+        await stage.apply(
+            tick={"run": {"command": ["true"]}, "overlap": "allow", "triggers": [{"every": "110ms", "max_fires": 20}]},
+            limited={"run": {"command": ["true"]}, "concurrency": {"key": "k", "limit": 5},
+                     "triggers": [{"every": "130ms", "max_fires": 20}]},
+        )  # fmt: skip
+        await stage.settled(40)
 
-        early = "SELECT count(*) FROM firings WHERE decided_at < fires_at"
+        early = "SELECT count(*) FROM runs WHERE claimed_at < fired_at"
         assert await stage.db.fetchval(early) == 0
+        ahead = "SELECT max(fires_at - decided_at) FROM firings WHERE decided_at < fires_at"
+        assert await stage.db.fetchval(ahead) < timedelta(milliseconds=15)
+
+
+async def test_only_what_starts_at_once_is_decided_before_its_instant(database_url: str) -> None:
+    async with engine(database_url, alive=False) as stage:
+        await stage.executor.beat()
+        await stage.until("SELECT 1 FROM executors")
+        plain = {"run": {"command": ["true"]}}
+        await stage.apply(
+            free=plain,
+            held=plain,
+            limited={**plain, "concurrency": {"key": "k", "limit": 1}},
+            joins=plain,
+            other=plain,
+            joined={**plain, "needs": ["joins", "other"]},
+        )
+        await stage.fire("held")
+        await stage.fire("other")
+        await stage.until("SELECT count(*) FROM runs", holds=lambda found: found == 3)
+        names = ["free", "held", "limited", "joins"]
+        ids = [await _write_firing(stage, name) for name in names]
+
+        deciding = stage.dispatcher._deciding["main"]
+        async with stage.stores.main.transaction() as db:
+            decided = await deciding.decide_ahead(db, ids, lambda _: Pace(30.0, 30.0))
+
+        offered = [offer.order.job for filled in decided.filled.values() for offer in filled.offers]
+        assert offered == ["free"]
+        verdicts = await stage.db.fetch("SELECT id, verdict FROM firings WHERE id = ANY ($1)", ids)
+        assert dict(map(tuple, verdicts)) == dict(zip(ids, ["started", None, None, None], strict=True))
+
+
+async def _write_firing(stage: Engine, job: str) -> uuid.UUID:
+    """Write a firing that nobody has been told of, and that no sweep looks at for an hour."""
+    firing_id: uuid.UUID = await stage.db.fetchval(
+        """INSERT INTO firings (id, tenant, kind, job_id, job_version, fires_at, wall_time, zone, sweep_at)
+           SELECT gen_random_uuid(), tenant, 'manual', id, version, now(), 'x', 'UTC', now() + interval '1 hour'
+           FROM jobs WHERE name = $1 RETURNING id""",
+        job,
+    )
+    return firing_id
 
 
 async def test_firing_that_seems_far_off_has_another_clock_and_is_not_held_for_long(database_url: str) -> None:
     async with engine(database_url, alive=False) as stage:
         await stage.apply(job={"run": {"command": ["true"]}})
-        firing_id = await stage.db.fetchval(
-            """INSERT INTO firings (id, tenant, kind, job_id, job_version, fires_at, wall_time, zone, sweep_at)
-               SELECT gen_random_uuid(), tenant, 'manual', id, version, now(), 'x', 'UTC', now() + interval '1 hour'
-               FROM jobs RETURNING id"""
-        )
+        firing_id = await _write_firing(stage, "job")
 
         later = datetime.now(UTC) + timedelta(days=1)
         await stage.dispatcher.on_firings([FiringDue(tenant="default", firing_id=firing_id, fires_at=later)])
