@@ -100,6 +100,10 @@ class Settings(_Section):
     """RabbitMQ's management API, as in http://user:password@host:15672. With it, queue limits are policies."""
     insecure_broker: bool = False
     """Let amqp:// without TLS reach another host: for a private network, such as that of a compose file."""
+    insecure_database: bool = False
+    """Let a database on another host be reached without TLS: for a private network too."""
+    one_database_user: bool = False
+    """Let actors work as the user that owns the schema, where a database has no other: then no right is held back."""
     queue_type: Literal["auto", "classic", "quorum"] = "auto"
     """auto: quorum on clusters and on RabbitMQ 4, else classic."""
     tenant: Name = "default"

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from pydantic import SecretStr
 
 from actors.dispatcher import Dispatcher, DispatchSettings
@@ -33,12 +35,16 @@ from scheduler.sandbox.protection import protect_process
 from scheduler.sandbox.runner import Runner
 from scheduler.seat import Seat
 from scheduler.store.crash_book import StoreCrashBook
+from scheduler.store.database_url import check_database_url
 from scheduler.store.migrate import check_schema
+from scheduler.store.own_role import check_own_role
 from scheduler.store.roles import take_role
 from scheduler.store.stores import Stores
 from scheduler.transport.broker_url import check_broker_url
 from scheduler.transport.memory_broker import MemoryBroker
 from scheduler.transport.open import open_transport
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 ACTORS: Final = ("ticker", "dispatcher", "executor", "recorder")
 _LINK_UP_S: Final = 10.0
@@ -77,10 +83,24 @@ def check_settings(world: World, *, database: bool, broker: bool) -> None:
         raise ConfigurationError(f"--code-dir {world.code.code_dir}: no such directory")
     if database and settings.database_url is None:
         raise ConfigurationError("no database is named: set DATABASE_URL, as in postgresql://host/name")
+    if settings.database_url is not None:
+        check = partial(check_database_url, settings.database_url.get_secret_value())
+        _refuse(check, "insecure_database", allowed=settings.insecure_database)
     if broker and world.broker is None:
         if settings.amqp_url is None:
             raise ConfigurationError("no broker is named: set AMQP_URL, as in amqps://host/vhost")
-        check_broker_url(settings.amqp_url.get_secret_value(), allow_insecure=settings.insecure_broker)
+        check = partial(check_broker_url, settings.amqp_url.get_secret_value())
+        _refuse(check, "insecure_broker", allowed=settings.insecure_broker)
+
+
+def _refuse(check: Callable[..., None], setting: str, *, allowed: bool) -> None:
+    """Let ``check`` refuse; say so where only ``setting`` keeps it from refusing."""
+    check(allow_insecure=allowed)
+    if allowed:
+        try:
+            check()
+        except ConfigurationError as error:
+            log.warning("safety.overridden", setting=setting, reason=str(error))
 
 
 async def open_stores(dsn: str, stack: AsyncExitStack, *, name: str, size: int = 5) -> Stores:
@@ -183,6 +203,7 @@ async def prepare_actor(actor: str, world: World, stack: AsyncExitStack) -> Work
         executor.suspects = make_suspects(world, CrashNotes(executor.settings.state_dir / "in-hand"))
         return Work(executor, {"broker": LinkCheck(transport)})
     stores = await open_stores(database_url(world.settings), stack, name=actor)
+    await check_own_role(stores.main, allow_owner=world.settings.one_database_user)
     transport = await open_link(world, stack, actor=actor)
     make: Mapping[str, Callable[[World, Stores, Transport], Ticker | Dispatcher | Recorder]] = {
         "ticker": make_ticker,

@@ -25,11 +25,14 @@ _MOST_NAMED: Final = 3
 async def look_at_database(settings: "Settings", clock: "Clock") -> tuple[list[Finding], dict[str, int] | None]:
     """Return what is found, and the pools; None: they cannot be read."""
     from scheduler.client.opening import find_database
-    from scheduler.errors import SchedulerError
+    from scheduler.errors import ConfigurationError, SchedulerError
     from scheduler.store.pool import connect
 
     try:
         dsn = find_database(settings)
+    except ConfigurationError as error:
+        refused, _, advice = str(error).partition(": ")
+        return [fail("database", refused, advice)], None
     except SchedulerError as error:
         advice = "start `scheduler up`, or set DATABASE_URL"
         return [warn("database", str(error).partition(";")[0], advice)], None

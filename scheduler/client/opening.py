@@ -7,6 +7,7 @@ from typing import Final
 from scheduler.config import Settings
 from scheduler.embedded.sockets import find_running
 from scheduler.errors import DatabaseUnavailableError, NotFoundError
+from scheduler.store.database_url import check_database_url
 from scheduler.store.migrate import check_schema
 from scheduler.store.reading import has_tenant
 from scheduler.store.stores import Store, Stores
@@ -43,9 +44,12 @@ def find_database(settings: Settings) -> str:
 
     Raises:
         DatabaseUnavailableError: neither is there.
+        ConfigurationError: it would be reached in plain text on another host.
     """
     if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
+        url = settings.database_url.get_secret_value()
+        check_database_url(url, allow_insecure=settings.insecure_database)
+        return url
     dsn = find_running(settings.data_dir)
     if dsn is None:
         raise DatabaseUnavailableError(

@@ -9,8 +9,8 @@ DATABASE_SCHEMES: Final = ("postgresql", "postgres")
 BROKER_SCHEMES: Final = ("amqp", "amqps", "memory")
 MANAGEMENT_SCHEMES: Final = ("http", "https")
 
-_DECIDED: Final = frozenset({"verify-full", "disable"})
-"""Modes that need no word: the safe one, and plain text that somebody asked for."""
+_PLAIN: Final = frozenset({"disable", "allow", "prefer"})
+"""Modes that go on in plain text, or may."""
 
 
 def check_scheme(url: str, schemes: Sequence[str]) -> None:
@@ -37,20 +37,39 @@ def is_loopback(host: str | None) -> bool:
 
 
 def database_warning(url: str, mode: str | None = None) -> str | None:
-    """Return what is unsafe about the way to the database at ``url``; None when nothing is.
+    """Return what is unsafe about the way to the database at ``url``, though it is taken; None when nothing is.
+
+    ``mode`` is the sslmode of the environment, for a URL that names none.
+    """
+    remote, mode = _way(url, mode)
+    if not remote or mode in {"verify-full", *_PLAIN}:
+        return None
+    return (
+        f"the database at {', '.join(remote)} is reached with sslmode={mode}, which does not make sure who answers: "
+        "add ?sslmode=verify-full to its URL"
+    )
+
+
+def database_refusal(url: str, mode: str | None = None) -> str | None:
+    """Return why the way to the database at ``url`` is not to be taken: in plain text to another host; else None.
 
     ``mode`` is the sslmode of the environment, for a URL that names none. The driver's own default
     goes on in plain text when the server offers no TLS.
     """
-    query = parse_qs(urlsplit(url).query)
-    mode = query.get("sslmode", [mode or "prefer"])[0]
-    remote = [host for host in _hosts(url, query.get("host", [])) if not host.startswith("/") and not is_loopback(host)]
-    if not remote or mode in _DECIDED:
+    remote, mode = _way(url, mode)
+    if not remote or mode not in _PLAIN:
         return None
     return (
-        f"the database at {', '.join(remote)} is reached with sslmode={mode}, which does not make sure who answers: "
-        "add ?sslmode=verify-full to its URL (sslmode=disable says that the network is private)"
+        f"the database at {', '.join(remote)} may be reached without TLS (sslmode={mode}): add ?sslmode=verify-full "
+        "to its URL, or set SCHEDULER_INSECURE_DATABASE=true where the network is private"
     )
+
+
+def _way(url: str, mode: str | None) -> tuple[list[str], str]:
+    """Return the hosts of ``url`` that are not this machine, and the sslmode."""
+    query = parse_qs(urlsplit(url).query)
+    remote = [host for host in _hosts(url, query.get("host", [])) if not host.startswith("/") and not is_loopback(host)]
+    return remote, query.get("sslmode", [mode or "prefer"])[0]
 
 
 def _hosts(url: str, named: Sequence[str]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scheduler.domain.addresses import DATABASE_SCHEMES, check_scheme, database_warning
+from scheduler.domain.addresses import DATABASE_SCHEMES, check_scheme, database_refusal, database_warning
 
 
 @pytest.mark.parametrize("url", ["foo://me:hunter2@db/x", "/var/run/postgresql", "db", "postgresql://db:port/x"])
@@ -14,27 +14,31 @@ def test_what_is_no_database_is_refused_without_repeating_it(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "mode", "warned"),
+    ("url", "mode", "judged"),
     [
-        ("postgresql://db.example.com/x", None, True),
-        ("postgresql://me:pw@10.0.0.5/x?sslmode=prefer", None, True),
-        ("postgresql://db.example.com/x?sslmode=require", "verify-full", True),
-        ("postgresql:///x?host=one,two", None, True),
-        ("postgresql://db.example.com/x?sslmode=verify-full", None, False),
-        ("postgresql://db.example.com/x", "verify-full", False),
-        ("postgresql://db/x?sslmode=disable", None, False),
-        ("postgresql://127.0.0.1/x", None, False),
-        ("postgresql://[::1]:5432/x", None, False),
-        ("postgresql://localhost/x", None, False),
-        ("postgresql:///x?host=/run/postgresql", None, False),
+        ("postgresql://db.example.com/x", None, "refused"),
+        ("postgresql://me:pw@10.0.0.5/x?sslmode=prefer", None, "refused"),
+        ("postgresql://db/x?sslmode=disable", "verify-full", "refused"),
+        ("postgresql:///x?host=one,two", None, "refused"),
+        ("postgresql:///x?host=localhost,two", "allow", "refused"),
+        ("postgresql://db.example.com/x?sslmode=require", "verify-full", "warned"),
+        ("postgresql://db.example.com/x?sslmode=verify-ca", None, "warned"),
+        ("postgresql://db.example.com/x?sslmode=verify-full", None, "taken"),
+        ("postgresql://db.example.com/x", "verify-full", "taken"),
+        ("postgresql://127.0.0.1/x", None, "taken"),
+        ("postgresql://[::1]:5432/x", None, "taken"),
+        ("postgresql://localhost/x", None, "taken"),
+        ("postgresql:///x?host=/run/postgresql", None, "taken"),
     ],
 )
-def test_a_remote_database_is_to_be_verified_or_declared_private(url: str, mode: str | None, *, warned: bool) -> None:
-    assert (database_warning(url, mode) is not None) is warned
+def test_a_remote_database_is_to_be_reached_by_tls_and_to_be_verified(url: str, mode: str | None, judged: str) -> None:
+    assert (database_refusal(url, mode) is not None) is (judged == "refused")
+    assert (database_warning(url, mode) is not None) is (judged == "warned")
 
 
-def test_the_warning_names_the_host_and_not_the_password() -> None:
-    warning = database_warning("postgresql://me:hunter2hunter2@db.example.com/x") or ""
+def test_the_words_name_the_host_and_not_the_password() -> None:
+    url = "postgresql://me:hunter2hunter2@db.example.com/x"
+    words = (database_refusal(url) or "", database_warning(f"{url}?sslmode=require") or "")
 
-    assert "db.example.com" in warning
-    assert "hunter2" not in warning
+    assert all("db.example.com" in text for text in words)
+    assert not any("hunter2" in text for text in words)

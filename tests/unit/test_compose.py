@@ -96,6 +96,7 @@ def test_the_server_has_the_database_and_the_user_of_each_service(name: str) -> 
         named = (parts.username, parts.password, unquote(parts.path))
         assert (server["POSTGRES_USER"], filled(server["POSTGRES_PASSWORD"]), f"/{server['POSTGRES_DB']}") == named
         assert {"sslmode": ["disable"]} == parse_qs(parts.query)
+        assert settings.insecure_database
 
 
 def test_each_service_has_what_it_needs() -> None:
