@@ -26,6 +26,7 @@ from schemas.sizes import Cores, Size, format_size
 from schemas.vocabulary import CatchUpPolicy
 
 PREFIX: Final = "SCHEDULER_"
+_SIZES: Final = {"memory", "max_rss"}
 CONFIG_FILE: Final = "scheduler.toml"
 """Read from the working directory when no other file is named."""
 
@@ -118,6 +119,12 @@ class Settings(_Section):
     """Cores that the `resources` of an executor's attempts share, as in 3.5 or 350%. Default: those of the machine."""
     memory: Size | None = None
     """Memory that the `resources` of an executor's attempts share, as in 6GiB. Default: that of the machine."""
+    max_runs_per_process: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """So many runs of a python function, and their process is replaced; 1: each run has a fresh one."""
+    max_rss: Annotated[Size, Field(validate_default=False)] = 256 * 1024**2
+    """A process of python functions that has more memory after a run is replaced, too."""
+    process_idle: Duration = timedelta(seconds=10)
+    """A process of python functions without a run for so long ends."""
     lease: Duration = timedelta(seconds=30)
     """An attempt counts as lost when its executor was not heard of for this long; 10s in ``up`` with its own broker."""
     resend: Duration = timedelta(seconds=30)
@@ -187,7 +194,7 @@ def shown(settings: Settings, knob: Knob) -> str | None:
     if value is None or isinstance(value, timedelta):
         return None if value is None else format_duration(value)
     text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    text = format_size(value) if knob.name == "memory" else text
+    text = format_size(value) if knob.name in _SIZES else text
     return text.lower() if isinstance(value, bool) else text
 
 

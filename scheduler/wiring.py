@@ -33,6 +33,7 @@ from scheduler.sandbox.address_guard import NetworkPolicy
 from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.protection import protect_process
 from scheduler.sandbox.runner import Runner
+from scheduler.sandbox.warm import Recycling
 from scheduler.seat import Seat
 from scheduler.store.crash_book import StoreCrashBook
 from scheduler.store.database_url import check_database_url
@@ -179,6 +180,12 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
         handlers=registry,
         network=NetworkPolicy.from_cidrs(map(str, settings.allow_networks), settings.allow_ports),
         clock=world.clock,
+        recycling=Recycling(
+            most_runs=settings.max_runs_per_process,
+            most_bytes=settings.max_rss,
+            idle_s=_seconds(settings.process_idle),
+            most_idle=settings.slots,
+        ),
     )
     budget: dict[str, Any] = {"cpu": settings.cpu, "memory_bytes": settings.memory}
     executor = ExecutorSettings(

@@ -164,6 +164,8 @@ class JobSpec(SpecModel):
     """kill: an executor ends the attempt when its heartbeats were not recorded for 0.7 of the lease."""
     pause_after: Annotated[StrictInt, Field(ge=1, le=1000)] | None = None
     """So many failed runs in a row pause the job; default: none do."""
+    max_runs_per_process: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
+    """For python: so many runs, and their process is replaced; 1: a fresh one each. Default: as the executor does."""
     isolation: Literal["inline", "thread", "process"] | None = None
     """Default: process for commands, scripts and python; inline for async, thread for sync handlers."""
     resources: ResourcesSpec | None = None

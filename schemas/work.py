@@ -114,4 +114,6 @@ class WorkOrder(WorkModel):
     """Only for work in child processes."""
     isolation: Literal["inline", "thread", "process"] | None = None
     """None: inline for async handlers, thread for sync handlers, process for the rest."""
+    max_runs_per_process: Annotated[int, Field(ge=1)] | None = None
+    """For python: fewer runs than this executor would give to one process; None: as it does."""
     fired_at: AwareDatetime | None = None

@@ -133,6 +133,7 @@ class JobKeys(TypedDict, total=False):
     on_lost: Literal["rerun", "fail"]
     on_lost_contact: Literal["continue", "kill"]
     pause_after: int
+    max_runs_per_process: int
     isolation: Literal["inline", "thread", "process"]
     resources: Resources
     env: Mapping[str, str]

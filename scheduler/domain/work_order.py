@@ -71,6 +71,7 @@ def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> Work
         on_lost_contact=spec.on_lost_contact,
         resources=None if spec.resources is None else _limits(spec.resources),
         isolation=_isolation(spec, run.losses),
+        max_runs_per_process=spec.max_runs_per_process,
         fired_at=run.fired_at,
     )
 

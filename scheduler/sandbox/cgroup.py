@@ -43,6 +43,12 @@ class Leaf:
         for folder in set(self._folders.values()):
             _write(f"{folder}/cgroup.procs", "0")
 
+    def begin(self) -> None:
+        """Another run of the same processes begins: forget the peak of the one before, where that can be done."""
+        if self.kind == "cgroup1":
+            with suppress(OSError):
+                self._write("memory", _PEAK[self.kind], "0")
+
     def look(self, spent_s: float) -> str | None:  # noqa: ARG002 - the kernel sees to the CPU
         """Return the limit that was exceeded, ``memory`` or ``pids``; None while there is none."""
         if self._count("memory", _OOM_COUNT[self.kind], "oom_kill"):
@@ -56,7 +62,7 @@ class Leaf:
 
     @property
     def peak_bytes(self) -> int:
-        """The most memory that its processes had together; 0 when the kernel does not tell."""
+        """The most memory that its processes had together, in version 2 over all runs; 0: the kernel does not tell."""
         text = self._read("memory", _PEAK[self.kind])
         return int(text) if text else 0
 

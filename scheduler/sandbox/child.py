@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import UUID
@@ -24,23 +24,48 @@ from scheduler.errors import ConfigurationError
 from scheduler.sandbox.failure import raised_line, short_traceback
 from scheduler.sandbox.handlers import HandlerContext, HandlerRegistry, SnoozedError
 from scheduler.sandbox.results import PROGRESS_BYTES, RESULT_FD, UnusableResultError, progress_line, result_of
+from scheduler.sandbox.reuse import Reuse
 from scheduler.voice import Told
 
 ASKED_TO_STOP = 128 + signal.SIGTERM
 
 
 def main() -> NoReturn:
-    """Run the words on standard input; exit 0 after a return, 1 after an exception."""
+    """Run the words on standard input; exit 0 after a return, 1 after an exception.
+
+    A process that was told so stays for further runs after one that returned and left nothing
+    behind. It ends by itself when its warden lets go of it.
+    """
+    words = _read_words()
+    reuse: Reuse | None = None
+    if words["keep_below"] is not None:
+        reuse = Reuse(Path(words["code_dir"]))
+    while True:
+        os.set_inheritable(RESULT_FD, False)
+        signal.signal(signal.SIGTERM, _stop)
+        code = _run(words, reuse)
+        if code not in {0, None} or reuse is None or _stop.asked or not reuse.is_wanted(words["keep_below"]):
+            sys.exit(code)
+        reuse.wait()
+        words = _read_words()
+
+
+def _read_words() -> dict[str, Any]:
     with open(0, "rb", closefd=False) as stdin:
-        words = json.load(stdin)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.set_inheritable(RESULT_FD, False)
-    signal.signal(signal.SIGTERM, _stop)
+        words: dict[str, Any] = json.load(stdin)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return words
+
+
+def _run(words: dict[str, Any], reuse: Reuse | None) -> Any:
+    """Call the function, hand in the report, and return the exit code."""
     report: dict[str, Any] = {}
     code: Any = 0
     context = _context(words)
     try:
-        report = _report(_call(words, context))
+        report = _report(_call(words, context, reuse))
     except SnoozedError as error:
         report = {"snooze_s": error.seconds, "reason": error.reason or None}
     except SystemExit as error:
@@ -56,7 +81,7 @@ def main() -> NoReturn:
     if context.metrics is not None:
         report["metrics"] = context.metrics
     os.pwrite(RESULT_FD, json.dumps(report).encode(), PROGRESS_BYTES)
-    sys.exit(code)
+    return code
 
 
 class _Stop:
@@ -77,20 +102,28 @@ class _Stop:
 _stop = _Stop()
 
 
-def _call(words: dict[str, Any], context: HandlerContext) -> object:
-    code_dir = Path(words["code_dir"])
+def _call(words: dict[str, Any], context: HandlerContext, reuse: Reuse | None) -> object:
     params = words["params"]
+    function = _function(words["handler"], words["target"], Path(words["code_dir"]), tuple(words["modules"]))
+    if reuse is not None:
+        reuse.begin()
     if words["handler"] is not None:
-        registry = HandlerRegistry(code_dir)
-        registry.load(words["modules"])
-        found = registry.find(words["handler"])
-        if found is None:
-            raise ConfigurationError(f"there is no handler {words['handler']}")
-        value = found.function(context, params)
+        value = function(context, params)
     else:
-        function = find_function(words["target"], code_dir)
         value = function(**arguments_for(function, params, context))
     return _awaited(value) if inspect.isawaitable(value) else value
+
+
+@cache
+def _function(handler: str | None, target: str, code_dir: Path, modules: tuple[str, ...]) -> Callable[..., Any]:
+    if handler is None:
+        return find_function(target, code_dir)
+    registry = HandlerRegistry(code_dir)
+    registry.load(modules)
+    found = registry.find(handler)
+    if found is None:
+        raise ConfigurationError(f"there is no handler {handler}")
+    return found.function
 
 
 def _awaited(value: Awaitable[object]) -> object:

@@ -16,16 +16,18 @@ from typing import Any
 
 from scheduler.clock import Clock
 from scheduler.ports import AttemptContext, Ended, StopRequest
-from scheduler.sandbox.children import Child, ChildOrder, Children
+from scheduler.sandbox.children import Child, ChildOrder
 from scheduler.sandbox.environment import UnusableOrderError
 from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.ladder import Ladder, Step
+from scheduler.sandbox.launching import Children
 from scheduler.sandbox.left_files import PROGRESS_NAME, progress_left, with_left_files
 from scheduler.sandbox.means import Means
 from scheduler.sandbox.output import live_piece, one_line
 from scheduler.sandbox.process_work import Workplace, child_order
 from scheduler.sandbox.resource_words import exceeded, limit_words
 from scheduler.sandbox.results import RESULT_BYTES, metrics_of, parse_result
+from scheduler.sandbox.warm import Recycling
 from schemas.vocabulary import Outcome
 from schemas.work import CommandWork, HandlerWork, PythonWork, ScriptWork, WorkOrder
 
@@ -41,13 +43,23 @@ _REPORT_BYTES = 2 * RESULT_BYTES
 class ProcessRuns:
     """Runs commands, scripts and python functions in children of the launcher."""
 
-    def __init__(self, *, code_dir: Path, run_dir: Path, registry: HandlerRegistry, means: Means, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        code_dir: Path,
+        run_dir: Path,
+        registry: HandlerRegistry,
+        means: Means,
+        recycling: Recycling,
+        clock: Clock,
+    ) -> None:
         self._code_dir = code_dir.resolve()
         self._run_dir = run_dir
         self._registry = registry
         self._means = means
         self._clock = clock
-        self._children = Children(clock)
+        self._recycling = recycling
+        self._children = Children(clock, recycling)
 
     async def run(
         self, order: WorkOrder, context: AttemptContext, stop: StopRequest, secrets: Mapping[str, str]
@@ -57,7 +69,7 @@ class ProcessRuns:
         attempt_dir = self._folder(context)
         try:
             attempt_dir.mkdir(mode=0o700)
-            place = Workplace(self._code_dir, attempt_dir, self._registry.modules)
+            place = Workplace(self._code_dir, attempt_dir, self._registry.modules, self._recycling)
             what = child_order(order, context, secrets, place)
             if order.resources is not None:
                 what = replace(what, limits=limit_words(order.resources, self._means))
@@ -83,14 +95,19 @@ class ProcessRuns:
             await self._supervise(child, stop, ladder)
             await asyncio.wait({child.output_closed}, timeout=LINGER_S)
             await asyncio.wait({child.gone}, timeout=_ENDING_S)
-            child.kill()
+            if not child.kept:
+                child.kill()
             futures: set[asyncio.Future[Any]] = {child.gone, child.output_closed}
             await asyncio.wait(futures, timeout=GONE_S)
-            return _ended(child, what, order, ladder, attempt_dir)
+            ended = _ended(child, what, order, ladder, attempt_dir)
         except asyncio.CancelledError:
             child.kill()
             await asyncio.wait({child.gone}, timeout=GONE_S)
             raise
+        else:
+            if child.kept and ladder.outcome is None and child.output_closed.done():
+                self._children.keep(child, what)
+            return ended
         finally:
             voice.end()
             child.close()

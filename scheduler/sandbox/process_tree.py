@@ -43,6 +43,15 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def has_descendants_beside(child: int) -> bool:
+    """Whether this process has any below it but ``child``, which is one of its own and must not fork meanwhile."""
+    own = os.getpid()
+    try:
+        return _children_of(own) != [child] or bool(_children_of(child))
+    except OSError:  # a kernel without these lists
+        return descendants(own) != [child]
+
+
 def kill_all(pids: list[int]) -> None:
     signal_all(pids, signal.SIGKILL)
 
@@ -51,6 +60,14 @@ def signal_all(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
+
+
+def _children_of(pid: int) -> list[int]:
+    found: list[int] = []
+    for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - see _live_parent
+        with open(f"/proc/{pid}/task/{thread}/children", "rb") as children:  # noqa: PTH123 - see _live_parent
+            found += map(int, children.read().split())
+    return found
 
 
 def _live_parent(pid: str) -> int | None:

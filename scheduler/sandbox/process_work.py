@@ -1,17 +1,19 @@
 """From a work order to the child that does it: command, script, and python or handler in a child."""
 
+import hashlib
 import json
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from scheduler.ports import AttemptContext
 from scheduler.sandbox.children import ChildOrder
-from scheduler.sandbox.environment import UnusableOrderError, build_environment
+from scheduler.sandbox.environment import UnusableOrderError, build_environment, run_variables
 from scheduler.sandbox.left_files import PROGRESS_NAME, RESULT_NAME, SNOOZE_NAME
+from scheduler.sandbox.warm import Recycling
 from schemas.work import CommandWork, HandlerWork, PythonWork, ScriptWork, WorkOrder
 
 SCRIPT_NAME = ".scheduler-script"
@@ -28,6 +30,7 @@ class Workplace:
     code_dir: Path
     attempt_dir: Path
     handler_modules: tuple[str, ...]
+    recycling: Recycling
 
 
 def child_order(order: WorkOrder, context: AttemptContext, secrets: Mapping[str, str], place: Workplace) -> ChildOrder:
@@ -43,7 +46,9 @@ def child_order(order: WorkOrder, context: AttemptContext, secrets: Mapping[str,
         words = _child_words(order, context, place)
         # -P: the working directory is not a place to import from; the code directory is, and comes first.
         argv: tuple[str, ...] = (sys.executable, "-P", "-X", "utf8", "-c", _CHILD, _PACKAGE_ROOT)
-        return ChildOrder(argv, environment, str(cwd), json.dumps(words).encode(), wants_result=True)
+        what = ChildOrder(argv, environment, str(cwd), json.dumps(words).encode(), wants_result=True)
+        most_runs = _most_runs(order, place)
+        return what if most_runs == 1 else replace(what, key=_whose(order, context, environment), most_runs=most_runs)
     if isinstance(order.work, CommandWork):
         argv = _command(order.work, place.code_dir)
     elif isinstance(order.work, ScriptWork):
@@ -105,12 +110,29 @@ def _interpreter(name: str | None, path: Path) -> tuple[str, ...]:
     return (sys.executable,) if name in {"python", "python3"} else (name,)
 
 
+def _most_runs(order: WorkOrder, place: Workplace) -> int:
+    return min(place.recycling.most_runs, order.max_runs_per_process or place.recycling.most_runs)
+
+
+def _whose(order: WorkOrder, context: AttemptContext, environment: Mapping[str, str]) -> str:
+    """Name the runs that may share a process: of one version of a job, with the same limits and environment.
+
+    Another value of a variable is another environment, and be it that of a secret.
+    """
+    of_run = run_variables(order, context)
+    lasting = {name: value for name, value in environment.items() if name not in of_run}
+    limits = None if order.resources is None else order.resources.model_dump()
+    whose = json.dumps([context.tenant, order.job, order.job_version, limits, lasting], sort_keys=True)
+    return hashlib.sha256(whose.encode()).hexdigest()  # secrets are among the values
+
+
 def _child_words(order: WorkOrder, context: AttemptContext, place: Workplace) -> dict[str, Any]:
     return {
         "target": order.work.target if isinstance(order.work, PythonWork) else None,
         "handler": order.work.name if isinstance(order.work, HandlerWork) else None,
         "modules": place.handler_modules,
         "code_dir": str(place.code_dir),
+        "keep_below": None if _most_runs(order, place) == 1 else place.recycling.most_bytes,
         "params": order.params,
         "secrets": sorted(order.secrets),
         "context": {

@@ -25,6 +25,7 @@ class Limiter(Protocol):
     @property
     def peak_bytes(self) -> int: ...
     def enter(self) -> None: ...
+    def begin(self) -> None: ...
     def look(self, spent_s: float) -> str | None: ...
     def shut(self) -> None: ...
     def remove(self) -> None: ...
@@ -50,28 +51,50 @@ def limit_self(limits: dict[str, Any]) -> None:
 
 
 class Spent:
-    """What the ended processes of an attempt used, as they are reaped."""
+    """What the processes of an attempt used, as they are reaped; the main one may live on through several runs."""
 
     def __init__(self) -> None:
         self.cpu_s = 0.0
+        """CPU time of all that have ended."""
+        self._used = (0.0, 0, 0)
+        self._told = (0.0, 0, 0)
+        self._before = (0.0, 0, 0)
         self._largest_bytes = 0
-        self._read_bytes = 0
-        self._written_bytes = 0
 
-    def add(self, used: resource.struct_rusage) -> None:
-        """Add a reaped process, with those that it waited for."""
-        self.cpu_s += used.ru_utime + used.ru_stime
+    def begin(self) -> None:
+        """Another run begins: what was used so far is not its."""
+        self._before = self._used
+        self._largest_bytes = 0
+
+    def add(self, used: resource.struct_rusage, *, is_main: bool) -> None:
+        """Add a reaped process, with those that it waited for; of the main one, what it has not told."""
+        cpu_s = used.ru_utime + used.ru_stime
+        self.cpu_s += cpu_s
         self._largest_bytes = max(self._largest_bytes, used.ru_maxrss * 1024)
-        self._read_bytes += used.ru_inblock * _BLOCK
-        self._written_bytes += used.ru_oublock * _BLOCK
+        amounts = (cpu_s, used.ru_inblock * _BLOCK, used.ru_oublock * _BLOCK)
+        self._used = _sum(self._used, amounts)
+        if is_main:
+            self._used = _sum(self._used, self._told, -1)
+
+    def tell(self, told: dict[str, Any]) -> None:
+        """Add what the main process says it used in a run that it outlives."""
+        amounts = (float(told["cpu_s"]), int(told["read"]) * _BLOCK, int(told["written"]) * _BLOCK)
+        self._used = _sum(self._used, amounts)
+        self._told = _sum(self._told, amounts)
+        self._largest_bytes = max(self._largest_bytes, int(told["largest_kib"]) * 1024)
 
     def usage(self, limiter: Limiter | None) -> dict[str, Any]:
         """Return the fields of Usage."""
         together = 0 if limiter is None else limiter.peak_bytes
+        cpu_s, read, written = _sum(self._used, self._before, -1)
         return {
-            "cpu_s": round(self.cpu_s, 6),
+            "cpu_s": max(0.0, round(cpu_s, 6)),
             "peak_memory_bytes": together or self._largest_bytes,
-            "read_bytes": self._read_bytes,
-            "written_bytes": self._written_bytes,
+            "read_bytes": max(0, read),
+            "written_bytes": max(0, written),
             "limited_by": None if limiter is None else limiter.kind,
         }
+
+
+def _sum(one: tuple[float, int, int], other: tuple[float, int, int], sign: int = 1) -> tuple[float, int, int]:
+    return (one[0] + sign * other[0], one[1] + sign * other[1], one[2] + sign * other[2])

@@ -13,6 +13,8 @@ RESULT_FD = 3
 """The descriptor of a python child to which its report goes, behind its progress."""
 PROGRESS_BYTES = 1024
 """What the beginning of that file is for: one line of JSON."""
+LINK_FD = 4
+"""The descriptor that joins a python child to its warden, where it may be kept for further runs."""
 
 
 MOST_METRICS = 50

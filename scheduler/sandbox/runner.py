@@ -22,6 +22,7 @@ from scheduler.sandbox.means import Means, find_means
 from scheduler.sandbox.output import one_line
 from scheduler.sandbox.process_run import ProcessRuns
 from scheduler.sandbox.run_directory import RunDirectory
+from scheduler.sandbox.warm import Recycling
 from schemas.vocabulary import Outcome
 from schemas.work import HandlerWork, HttpWork, WorkOrder
 
@@ -43,11 +44,13 @@ class Runner:
         network: NetworkPolicy,
         clock: Clock,
         means: Means | None = None,
+        recycling: Recycling | None = None,
     ) -> None:
         """``code_dir`` holds scripts and modules.
 
         Below ``run_dir``, which runners of one user may share, each child gets a fresh directory.
         ``means`` is how resource limits are enforced; None: the strongest means there is.
+        ``recycling`` says how long python children are kept for further runs.
         """
         self._registry = handlers
         self._code_dir = code_dir
@@ -55,6 +58,7 @@ class Runner:
         self._http = HttpRuns(network, clock)
         self._clock = clock
         self._means = means
+        self._recycling = recycling or Recycling()
         self._directory: RunDirectory | None = None
         self._processes: ProcessRuns | None = None
         self._handlers: HandlerRuns | None = None
@@ -85,6 +89,7 @@ class Runner:
             run_dir=self._directory.path,
             registry=self._registry,
             means=await asyncio.to_thread(find_means) if self._means is None else self._means,
+            recycling=self._recycling,
             clock=self._clock,
         )
         self._handlers = HandlerRuns(self._clock)

@@ -41,6 +41,10 @@ class Sampling:
             if hard == resource.RLIM_INFINITY or most < hard:
                 resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
 
+    def begin(self) -> None:
+        """Another run of the same processes begins."""
+        self.peak_bytes = 0
+
     def look(self, spent_s: float) -> str | None:
         """Return the limit that is exceeded, ``memory`` or ``pids``; hold up who uses too much CPU.
 

@@ -5,6 +5,10 @@ its executor says ``T`` (ask the job to stop) or ``K`` (kill all of it); the end
 means that the executor is gone, and is a kill. It answers with JSON objects: ``started`` (pid) or
 ``refused`` ([errno, what]), ``exceeded`` (which limit; the job is killed then), ``ended`` (wait
 status), ``gone`` (how many were killed after the end) with ``usage``.
+
+A python child may live through several runs. After one that left nothing behind it tells what it
+used, over a socket of its own, and is kept: ``kept`` stands beside ``ended`` and ``gone``. Then
+``R``, with the descriptors of another run, is handed on to it, and ``E`` lets it end by itself.
 """
 
 import contextlib
@@ -17,7 +21,13 @@ import signal
 import socket
 from typing import Any, NoReturn
 
-from scheduler.sandbox.process_tree import become_subreaper, descendants, die_with_parent, kill_all
+from scheduler.sandbox.process_tree import (
+    become_subreaper,
+    descendants,
+    die_with_parent,
+    has_descendants_beside,
+    kill_all,
+)
 from scheduler.sandbox.resource_limits import INTERVAL_S, Limiter, Spent, limit_self, limiter_for
 from scheduler.sandbox.results import RESULT_FD
 
@@ -25,6 +35,9 @@ IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 _RESET = (*IGNORED, signal.SIGCHLD, signal.SIGALRM, signal.SIGXFSZ)
 _KILL_AGAIN_MS = 20
 _ABOVE_STDIO = 10
+_MOST_FDS = 4
+_WORD_BYTES = 4096
+KEPT = b"kept"
 
 
 class Wakeup:
@@ -74,10 +87,18 @@ class _Warden:
         self._spent = Spent()
         self._limiter: Limiter | None = None
         self._exceeded: str | None = None
+        self._poll = select.poll()
+        self._link: socket.socket | None = None
+        """To a child that may be kept."""
+        self._idle = False
+        """It was kept, and has nothing to do."""
 
     def start(self, order: dict[str, Any], stdio: list[int]) -> bool:
         """Start the job; False (and told) when the system refuses."""
         error_read, error_write = os.pipe2(os.O_CLOEXEC)
+        if order["reusable"]:
+            self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            stdio.append(theirs.detach())
         if order["limits"] is not None:
             self._limiter = limiter_for(order["limits"])
         self._job = os.fork()
@@ -92,34 +113,86 @@ class _Warden:
                 self._limiter.remove()
             self._tell({"refused": json.loads(refusal)})
             return False
-        if self._limiter is not None:
-            signal.signal(signal.SIGALRM, lambda *_: None)
-            signal.setitimer(signal.ITIMER_REAL, INTERVAL_S, INTERVAL_S)
-        self._tell({"started": self._job})
+        self._begin()
         return True
 
     def watch(self) -> None:
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        poll.register(self._wakeup.fd, select.POLLIN)
+        self._poll.register(self._control, select.POLLIN)
+        self._poll.register(self._wakeup.fd, select.POLLIN)
+        if self._link is not None:
+            self._poll.register(self._link, select.POLLIN)
         while True:
-            ready = dict(poll.poll(_KILL_AGAIN_MS if self._killing else None))
+            ready = dict(self._poll.poll(_KILL_AGAIN_MS if self._killing else None))
             numbers = self._wakeup.clear() if self._wakeup.fd in ready else b""
             if self._reap():
                 self._finish()
                 return
             if signal.SIGALRM in numbers:
                 self._look()
+            if self._link is not None and self._link.fileno() in ready:
+                self._hear_child(self._link)
             if self._control.fileno() in ready:
-                word = self._control.recv(16)
-                self._killing = self._killing or word != b"T"
-                if not word:
-                    poll.unregister(self._control)
-                if word == b"T":
-                    self._signal(signal.SIGTERM)
-                    self._signal(signal.SIGCONT)
+                self._obey()
             if self._killing:
                 self._kill()
+
+    def _obey(self) -> None:
+        word, fds, _, _ = socket.recv_fds(self._control, 16, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
+        if not word:
+            self._poll.unregister(self._control)
+        if word == b"R":
+            self._run_again(fds)
+        elif word == b"E":
+            self._leave_child()
+        elif word != b"T":
+            self._killing = True
+        elif not self._idle:
+            self._signal(signal.SIGTERM)
+            self._signal(signal.SIGCONT)
+
+    def _begin(self) -> None:
+        if self._limiter is not None:
+            self._limiter.begin()
+            signal.signal(signal.SIGALRM, lambda *_: None)
+            signal.setitimer(signal.ITIMER_REAL, INTERVAL_S, INTERVAL_S)
+        self._spent.begin()
+        self._tell({"started": self._job})
+
+    def _hear_child(self, link: socket.socket) -> None:
+        """Keep the child after its run, or let it end."""
+        raw = link.recv(_WORD_BYTES)
+        self._look()
+        if not raw or self._killing or self._idle or has_descendants_beside(self._job):
+            self._leave_child()
+            return
+        try:
+            self._spent.tell(json.loads(raw))
+            link.send(KEPT)
+        except (ValueError, KeyError, TypeError, OSError):  # not what our child says: a job may write there, too
+            self._leave_child()
+            return
+        self._idle = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._tell({"ended": 0, "gone": 0, "usage": self._spent.usage(self._limiter), "kept": True})
+
+    def _run_again(self, fds: list[int]) -> None:
+        if self._link is not None and self._idle:
+            try:
+                socket.send_fds(self._link, [b"R"], fds)
+            except OSError:  # it has just ended; that nothing was started tells the executor
+                self._leave_child()
+            else:
+                self._idle = False
+                self._begin()
+        for fd in fds:
+            os.close(fd)
+
+    def _leave_child(self) -> None:
+        """Be of no more use to the child, which takes it as the wish to end."""
+        if self._link is not None:
+            self._poll.unregister(self._link)
+            self._link.close()
+            self._link = None
 
     def _look(self) -> None:
         """Kill the job when it is beyond a limit."""
@@ -160,7 +233,7 @@ class _Warden:
                 return True
             if pid == 0:
                 return False
-            self._spent.add(used)
+            self._spent.add(used, is_main=pid == self._job)
             if pid == self._job:
                 self._job = 0
                 self._tell({"ended": status})
@@ -179,10 +252,10 @@ def _become_job(order: dict[str, Any], stdio: list[int], error_fd: int, limiter:
         for number in _RESET:
             signal.signal(number, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        stdin, output, *result = [_moved_up(fd) for fd in stdio]
-        for source, target in ((stdin, 0), (output, 1), (output, 2), *((fd, RESULT_FD) for fd in result)):
+        stdin, output, *more = [_moved_up(fd) for fd in stdio]
+        for target, source in enumerate((stdin, output, output, *more)):
             os.dup2(source, target)
-        first_closed = RESULT_FD + len(result)
+        first_closed = RESULT_FD + len(more)
         os.closerange(first_closed, error_fd)
         os.closerange(error_fd + 1, os.sysconf("SC_OPEN_MAX"))
         if limiter is not None:

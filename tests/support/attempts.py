@@ -13,6 +13,7 @@ from scheduler.sandbox.address_guard import NetworkPolicy
 from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.means import Means
 from scheduler.sandbox.runner import Runner
+from scheduler.sandbox.warm import Recycling
 from schemas.work import CommandWork, HandlerWork, PythonWork, ScriptWork, TimeLimits, Work, WorkOrder
 
 
@@ -80,7 +81,11 @@ class Place:
 
 @asynccontextmanager
 async def a_place(
-    root: Path, *handlers: object, network: NetworkPolicy | None = None, means: Means | None = None
+    root: Path,
+    *handlers: object,
+    network: NetworkPolicy | None = None,
+    means: Means | None = None,
+    recycling: Recycling | None = None,
 ) -> AsyncIterator[Place]:
     (root / "code").mkdir(exist_ok=True)
     registry = HandlerRegistry(root / "code")
@@ -93,6 +98,7 @@ async def a_place(
         network=network or NetworkPolicy(),
         clock=SystemClock(),
         means=means,
+        recycling=recycling,
     )
     await runner.start()
     try:
