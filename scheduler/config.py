@@ -16,14 +16,22 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 
+from scheduler.config_sections import (
+    DefaultsSection,
+    HttpSection,
+    JwtSection,
+    PacingSection,
+    Section,
+    TickSection,
+    listed,
+)
 from scheduler.domain import addresses
 from scheduler.errors import ConfigurationError
 from schemas.durations import Duration, format_duration
 from schemas.message import Name
 from schemas.sizes import Cores, Size, format_size
-from schemas.vocabulary import CatchUpPolicy
 
 PREFIX: Final = "SCHEDULER_"
 _SIZES: Final = {"memory", "max_rss"}
@@ -34,10 +42,6 @@ _BARE: Final = {"database_url": "DATABASE_URL", "amqp_url": "AMQP_URL"}
 _FACTS: Final = ("RUN_ID", "ATTEMPT", "FENCE", "JOB", "FLOW_ID", "FIRED_AT", "PARAMS", "RESULTS")
 _OF_RUNS: Final = frozenset(f"{PREFIX}{name}" for name in (*_FACTS, "RESULT", "SNOOZE", "CONFIG"))
 """Variables that tell a job about its run, and the one that names the file: no settings, no typing errors."""
-
-
-def _listed(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def _of(*schemes: str) -> AfterValidator:
@@ -57,40 +61,7 @@ def _state_dir() -> Path:
     return Path(base).expanduser() / "scheduler"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True, validate_default=True
-    )
-
-
-class TickSection(_Section):
-    interval: Duration = timedelta(seconds=5)
-    """The Ticker's longest sleep: how late a change is seen whose notification was lost."""
-    batch_size: Annotated[int, Field(ge=1, le=1000)] = 500
-    """Triggers planned in one transaction: more is faster in a herd, and holds their rows longer."""
-
-
-class CatchUpSection(_Section):
-    policy: CatchUpPolicy = CatchUpPolicy.LATEST
-    """What becomes of missed firings of jobs that do not say."""
-    window: Duration = timedelta(days=7)
-    """How late a firing may be and still run."""
-    max: Annotated[int, Field(ge=1, le=100_000)] = 100
-    """With policy all: at most this many runs."""
-
-
-class PacingSection(_Section):
-    per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
-    """After an outage: missed firings started in a minute, those of urgent jobs first. Punctual ones never wait."""
-
-
-class DefaultsSection(_Section):
-    timeout: Duration = timedelta(minutes=30)
-    """Hard limit of an attempt of jobs that do not say."""
-    catch_up: CatchUpSection = CatchUpSection()
-
-
-class Settings(_Section):
+class Settings(Section):
     """Every setting, with its default."""
 
     database_url: Annotated[SecretStr | None, _of(*addresses.DATABASE_SCHEMES)] = None
@@ -136,9 +107,11 @@ class Settings(_Section):
     defaults: DefaultsSection = DefaultsSection()
     data_dir: Annotated[Path, BeforeValidator(lambda path: Path(path).expanduser())] = Field(default_factory=_state_dir)
     """The private PostgreSQL of `scheduler up`, and what executors keep. Default: $XDG_STATE_HOME/scheduler."""
-    allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_listed)] = ()
+    http: HttpSection = HttpSection()
+    jwt: JwtSection = JwtSection()
+    allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(listed)] = ()
     """Networks (CIDR, comma between) that http jobs may reach although they are not public."""
-    allow_ports: Annotated[tuple[_Ports, ...], BeforeValidator(_listed)] = ("80", "443", "1024-65535")
+    allow_ports: Annotated[tuple[_Ports, ...], BeforeValidator(listed)] = ("80", "443", "1024-65535")
     """Ports and ranges of ports (comma between) that http jobs may connect to, on any address."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lines below this level are not written."""
@@ -147,7 +120,7 @@ class Settings(_Section):
     probe_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Address of /livez, /readyz and /metrics. They ask nobody who they are: keep it on loopback."""
     probe_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
-    """Default: up 8080, ticker 8081, dispatcher 8082, executor 8083, recorder 8084, or any if that is taken; 0: any."""
+    """Default: up 8080, ticker 8081, dispatcher 8082, executor 8083, recorder 8084, ingress 8085; any if taken, or 0."""
 
     def job_defaults(self) -> dict[str, Any]:
         """Return the job keys that these settings give to definitions files."""
@@ -181,7 +154,7 @@ def knobs(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Iter
     """Yield every setting, sections flattened, in order."""
     for name, info in model.model_fields.items():
         here = (*path, name)
-        if isinstance(info.annotation, type) and issubclass(info.annotation, _Section):
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             yield from knobs(info.annotation, here)
         else:
             secret = info.annotation == SecretStr | None

@@ -96,6 +96,10 @@ class EmbeddedScheduler:
             await self.stack.aclose()
             raise
 
+    def dsn_of(self, actor: str) -> str:
+        """Return the DSN by which ``actor`` connects, once it is open."""
+        return self._dsn_of(ACTOR_ROLES[actor])
+
     async def apply(self, definitions: Wanted, *, prune: bool = False) -> ApplyResult:
         """Apply definitions; a pool that is new gets its queue."""
         store = self.stores.of(definitions.tenant)
@@ -113,6 +117,7 @@ class EmbeddedScheduler:
         stores = {
             actor: await open_stores(self._dsn_of(role), stack, name=actor, size=_CONNECTIONS)
             for actor, role in ACTOR_ROLES.items()
+            if actor != "ingress"
         }
         links = {actor: await open_link(world, stack, actor=actor) for actor in ("up", "executor")}
         executor = await make_executor(world, links["executor"], stack)

@@ -69,6 +69,13 @@ class Work:
     checks: Mapping[str, Check]
 
 
+class Front(Protocol):
+    """What answers HTTP for a process in the probe's place, from its first moment to its last."""
+
+    async def start(self) -> None: ...
+    async def drain(self) -> None: ...
+
+
 Prepare = Callable[[AsyncExitStack], Awaitable[Work]]
 """Opens what the work needs; what is pushed on the stack is closed when the work ends or cannot begin."""
 
@@ -102,14 +109,21 @@ class Host:
         self._waits = waits or Waits()
         self._trouble = "is starting"
 
-    async def run(self, stopping: asyncio.Event, address: ProbeAddress) -> None:
+    async def run(self, stopping: asyncio.Event, address: ProbeAddress, front: Front | None = None) -> None:
         """Work until ``stopping`` is set, then drain. A world that is away is waited for.
+
+        ``front`` answers for the process instead of a probe at ``address``.
 
         Raises:
             ConfigurationError: waiting would not help.
         """
-        probe = Probe(self._metrics, self.troubles, self.round_trips)
-        await probe.start(address.host, address.port, or_any=address.or_any)
+        if front is not None:
+            await front.start()
+            end = front.drain
+        else:
+            probe = Probe(self._metrics, self.troubles, self.round_trips)
+            await probe.start(address.host, address.port, or_any=address.or_any)
+            end = probe.close
         try:
             backoff = _FIRST_BACKOFF_S
             while not stopping.is_set():
@@ -121,7 +135,7 @@ class Host:
                     await self._pause(stopping, backoff * self._rng.uniform(0.5, 1.0))
                     backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
         finally:
-            await probe.close()
+            await end()
 
     async def troubles(self) -> Mapping[str, str]:
         """Return what keeps the process from being ready, by part; empty when ready."""

@@ -2,5 +2,8 @@
 
 from typing import Final
 
-ACTOR_ROLES: Final = {actor: f"scheduler_{actor}" for actor in ("ticker", "dispatcher", "recorder")}
-"""What each of them may is in ``scheduler/store/sql/roles.sql``. Executors have no business in the database."""
+ACTOR_ROLES: Final = {actor: f"scheduler_{actor}" for actor in ("ticker", "dispatcher", "recorder", "ingress")}
+"""What each of them may is in ``scheduler/store/roles.py``. Executors have no business in the database."""
+
+OF_ONE_TENANT: Final = frozenset({"ingress"})
+"""Actors that see the rows of one tenant at a time: the one in ``app.tenant``, set for each transaction."""

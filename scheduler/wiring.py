@@ -47,7 +47,7 @@ from scheduler.transport.open import open_transport
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-ACTORS: Final = ("ticker", "dispatcher", "executor", "recorder")
+ACTORS: Final = ("ticker", "dispatcher", "executor", "recorder", "ingress")
 _LINK_UP_S: Final = 10.0
 _MEMORY: Final = SecretStr("memory://")
 

@@ -21,6 +21,7 @@ from scheduler.cli import (
     health,
     jobs,
     next_fires,
+    keys,
     plan,
     pools,
     queues,
@@ -105,6 +106,7 @@ for module in (
     calendars,
     configuration,
 ):
+    keys,
     module.register(app)
 arrange(app)
 

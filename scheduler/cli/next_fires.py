@@ -11,11 +11,11 @@ from schemas.vocabulary import FoldRule, GapRule
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scheduler.cli.next_job import JobTimes
     from scheduler.config import Settings
     from scheduler.domain.calendar import Calendar
     from scheduler.domain.merged import Merged
     from scheduler.domain.planned import Schedule
+    from scheduler.store.job_times import JobTimes
     from scheduler.store.stores import Store
     from schemas.job_spec import JobSpec
 
@@ -105,12 +105,12 @@ def _times_of_job(context: typer.Context, name: str) -> "JobTimes":
     Raises:
         ConflictError: none of them can.
     """
-    from scheduler.cli.next_job import read_job_times
     from scheduler.cli.output import say_warning
     from scheduler.errors import ConflictError
+    from scheduler.store.job_times import read_job_times
 
     async def question(store: "Store", settings: "Settings") -> "JobTimes":
-        return await read_job_times(store, settings, name)
+        return await read_job_times(store, settings.tenant, name)
 
     found = ask(context, question)
     if found.troubles and not found.sources:
@@ -121,9 +121,9 @@ def _times_of_job(context: typer.Context, name: str) -> "JobTimes":
 
 
 def _times_of(context: typer.Context, spec: "JobSpec", since: datetime) -> "JobTimes":
-    from scheduler.cli.next_job import JobTimes
     from scheduler.domain.clock_notes import ends_of
     from scheduler.domain.merged import Limited
+    from scheduler.store.job_times import JobTimes
 
     calendars = _calendars(context, spec)
     trigger = spec.triggers[0]

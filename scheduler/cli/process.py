@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
     from scheduler.config import Settings
 
-PORTS: Final[Mapping[str, int]] = {"up": 8080, "ticker": 8081, "dispatcher": 8082, "executor": 8083, "recorder": 8084}
+PORTS: Final[Mapping[str, int]] = {
+    "up": 8080,
+    "ticker": 8081,
+    "dispatcher": 8082,
+    "executor": 8083,
+    "recorder": 8084,
+    "ingress": 8085,
+}
 
 
 class Process:
@@ -43,5 +50,10 @@ class Process:
 
 
 def _secrets(settings: "Settings") -> list[str]:
-    urls: tuple[SecretStr | None, ...] = (settings.database_url, settings.amqp_url, settings.management_url)
+    urls: tuple[SecretStr | None, ...] = (
+        settings.database_url,
+        settings.amqp_url,
+        settings.management_url,
+        settings.jwt.secret,
+    )
     return [url.get_secret_value() for url in urls if url is not None]

@@ -73,6 +73,21 @@ def executor(
     _serve(context, "executor", code, pool=pool, slots=slots, cpu=cpu, memory=memory, probe_port=probe_port)
 
 
+@start.command()
+def ingress(
+    context: typer.Context,
+    *,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address to listen on; beyond loopback set http.auth.")
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = None,
+    probe_port: ProbePort = None,
+) -> None:
+    """Serve the HTTP interface: /api/v1, /docs, /health."""
+    flags: dict[str, Any] = {"http.host": host, "http.port": port}
+    _serve(context, "ingress", probe_port=probe_port, **flags)
+
+
 def _serve(context: typer.Context, actor: str, code: "Code | None" = None, **flags: Any) -> None:
     import asyncio
     from contextlib import AsyncExitStack
@@ -85,13 +100,20 @@ def _serve(context: typer.Context, actor: str, code: "Code | None" = None, **fla
     world = World(process.settings, process.clock, process.rng, code or Code())
     check_settings(world, database=actor != "executor", broker=True)
 
+    site = None
+    if actor == "ingress":
+        from scheduler.serving import make_site, prepare_ingress
+
+        site = make_site(world, process.metrics)
+
     async def prepare(stack: AsyncExitStack) -> Work:
-        return await prepare_actor(actor, world, stack)
+        return await (prepare_actor(actor, world, stack) if site is None else prepare_ingress(site, world, stack))
 
     async def run(stopping: asyncio.Event) -> int:
-        await Host(actor, prepare, process.metrics, process.clock, process.rng, world.waits).run(
-            stopping, process.probe_address
-        )
+        host = Host(actor, prepare, process.metrics, process.clock, process.rng, world.waits)
+        if site is not None:
+            site.troubles, site.round_trips = host.troubles, host.round_trips
+        await host.run(stopping, process.probe_address)
         return 0
 
     loop_factory = None

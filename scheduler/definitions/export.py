@@ -33,11 +33,12 @@ def exported(definitions: Definitions) -> dict[str, Any]:
         document["calendars"] = plain_rows
     if definitions.pools:
         document["pools"] = {name: pool.model_dump(mode="json") for name, pool in definitions.pools.items()}
-    document["jobs"] = {name: _job(spec) for name, spec in definitions.jobs.items()}
+    document["jobs"] = {name: exported_job(spec) for name, spec in definitions.jobs.items()}
     return document
 
 
-def _job(spec: JobSpec) -> dict[str, Any]:
+def exported_job(spec: JobSpec) -> dict[str, Any]:
+    """Return the keys of one job as somebody would write them, without defaults of the product."""
     row = spec.model_dump(mode="json", exclude_defaults=True)
     if row.get("max_running") == 1:
         del row["max_running"]

@@ -26,6 +26,11 @@ def check_scheme(url: str, schemes: Sequence[str]) -> None:
     _ = urlsplit(url).port  # raises for one that is no number
 
 
+def host_of(url: str) -> str | None:
+    """Return the host that ``url`` names; None without one."""
+    return urlsplit(url).hostname
+
+
 def is_loopback(host: str | None) -> bool:
     """Whether ``host`` is this machine by its name or address; False for None."""
     if host is None:

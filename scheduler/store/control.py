@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -43,17 +44,21 @@ class MadeDue:
 
 async def pause_job(store: Store, tenant: str, name: str, *, note: str | None, clock: Clock) -> bool:
     """Plan nothing of a job until it is resumed; runs under way go on. False: it was paused already."""
-    return await _change_job(store, tenant, name, "pause_job", (note,), clock)
+    return await _change_job(store, tenant, name, ("pause_job", note), clock)
 
 
-async def resume_job(store: Store, tenant: str, name: str, *, clock: Clock) -> bool:
-    """Plan a job again; what fell into the pause is in the ledger as paused. False: it was not paused."""
-    return await _change_job(store, tenant, name, "resume_job", (), clock)
+async def resume_job(store: Store, tenant: str, name: str, *, clock: Clock, at: datetime | None = None) -> bool:
+    """Plan a job again; what fell into the pause is in the ledger as paused. False: it was not paused.
+
+    ``at``: where the pause ends for its triggers, now by default. Later: they fire from then on. Earlier: what
+    they planned since then is caught up as after an outage.
+    """
+    return await _change_job(store, tenant, name, ("resume_job",), clock, at)
 
 
 async def enable_job(store: Store, tenant: str, name: str, *, enabled: bool, clock: Clock) -> bool:
     """Enable or disable a job; False: it was so already. A disabled job starts in no way."""
-    return await _change_job(store, tenant, name, "enable_job", (enabled,), clock)
+    return await _change_job(store, tenant, name, ("enable_job", enabled), clock)
 
 
 async def pause_all(store: Store, tenant: str, *, clock: Clock) -> bool:
@@ -160,7 +165,12 @@ async def make_owed_due(store: Store) -> MadeDue:
 
 
 async def _change_job(
-    store: Store, tenant: str, name: str, query: str, arguments: tuple[Any, ...], clock: Clock
+    store: Store,
+    tenant: str,
+    name: str,
+    change: tuple[Any, ...],
+    clock: Clock,
+    held_until: datetime | None = None,
 ) -> bool:
     async with store.transaction() as db:
         await db.execute(_DEFINITIONS["lock_tenant"], tenant)  # before its jobs, as an apply does
@@ -169,7 +179,8 @@ async def _change_job(
             raise NotFoundError(f"there is no job {name}")
         changed = await db.fetchval(Q[query], job["id"], *arguments) is not None
         if changed:
-            await _changed(db, tenant, [job["id"]], clock)
+            await _changed(db, tenant, [job["id"]], clock, held_until)
+        query, *arguments = change
         return changed
 
 
@@ -181,9 +192,11 @@ async def _change_tenant(store: Store, tenant: str, query: str, clock: Clock) ->
         return changed
 
 
-async def _changed(db: "Connection", tenant: str, jobs: list[UUID] | None, clock: Clock) -> None:
+async def _changed(
+    db: "Connection", tenant: str, jobs: list[UUID] | None, clock: Clock, held_until: datetime | None = None
+) -> None:
     now = clock.now()
-    await db.execute(_DEFINITIONS["activate_triggers"], tenant, jobs, now)
+    await db.execute(_DEFINITIONS["activate_triggers"], tenant, jobs, held_until or now)
     await db.execute(_DEFINITIONS["take_back"], tenant, jobs, now)
     await db.execute(_DEFINITIONS["count_revision"], tenant)
     await db.execute(_DEFINITIONS["ring"], DEFINITIONS, tenant)

@@ -105,6 +105,11 @@ async def list_long_lines(store: Store, tenant: str) -> dict[str, int]:
     return {row["job"]: row["runs"] for row in await _rows(store, "list_long_lines", tenant, LONG_LINE)}
 
 
+async def list_next(store: Store, tenant: str, *, limit: int) -> list[Row]:
+    """Return the next instants at which triggers fire, the first one first; of each trigger its next alone."""
+    return await _rows(store, "list_next", tenant, limit)
+
+
 async def is_idle(store: Store) -> bool:
     """Whether nothing will happen by itself any more: no trigger will fire, no run can go on."""
     return bool((await _rows(store, "is_idle"))[0]["idle"])

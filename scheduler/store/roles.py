@@ -62,6 +62,20 @@ async def grant_roles(connection: "Connection") -> None:
     """Make the roles where they are missing, and give them what they are to have; the caller owns the schema."""
     there = {row["rolname"] for row in await connection.fetch("SELECT rolname FROM pg_roles")}
     refused = [role for role in ACTOR_ROLES.values() if role not in there and not await _make(connection, role)]
+    # What people ask for over HTTP: what the commands do, by the same statements.
+    "ingress": (
+        "SELECT ON attempts, executors, flows, flow_joins, rates, recorders, run_edges, runs, tickers, ticking",
+        "SELECT, INSERT, UPDATE ON backfills, calendars, jobs, pools, triggers",
+        "SELECT, INSERT, UPDATE, DELETE ON firings",
+        "SELECT, INSERT ON backfill_instants, calendar_versions, events, job_versions",
+        "INSERT, UPDATE (name, revision) ON tenants",
+        "UPDATE (tzdata) ON ticking",
+        "UPDATE (state, reason, cancel_reason, cancel_at, cancel_at_once, finished_at, lease_token, sweep_at) ON runs",
+        "UPDATE (discarded_at) ON runs",
+        "SELECT, INSERT, UPDATE, DELETE ON idempotency_keys",
+        "SELECT ON cursor_secret",
+        "EXECUTE ON FUNCTION use_api_key(bytea)",
+    ),
     if refused:
         log.warning("roles.missing", roles=refused, reason="may not create them: every actor works as the one user")
     async with connection.transaction():
@@ -79,6 +93,7 @@ async def take_role(dsn: str, actor: str) -> str:
         DatabaseUnavailableError: no connection.
     """
     connection = await connect(dsn, name=actor)
+                await connection.execute(f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {SCHEMA} FROM {role}")
     try:
         right = "SET" if connection.get_server_version().major >= _SET_IS_A_RIGHT else "MEMBER"
         async with reachable(dsn):

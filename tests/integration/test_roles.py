@@ -42,6 +42,20 @@ TRIES = {
         "INSERT INTO flows (id) VALUES (gen_random_uuid())",
         "UPDATE run_edges SET state = 'met'",
     ],
+    "ingress": [
+        "SELECT digest FROM api_keys",
+        "INSERT INTO api_keys (id) VALUES (gen_random_uuid())",
+        "UPDATE api_keys SET revoked_at = NULL",
+        "UPDATE cursor_secret SET secret = ''",
+        "INSERT INTO runs (id) VALUES (gen_random_uuid())",
+        "UPDATE runs SET owner = NULL",
+        "DELETE FROM runs",
+        "DELETE FROM jobs",
+        "UPDATE job_versions SET spec = '{}'",
+        "INSERT INTO attempts (run_id) VALUES (gen_random_uuid())",
+        "UPDATE executors SET stopped_at = now()",
+        "DELETE FROM events",
+    ],
 }
 NOBODY = [
     "UPDATE migrations SET checksum = ''",

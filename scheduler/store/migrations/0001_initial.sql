@@ -418,3 +418,51 @@ CREATE TABLE messages_in_hand (
     notes     integer NOT NULL DEFAULT 1,
     noted_at  timestamptz NOT NULL DEFAULT now()
 );
+
+-- Keys of the HTTP interface. Of a key only its SHA-256 is kept.
+CREATE TABLE api_keys (
+    id            uuid PRIMARY KEY,
+    tenant        text NOT NULL,
+    name          text NOT NULL,
+    role          text NOT NULL,
+    digest        bytea NOT NULL,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    expires_at    timestamptz,
+    revoked_at    timestamptz,
+    last_used_at  timestamptz,              -- to the minute
+    CONSTRAINT api_keys_name_is_unique UNIQUE (tenant, name),
+    CONSTRAINT api_keys_digest_is_unique UNIQUE (digest),
+    CONSTRAINT api_keys_digest_is_one CHECK (length(digest) = 32),
+    CONSTRAINT api_keys_role_is_known CHECK (role IN ('viewer', 'operator', 'author', 'admin'))
+) WITH (fillfactor = 80);
+
+-- Whose key it is, before anybody knows of which tenant: who asks has no right to the table itself.
+CREATE FUNCTION use_api_key(wanted bytea) RETURNS TABLE (id uuid, tenant text, name text, role text)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = scheduler, pg_temp AS $$
+    UPDATE api_keys AS k SET last_used_at = now()
+    WHERE k.digest = wanted AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+      AND (k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute');
+    SELECT k.id, k.tenant, k.name, k.role FROM api_keys AS k
+    WHERE k.digest = wanted AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now());
+$$;
+REVOKE EXECUTE ON FUNCTION use_api_key(bytea) FROM PUBLIC;
+
+-- What requests with an Idempotency-Key were answered with; written with what they changed.
+CREATE TABLE idempotency_keys (
+    tenant      text NOT NULL,
+    key         text NOT NULL,
+    digest      bytea NOT NULL,           -- of method, address and body
+    status      integer NOT NULL,
+    headers     jsonb NOT NULL,
+    body        bytea NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, key)
+);
+CREATE INDEX idempotency_keys_to_forget ON idempotency_keys (tenant, created_at);
+
+-- What cursors of lists are signed with; the same for every process.
+CREATE TABLE cursor_secret (
+    the_only  boolean PRIMARY KEY DEFAULT true CHECK (the_only),
+    secret    bytea NOT NULL
+);
+INSERT INTO cursor_secret (secret) VALUES (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));

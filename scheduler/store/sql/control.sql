@@ -1,5 +1,5 @@
 -- name: lock_job
-SELECT id, version, enabled, paused_at FROM jobs
+SELECT id, version, enabled, paused_at, updated_at FROM jobs
 WHERE tenant = $1 AND name = $2 AND deleted_at IS NULL FOR NO KEY UPDATE;
 
 -- name: pause_job

@@ -129,3 +129,8 @@ SELECT NOT EXISTS (SELECT FROM triggers WHERE active AND next_at IS NOT NULL)
 -- name: list_new_runs
 SELECT id, job_name AS job, state, outcome, reason, attempt, created_at, claimed_at, finished_at
 FROM runs WHERE id > $1 OR id = ANY ($2::uuid[]) ORDER BY id;
+
+-- name: list_next
+-- Looks no further than the triggers that are due first, of all tenants: the index is by time alone.
+SELECT j.name AS job, t.key AS trigger, t.next_at AS fires_at FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id
+WHERE t.tenant = $1 AND t.active AND t.next_at IS NOT NULL ORDER BY t.next_at, t.id LIMIT $2;

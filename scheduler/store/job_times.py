@@ -1,44 +1,40 @@
-"""What ``scheduler next --job`` reads of a stored job: its schedules, and which of its triggers it cannot read."""
+"""When a stored job fires: its schedules, and which of its triggers it cannot read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Final
 
+from pydantic import TypeAdapter
+
+from scheduler.domain.clock_notes import ends_of
+from scheduler.domain.merged import Limited
+from scheduler.domain.schedule import build_schedule
 from scheduler.store.calendars import load_calendars
 from scheduler.store.reading import get_job
+from scheduler.store.stores import Store
 from scheduler.store.unreadable import describe
+from schemas.trigger_spec import TriggerSpec
 
-if TYPE_CHECKING:
-    from scheduler.config import Settings
-    from scheduler.domain.merged import Limited
-    from scheduler.store.stores import Store
+_TRIGGER: Final[TypeAdapter[TriggerSpec]] = TypeAdapter(TriggerSpec)
 
 
 @dataclass(frozen=True, slots=True)
 class JobTimes:
     """The triggers of a job: those that can be read, what ends them, and why others cannot be read."""
 
-    sources: Sequence["Limited"]
+    sources: Sequence[Limited]
     ends: Sequence[str]
     troubles: Sequence[str]
 
 
-async def read_job_times(store: "Store", settings: "Settings", name: str) -> JobTimes:
+async def read_job_times(store: Store, tenant: str, name: str) -> JobTimes:
     """Return when the enabled triggers of a job fire.
 
     Raises:
         NotFoundError: there is no such job.
     """
-    from pydantic import TypeAdapter
-
-    from scheduler.domain.clock_notes import ends_of
-    from scheduler.domain.merged import Limited
-    from scheduler.domain.schedule import build_schedule
-    from schemas.trigger_spec import TriggerSpec
-
-    adapter: TypeAdapter[TriggerSpec] = TypeAdapter(TriggerSpec)
-    found = await get_job(store, settings.tenant, name)
-    calendars = await load_calendars(store, settings.tenant)
+    found = await get_job(store, tenant, name)
+    calendars = await load_calendars(store, tenant)
     sources: list[Limited] = []
     ends: list[str] = []
     troubles: list[str] = []
@@ -46,11 +42,11 @@ async def read_job_times(store: "Store", settings: "Settings", name: str) -> Job
         if not row["enabled"]:
             continue
         try:
-            trigger = adapter.validate_python(row["spec"], extra="ignore")
+            trigger = _TRIGGER.validate_python(row["spec"], extra="ignore")
             schedule = build_schedule(
                 trigger,
                 timezone=trigger.timezone or found["spec"].get("timezone", "UTC"),
-                hash_key=f"{settings.tenant}/{name}",
+                hash_key=f"{tenant}/{name}",
                 anchor=row["anchor_at"],
                 calendars=calendars,
             )

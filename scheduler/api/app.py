@@ -1,0 +1,61 @@
+"""The application: operations, the guard in front of them, problems behind them."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
+
+from scheduler import __version__
+from scheduler.api import problems
+from scheduler.api.description import describe
+from scheduler.api.guard import Guard
+from scheduler.api.health import health, probes
+from scheduler.api.route import ApiRoute
+from scheduler.api.site import Site
+from scheduler.domain.addresses import is_loopback
+
+PREFIX: Final = "/api/v1"
+
+
+def make_app(site: Site, more: Sequence[APIRouter] = ()) -> FastAPI:
+    """Return the application that answers for ``site``; ``more`` routers stand beside those of ``/api/v1``.
+
+    A route of ``more`` is an ApiRoute, or asks by itself who is calling.
+    """
+    http = site.settings.http
+    names = http.allowed_hosts
+    app = FastAPI(
+        title="scheduler",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+        middleware=[Middleware(Guard, hosts=names if names or is_loopback(http.host) else None)],
+    )
+    app.state.site = site
+    problems.install(app)
+    app.include_router(probes)
+    app.include_router(health)
+    for router in operations():
+        app.include_router(router, prefix=PREFIX)
+    for router in more:
+        app.include_router(router)
+    describe(app)
+    return app
+
+
+def operations() -> Sequence[APIRouter]:
+    """Return the routers of ``/api/v1``."""
+    from scheduler.api.job_actions import actions
+    from scheduler.api.job_routes import jobs
+    from scheduler.api.run_routes import runs
+
+    return (jobs, actions, runs)
+
+
+def is_operation(route: Any) -> bool:
+    """Return whether ``route`` asks for a caller who may do something."""
+    return isinstance(route, ApiRoute)

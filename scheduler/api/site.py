@@ -1,0 +1,82 @@
+"""What answers are made from. It is there from the first moment of a process; the stores come when they are open."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from scheduler.api.authentication import Authenticator
+from scheduler.api.rates import Buckets
+from scheduler.clock import Clock
+from scheduler.config import Settings
+from scheduler.domain.addresses import is_loopback
+from scheduler.errors import DatabaseUnavailableError
+from scheduler.metrics import Metrics
+from scheduler.store.idempotency import read_cursor_secret
+from scheduler.store.stores import Stores
+from scheduler.store.tenant_store import TenantStore
+
+_BURST_S = 4.0
+
+
+async def _starting() -> Mapping[str, str]:
+    return {"ingress": "is starting"}
+
+
+@dataclass(slots=True)
+class Site:
+    """One HTTP interface. ``troubles`` and ``round_trips`` say of its process what the probe says."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    troubles: Callable[[], Awaitable[Mapping[str, str]]] = _starting
+    round_trips: Callable[[], Mapping[str, float]] = dict
+    stores: Stores | None = None
+    """None: not open yet, or closed; questions are answered 503."""
+    rates: Buckets = field(init=False)
+    authenticator: Authenticator = field(init=False)
+    _cursor_secret: bytes | None = None
+
+    def __post_init__(self) -> None:
+        per_s = self.settings.http.per_second
+        self.rates = Buckets(per_s, max(1.0, per_s * _BURST_S))
+        self.authenticator = Authenticator(self.settings, self.clock)
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether everybody who reaches it is an admin: on loopback, when no way to prove who one is was named."""
+        return not self.settings.http.auth and is_loopback(self.settings.http.host)
+
+    @property
+    def shows_docs(self) -> bool:
+        """Whether the description of the interface is for everybody."""
+        wanted = self.settings.http.docs
+        return self.open_to_all if wanted is None else wanted
+
+    @property
+    def lease_s(self) -> float:
+        return self.settings.lease / timedelta(seconds=1)
+
+    def opened(self) -> Stores:
+        """Return the stores.
+
+        Raises:
+            DatabaseUnavailableError: they are not open.
+        """
+        if self.stores is None:
+            raise DatabaseUnavailableError("the database is not open yet")
+        return self.stores
+
+    def store_of(self, tenant: str) -> TenantStore:
+        """Return the store of ``tenant``, held to what is the tenant's.
+
+        Raises:
+            DatabaseUnavailableError: it is not open.
+        """
+        return TenantStore(self.opened().of(tenant), tenant)
+
+    async def cursor_secret(self) -> bytes:
+        """Return what cursors are signed with."""
+        if self._cursor_secret is None:
+            self._cursor_secret = await read_cursor_secret(self.opened().main)
+        return self._cursor_secret

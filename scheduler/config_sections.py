@@ -1,0 +1,101 @@
+"""The sections of the settings; ``scheduler/config.py`` says where their values come from."""
+
+from datetime import timedelta
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from scheduler.domain import addresses
+from schemas.durations import Duration
+from schemas.vocabulary import CatchUpPolicy
+
+_LEAST_SECRET_BYTES: Final = 32
+_LEAST_VARIETY: Final = 10
+"""Random bytes in any usual notation have more different characters; a word repeated has not."""
+
+
+def listed(value: object) -> object:
+    """Take a list from one text with commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _random_enough(secret: SecretStr | None) -> SecretStr | None:
+    text = "" if secret is None else secret.get_secret_value()
+    if secret is not None and (len(text.encode()) < _LEAST_SECRET_BYTES or len(set(text)) < _LEAST_VARIETY):
+        raise ValueError("must be at least 32 random bytes, as from: openssl rand -hex 32")
+    return secret
+
+
+def _jwks(url: str | None) -> str | None:
+    if url is not None:
+        addresses.check_scheme(url, ("https", "http"))
+        if url.startswith("http:") and not addresses.is_loopback(addresses.host_of(url)):
+            raise ValueError("keys are fetched over https:// only")
+    return url
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+
+class TickSection(Section):
+    interval: Duration = timedelta(seconds=5)
+    """The Ticker's longest sleep: how late a change is seen whose notification was lost."""
+    batch_size: Annotated[int, Field(ge=1, le=1000)] = 500
+    """Triggers planned in one transaction: more is faster in a herd, and holds their rows longer."""
+
+
+class CatchUpSection(Section):
+    policy: CatchUpPolicy = CatchUpPolicy.LATEST
+    """What becomes of missed firings of jobs that do not say."""
+    window: Duration = timedelta(days=7)
+    """How late a firing may be and still run."""
+    max: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """With policy all: at most this many runs."""
+
+
+class PacingSection(Section):
+    per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
+    """After an outage: missed firings started in a minute, those of urgent jobs first. Punctual ones never wait."""
+
+
+class DefaultsSection(Section):
+    timeout: Duration = timedelta(minutes=30)
+    """Hard limit of an attempt of jobs that do not say."""
+    catch_up: CatchUpSection = CatchUpSection()
+
+
+class HttpSection(Section):
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address of the HTTP interface. Beyond loopback it needs ``http.auth``."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    """Port of the HTTP interface of `scheduler start ingress`; `scheduler up` has --port. 0: any."""
+    auth: Annotated[tuple[Literal["keys", "jwt"], ...], BeforeValidator(listed)] = ()
+    """How callers prove who they are: keys, jwt or both. Default: everybody who reaches loopback is an admin."""
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
+    """Names (comma between) that a request may give in Host beside those of loopback; beyond loopback default any."""
+    per_second: Annotated[float, Field(gt=0, le=100_000)] = 50.0
+    """Requests a second that one caller may make for long; four seconds' worth at once."""
+    failures_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 20
+    """Refused credentials a minute that one address may offer."""
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] = 500
+    """Connections and requests held at once; more are answered 503."""
+    docs: bool | None = None
+    """Serve /docs and /openapi.json without credentials. Default: only on loopback without ``http.auth``."""
+
+
+class JwtSection(Section):
+    issuer: Annotated[str | None, Field(min_length=1)] = None
+    """The claim iss that tokens must have."""
+    audience: Annotated[str, Field(min_length=1)] = "scheduler"
+    """The claim aud that tokens must have."""
+    secret: Annotated[SecretStr | None, AfterValidator(_random_enough)] = None
+    """Key of HS256 tokens, at least 32 random bytes."""
+    jwks_url: Annotated[str | None, AfterValidator(_jwks)] = None
+    """Where the issuer's public keys are, for RS256 and EdDSA tokens. Not together with ``jwt.secret``."""
+    longest: Duration = timedelta(hours=1)
+    """Tokens that live longer than this are refused."""
+    leeway: Annotated[Duration, Field(le=timedelta(seconds=60))] = timedelta(seconds=30)
+    """So far may clocks differ."""
