@@ -28,7 +28,7 @@ from scheduler.store.advancing import advance
 from scheduler.store.backfilling import Backfilling, find_due_backfills, postpone_backfill
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.deciding import Decided, Deciding
-from scheduler.store.doorbell import CANCEL, DEFINITIONS, WORK, Doorbell
+from scheduler.store.doorbell import CANCEL, DEFINITIONS, EXECUTORS, WORK, Doorbell
 from scheduler.store.offering import Offering
 from scheduler.store.stores import Store, Stores
 from scheduler.store.sweeping import (
@@ -43,7 +43,7 @@ from scheduler.store.sweeping import (
     spare,
 )
 from scheduler.store.turns import list_lines, pass_on
-from schemas.facts import FiringDue, RunSettled
+from schemas.facts import FiringDue, HeartbeatRecorded, RunSettled
 from schemas.message import Message
 from schemas.vocabulary import RunState
 
@@ -177,7 +177,7 @@ class Dispatcher(Actor):
             todo = todo[_SWEEP_BATCH:] + step.skipped
 
     async def _sweep_for_ever(self, store: Store) -> None:
-        async with Doorbell(store.dsn, WORK, CANCEL, DEFINITIONS, name="dispatcher bell") as bell:
+        async with Doorbell(store.dsn, WORK, CANCEL, DEFINITIONS, EXECUTORS, name="dispatcher bell") as bell:
             rung: list[tuple[str, str]] = [(DEFINITIONS, "")]
             while not self.draining:
                 if any(channel == DEFINITIONS for channel, _ in rung):
@@ -187,6 +187,7 @@ class Dispatcher(Actor):
                         await self.on_definitions()
                     await self._tend_lines(store)
                 await self._cancel(store, [payload for channel, payload in rung if channel == CANCEL])
+                self._ask([payload for channel, payload in rung if channel == EXECUTORS])
                 await self.sweep(store)
                 self.well(f"sweep {store.name}")
                 rung = await bell.wait(self.clock, self._settings.sweep_interval_s)
@@ -257,6 +258,12 @@ class Dispatcher(Actor):
         await self._advance(store, run_ids)
         for executor, cancels in (await find_cancels(store, run_ids)).items():
             self.post("scheduler.control", executor, cancels)
+
+    def _ask(self, payloads: Sequence[str]) -> None:
+        """Ask executors for a heartbeat, whose answer tells what somebody wants of them."""
+        for boot_id, _, executor in (payload.partition(" ") for payload in payloads):
+            asked = HeartbeatRecorded(tenant="default", boot_id=UUID(boot_id), asks=True)
+            self.post("scheduler.control", executor, [asked], persistent=False)
 
 
 def _note(store: Store, decided: Decided) -> bool:

@@ -62,6 +62,7 @@ class Executor(Actor):
         self._fence = Fence(self.running, self.heartbeats, clock)
         self._reporter = Reporter(settings.name, self.boot_id)
         self._queue = f"scheduler.executor.{settings.pool}"
+        self._reachable = asyncio.Event()
 
     def handlers(self) -> Mapping[type[Message], BatchHandler]:
         """Return what is heard on the control queue; offers are settled apart, see Desk."""
@@ -97,8 +98,9 @@ class Executor(Actor):
             self.running.cancel(fact.cancels, "cancelled")
             self.running.kill(fact.kills, "cancelled")
             self.running.kill(fact.lost, "its lease was lost")
-            if fact.seq is not None:
-                self.heartbeats.recorded(fact.seq)
+            changed = fact.seq is not None and self.heartbeats.recorded(fact.seq) and await self.desk.heed(fact.hold)
+            if changed or fact.asks:
+                self._send_heartbeat(stopped=False)
 
     async def on_cancels(self, commands: Sequence[CancelAttempt]) -> None:
         """Ask attempts that run here to stop; the wish is repeated until they do."""
@@ -150,7 +152,7 @@ class Executor(Actor):
         self.ends.close()
 
     def troubles(self) -> dict[str, str]:
-        found = {"heartbeat": self.heartbeats.trouble, "spool": self.ends.trouble}
+        found = {"heartbeat": self.heartbeats.trouble, "spool": self.ends.trouble, "offers": self.desk.hold}
         return super().troubles() | {name: trouble for name, trouble in found.items() if trouble is not None}
 
     async def _tended(self, name: str, body: Callable[[], Awaitable[None]]) -> None:
@@ -158,9 +160,12 @@ class Executor(Actor):
         await body()
 
     async def _hear_control(self) -> None:
-        await self._hear(await self.transport.declare_control(self.settings.name))
+        queue = await self.transport.declare_control(self.settings.name)
+        self._reachable.set()
+        await self._hear(queue)
 
     async def _hear_offers(self) -> None:
+        await self.desk.opened.wait()
         consumer = self._consumers.get(self._queue)
         if consumer is None:
             consumer = await self.transport.consumer(self._queue, credit=self.desk.window.credit, name=self.name)
@@ -247,7 +252,8 @@ class Executor(Actor):
             await self.clock.sleep(_TICK_S)
 
     async def _beat(self) -> None:
-        """Say at once that this executor lives, then three times in each lease."""
+        """Say that this executor lives as soon as an answer would reach it, then three times in each lease."""
+        await self._reachable.wait()
         while True:
             self._send_heartbeat(stopped=False)
             while (wait_s := self.heartbeats.wait_s) > 0:
@@ -255,7 +261,7 @@ class Executor(Actor):
 
     def _send_heartbeat(self, *, stopped: bool) -> "list[asyncio.Future[PublishOutcome]]":
         attempts, missed = self.running.keys(), self.ends.missed()
-        beats = self.heartbeats.make(attempts, missed, draining=self.desk.closed, stopped=stopped)
+        beats = self.heartbeats.make(attempts, missed, draining=self.desk.shut, stopped=stopped)
         return self.post(ATTEMPTS, "executor.heartbeat", beats, persistent=False, size=1)
 
     async def _wind_up(self) -> None:

@@ -109,6 +109,7 @@ class Recorder(Actor):
                     tenant=beat.tenant,
                     boot_id=beat.boot_id,
                     seq=beat.seq,
+                    hold=held.hold,
                     cancels=held.cancels,
                     kills=held.kills,
                     lost=held.lost,

@@ -145,7 +145,8 @@ class HeartbeatRecorded(Fact):
     """The Recorder's answer to an executor: what is stored, what to stop.
 
     ``ends`` names ends that are stored: the executor may forget them. It is sent after a batch
-    of ends as well as after a heartbeat.
+    of ends as well as after a heartbeat. One with ``asks`` alone asks for a heartbeat at once, since the
+    rows about the executor have changed.
     """
 
     type: ClassVar[str] = "heartbeat.recorded"
@@ -160,6 +161,10 @@ class HeartbeatRecorded(Fact):
     """Those of ``cancels`` that are to be killed without the grace."""
     lost: tuple[AttemptKey, ...] = ()
     """Attempts named in the heartbeat whose lease this executor no longer holds: kill them."""
+    hold: str | None = None
+    """Why the executor is to take nothing new; None in an answer to a heartbeat: it may."""
+    asks: bool = False
+    """Send a heartbeat at once."""
 
 
 class RunSettled(Fact):

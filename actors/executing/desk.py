@@ -71,13 +71,41 @@ class Desk:
         self._room = Room(settings, lambda: chain(site.orders(), self._claims.orders()))
         self._consumer: Consumer | None = None
         self.closed = False
+        self.hold: str | None = None
+        """Why nothing new is taken although the executor does not end; None: offers are taken."""
+        self.opened = asyncio.Event()
+        """Set when it takes offers for the first time: a Recorder has heard of the executor and lets it."""
         self.returns = Returns(self._say_returned, self._offers.settle, clock)
         self.window = Window(settings.slots, clock, self._give_back)
 
     @property
     def free(self) -> int:
         """Slots that neither run an attempt nor wait for the answer to a claim."""
-        return 0 if self.closed else self._slots - self._busy() - len(self._claims)
+        return 0 if self.shut else self._slots - self._busy() - len(self._claims)
+
+    @property
+    def shut(self) -> bool:
+        """Whether nothing new is taken: for good, or while somebody wants it so."""
+        return self.closed or self.hold is not None
+
+    async def heed(self, hold: str | None) -> bool:
+        """Take nothing new while ``hold`` says why; what is claimed and not granted yet is handed back.
+
+        Returns whether that is another wish than before.
+        """
+        before, self.hold = self.hold, hold
+        if hold is None and not self.opened.is_set():
+            self.opened.set()
+        if hold == before or self.closed:
+            return False
+        log.info("offers.held" if hold is not None else "offers.taken_again", reason=hold)
+        if hold is None:
+            await self.window.reopen()
+            self.claim()
+        elif before is None:
+            await self._shut()
+            await self.ack()
+        return True
 
     def attach(self, consumer: Consumer) -> None:
         """Take charge of the pool queue's consumer, which was opened with the window's credit."""
@@ -86,7 +114,7 @@ class Desk:
 
     async def take(self, taken: Sequence[tuple[Delivery, Sequence[StartAttempt]]]) -> None:
         """Take deliveries with their readable elements in hand."""
-        if self.closed:
+        if self.shut:
             if self._consumer is not None:
                 await self._consumer.release([delivery for delivery, _ in taken])
             return
@@ -121,7 +149,7 @@ class Desk:
         if answer.granted and is_spent(self._clock.monotonic() - claim.asked_at, answer.lease_s):
             self.returns.grant(returned(start, ReturnReason.LATE_GRANT, answer.claim_id), claim.offer)
             return None
-        if answer.granted and self.closed:
+        if answer.granted and self.shut:
             self.returns.grant(returned(start, ReturnReason.DRAINING, answer.claim_id), claim.offer)
             return None
         self._offers.settle(claim.offer)
@@ -159,6 +187,9 @@ class Desk:
     async def close(self) -> None:
         """Take nothing more; give back what was not claimed."""
         self.closed = True
+        await self._shut()
+
+    async def _shut(self) -> None:
         await self.window.shut()
         await self._give_back()
         for offer in (*self._room.look(), *self._offers.next(len(self._offers))):

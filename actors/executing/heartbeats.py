@@ -13,6 +13,8 @@ BEATS_PER_LEASE: Final = 3
 ATTEMPTS_IN_ONE: Final = 800
 """More attempts are spread over several heartbeats: a body stays below a frame of the broker."""
 _REMEMBERED: Final = 1000
+_UNHEARD_S: Final = 1.0
+"""The pause until the first answer has come: an executor takes nothing before."""
 
 
 class Heartbeats:
@@ -30,6 +32,7 @@ class Heartbeats:
         self._boot_id = boot_id
         self._clock = clock
         self._seq = 0
+        self._newest = 0
         self._sent_at: dict[int, float] = {}
         self.answered_at = clock.monotonic()
         """When the newest heartbeat was sent that is known to be recorded; at first, when this boot began."""
@@ -60,7 +63,8 @@ class Heartbeats:
     ) -> list[ExecutorHeartbeat]:
         """Return what to say now: one heartbeat, or more when there are very many attempts."""
         now = self._clock.monotonic()
-        self._due = now + self.lease_s / BEATS_PER_LEASE
+        heard = self.lease_s / BEATS_PER_LEASE
+        self._due = now + (heard if self._newest else min(heard, _UNHEARD_S))
         settings = self._settings
         beats: list[ExecutorHeartbeat] = []
         for at in range(0, max(1, len(attempts)), ATTEMPTS_IN_ONE):
@@ -90,9 +94,13 @@ class Heartbeats:
             )
         return beats
 
-    def recorded(self, seq: int) -> None:
-        """Hear that heartbeat ``seq`` is stored."""
+    def recorded(self, seq: int) -> bool:
+        """Hear that heartbeat ``seq`` is stored; False when a later one was known to be already."""
+        newest, self._newest = self._newest, max(seq, self._newest)
         sent_at = self._sent_at.get(seq)
+        if newest == 0 and sent_at is not None:  # it is heard: no need to hurry any more
+            self._due = max(self._due, sent_at + self.lease_s / BEATS_PER_LEASE)
         if sent_at is not None:
             self.answered_at = max(self.answered_at, sent_at)
             self._sent_at = {number: at for number, at in self._sent_at.items() if number > seq}
+        return seq >= newest

@@ -53,9 +53,14 @@ class Window:
             self._full.set()
 
     async def shut(self) -> None:
-        """Close for good."""
+        """Close, and stay so until ``reopen``."""
         self._shut = True
         await self._set(0)
+
+    async def reopen(self) -> None:
+        """Open again after ``shut``."""
+        self._shut = False
+        await self._set(self._wanted())
 
     async def tend(self) -> None:
         """Close and open the window as the slots fill and empty, until cancelled."""

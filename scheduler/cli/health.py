@@ -1,4 +1,4 @@
-"""``scheduler health`` and ``executors``."""
+"""``scheduler health``."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 _LATE_S: Final = 60.0
 """A trigger due for so long, and not planned: no Ticker works."""
-
-_EXECUTOR_COLUMNS = ("name", "pool", "alive", "busy", "slots", "draining", "handlers", "host", "pid", "seen_at")
 
 
 def health(
@@ -65,26 +63,6 @@ def health(
         if detailed:
             print_fields(counts)
     raise typer.Exit(1 if troubles else 0)
-
-
-def executors(context: typer.Context, *, json: Json = False) -> None:
-    """Examples:
-
-      scheduler executors
-
-    List executors that live, or stopped within a day.
-    """
-    from scheduler.cli.output import print_json, print_rows
-    from scheduler.store.reading import list_executors
-
-    async def question(store: "Store", settings: "Settings") -> "list[Row]":
-        return await list_executors(store, lease_s=lease_s(settings))
-
-    found = ask(context, question, of_tenant=False)
-    if json:
-        print_json({"executors": found})
-        return
-    print_rows(found, _EXECUTOR_COLUMNS, empty="no executors")
 
 
 def _troubles(counts: "Row", held: dict[str, int]) -> dict[str, str]:
@@ -138,4 +116,3 @@ async def _ask_broker(settings: "Settings") -> tuple[dict[str, str], float | Non
 
 def register(app: typer.Typer) -> None:
     app.command()(health)
-    app.command()(executors)

@@ -15,6 +15,8 @@ WORK: Final = "scheduler_work"
 """Somebody wrote a firing, or made a run ready."""
 CANCEL: Final = "scheduler_cancel"
 """Somebody wants a running attempt stopped; the payload is ``<tenant> <run id>``."""
+EXECUTORS: Final = "scheduler_executors"
+"""What somebody wants of an executor changed; the payload is ``<boot id> <name>``."""
 WAKE: Final = "scheduler_wake"
 """A run waits for a time that may be earlier than the ones known before."""
 

@@ -28,8 +28,10 @@ _RING: Final = queries("triggers")["ring"]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the rows say of the attempts named in one heartbeat."""
+    """What the rows say of one executor, and of the attempts named in one heartbeat."""
 
+    hold: str | None
+    """Why it is to take nothing new; None: it may."""
     cancels: tuple[AttemptKey, ...]
     kills: tuple[AttemptKey, ...]
     lost: tuple[AttemptKey, ...]
@@ -54,12 +56,14 @@ async def record_heartbeats(store: Store, beats: Sequence[ExecutorHeartbeat], le
         if any(row["arrived"] for row in arrived):
             await db.execute(_RING, WORK, "")
     extended = {(row["id"], row["attempt"], row["lease_token"]): row for row in rows}
-    return [_held(beat, extended) for beat in beats]
+    holds = {row["boot_id"]: row["held"] for row in arrived}
+    return [_held(beat, extended, holds.get(beat.boot_id)) for beat in beats]
 
 
-def _held(beat: ExecutorHeartbeat, extended: dict[tuple[UUID, int, UUID], "asyncpg.Record"]) -> Held:
+def _held(beat: ExecutorHeartbeat, extended: dict[tuple[UUID, int, UUID], "asyncpg.Record"], hold: str | None) -> Held:
     rows = [(key, extended.get((key.run_id, key.attempt, key.lease_token))) for key in beat.attempts]
     return Held(
+        hold=hold,
         cancels=tuple(key for key, row in rows if row is not None and row["cancelled"]),
         kills=tuple(key for key, row in rows if row is not None and row["cancel_at_once"]),
         lost=tuple(key for key, row in rows if row is None),

@@ -106,6 +106,8 @@ class PlayedRecorder:
         """True grants, False denies, None says nothing."""
         self.naming = True
         self.lease_s = LEASE_S
+        self.hold: str | None = None
+        """Why the executor is to take nothing new, told with each heartbeat's answer."""
         self.claims: list[ClaimAttempt] = []
         self.returned: list[AttemptReturned] = []
         self.finished: list[AttemptFinished] = []
@@ -170,7 +172,7 @@ class PlayedRecorder:
         elif isinstance(message, ExecutorHeartbeat):
             self.heartbeats.append(message)
             known = {"tenant": message.tenant, "boot_id": message.boot_id}
-            return [(message.executor, HeartbeatRecorded(**known, seq=message.seq))]
+            return [(message.executor, HeartbeatRecorded(**known, seq=message.seq, hold=self.hold))]
         elif isinstance(message, AttemptFinished):
             self.finished.append(message)
             if self.naming:

@@ -363,7 +363,9 @@ CREATE TABLE executors (
     version      text NOT NULL,
     cpu          double precision,          -- what its attempts may demand together; null: it does not say
     memory_bytes bigint,
-    draining     boolean NOT NULL DEFAULT false,
+    draining     boolean NOT NULL DEFAULT false,  -- it takes nothing new, says it itself
+    drain_at     timestamptz,             -- since when somebody wants it to take nothing new
+    held         text,                    -- why it is to take nothing new, as of its last heartbeat; null: it may
     started_at   timestamptz NOT NULL DEFAULT now(),
     seen_at      timestamptz NOT NULL DEFAULT now(),
     stopped_at   timestamptz
@@ -385,6 +387,7 @@ CREATE TABLE recorders (
 CREATE FUNCTION missing_executor(wanted_pool text, spec jsonb, silent_s double precision) RETURNS text
 LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN alive = 0 THEN none_has
+                WHEN free = 0 THEN 'every live executor of pool ' || wanted_pool || ' is held: ' || held
                 WHEN NOT handled THEN none_has || ' has handler ' || handler
                 WHEN NOT handled_by_all THEN 'not every live executor of pool ' || wanted_pool || ' has handler ' || handler
                 WHEN few_cores THEN none_has || ' has ' || cores || ' cores'
@@ -394,13 +397,14 @@ LANGUAGE sql STABLE AS $$
                  (spec #>> '{resources,cpu}')::double precision AS cores, spec #>> '{resources,memory}' AS memory,
                  pg_size_bytes(replace(spec #>> '{resources,memory}', 'iB', 'B')) AS bytes) AS wanted,
          LATERAL (
-             SELECT count(*) AS alive, bool_or(handler = ANY (handlers) OR handler IS NULL) AS handled,
-                    bool_and(handler = ANY (handlers) OR handler IS NULL) AS handled_by_all,
-                    bool_and(cpu < cores) AS few_cores,
-                    bool_and(memory_bytes < bytes) AS little_memory,
-                    bool_and(cpu < cores OR memory_bytes < bytes) AS too_small
-             FROM executors
-             WHERE pool = wanted_pool AND stopped_at IS NULL AND NOT draining
+             SELECT count(*) AS alive, count(*) FILTER (WHERE may) AS free, min(executors.held) AS held,
+                    bool_or(handler = ANY (handlers) OR handler IS NULL) FILTER (WHERE may) AS handled,
+                    bool_and(handler = ANY (handlers) OR handler IS NULL) FILTER (WHERE may) AS handled_by_all,
+                    bool_and(cpu < cores) FILTER (WHERE may) AS few_cores,
+                    bool_and(memory_bytes < bytes) FILTER (WHERE may) AS little_memory,
+                    bool_and(cpu < cores OR memory_bytes < bytes) FILTER (WHERE may) AS too_small
+             FROM executors, LATERAL (SELECT executors.held IS NULL AND NOT draining) AS m (may)
+             WHERE pool = wanted_pool AND stopped_at IS NULL AND (executors.held IS NOT NULL OR NOT draining)
                AND seen_at > now() - silent_s * interval '1 second') AS found
 $$;
 

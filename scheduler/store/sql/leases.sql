@@ -11,7 +11,7 @@ ON CONFLICT (boot_id) DO UPDATE
 SET slots = excluded.slots, busy = excluded.busy, handlers = excluded.handlers, draining = excluded.draining,
     seen_at = now(), stopped_at = excluded.stopped_at
 WHERE executors.stopped_at IS NULL  -- an older heartbeat that comes late revives nobody
-RETURNING boot_id, (xmax = 0) AS arrived;
+RETURNING boot_id, (xmax = 0) AS arrived, held;
 
 -- name: extend_leases
 UPDATE runs SET lease_until = now() + $4::float8 * interval '1 second', sweep_at = now() + $4::float8 * interval '1 second'

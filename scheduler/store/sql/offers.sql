@@ -15,7 +15,8 @@ WHERE paused_at IS NULL
 -- handlers $3 some live executor lacks, so that an offer might land where it cannot run.
 WITH alive AS MATERIALIZED (
     SELECT slots, handlers FROM executors
-    WHERE pool = $1 AND stopped_at IS NULL AND NOT draining AND seen_at > now() - $2::float8 * interval '1 second')
+    WHERE pool = $1 AND stopped_at IS NULL AND held IS NULL AND NOT draining
+      AND seen_at > now() - $2::float8 * interval '1 second')
 SELECT coalesce(sum(slots), 0)::int AS slots, count(*)::int AS executors,
        (SELECT count(*)::int FROM runs WHERE pool = $1 AND state = 'queued') AS queued,
        EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready' AND limit_key IS NULL) AS backlog,
