@@ -63,4 +63,8 @@ class CalendarSchedule:
         if change is not None and change.is_gap and change.is_correction:
             return
         for at in plan_wall(wall, self._tz, self._dst):
-            yield at if planned.is_open else at._replace(skipped=Verdict.SKIPPED_CALENDAR)
+            yield at if planned.is_open else at._replace(skipped=Verdict.SKIPPED_CALENDAR, why=self._why(planned.day))
+
+    def _why(self, day: date) -> str:
+        calendar = self._days.calendar
+        return f"calendar {calendar.name} is closed on this day ({calendar.why_closed(day)})"

@@ -266,4 +266,6 @@ class _Span:
 def _row(at: PlannedInstant) -> PlannedFiring:
     """Return the row of one instant that starts something, or that the schedule leaves out."""
     reason = None if at.skipped is None else _LEFT_OUT.get(at.skipped, "the schedule leaves it out")
+    if reason is not None and at.why is not None:
+        reason = f"{at.why}; roll is none"
     return PlannedFiring(at.fires_at, at.wall_time, at.zone, at.skipped, reason, None, at.times)

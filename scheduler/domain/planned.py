@@ -28,6 +28,8 @@ class PlannedInstant(NamedTuple):
     and starts nothing. None: it fires."""
     times: int = 1
     """How many skipped wall times the row stands for; 1 where it fires."""
+    why: str | None = None
+    """Of one that is ``skipped_calendar``: ``calendar tokyo is closed on this day (Greenery Day)``."""
 
 
 class Schedule(Protocol):
