@@ -18,6 +18,7 @@ from uuid import UUID
 import structlog
 
 from actors.base import Actor, BatchHandler
+from actors.forgotten import SWEEP_BATCH, decide_forgotten
 from actors.offers import OfferDesk
 from scheduler.clock import Clock
 from scheduler.crash import crash_point
@@ -35,10 +36,8 @@ from scheduler.store.sweeping import (
     Owed,
     expire_waiting,
     find_cancels,
-    find_forgotten,
     find_owed,
     find_owed_steps,
-    postpone_firing,
     postpone_step,
     spare,
 )
@@ -49,7 +48,6 @@ from schemas.vocabulary import RunState
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-_SWEEP_BATCH = 500
 _LONGEST_LEAD: Final = timedelta(milliseconds=100)
 """Tickers write firings down shortly before their instant; a firing that seems further off has another clock."""
 _AHEAD: Final = timedelta(milliseconds=10)
@@ -136,7 +134,7 @@ class Dispatcher(Actor):
         deciding, desk = self._deciding[store.name], self._desks[store.name]
         async with store.transaction(flush=False) as db:
             if firing_ids is None:
-                decided = await deciding.decide_forgotten(db, _SWEEP_BATCH, desk.pace)
+                decided = await deciding.decide_forgotten(db, SWEEP_BATCH)
             else:
                 decided = await deciding.decide(db, firing_ids, desk.pace)
             crash_point("dispatcher.before_commit")
@@ -165,7 +163,7 @@ class Dispatcher(Actor):
         todo = list(ended)
         while todo:
             async with store.transaction(flush=False) as db:
-                step = await advance(db, todo[:_SWEEP_BATCH])
+                step = await advance(db, todo[:SWEEP_BATCH])
                 filled = await desk.fill_in(db, step.pools.union(pools))
                 crash_point("dispatcher.before_step_commit")
             crash_point("dispatcher.after_step_commit")
@@ -174,7 +172,7 @@ class Dispatcher(Actor):
             if step.owed:
                 await self._release_backfills(store, step.backfills)
                 await desk.fill(await pass_on(store, step.lines, step.owed))
-            todo = todo[_SWEEP_BATCH:] + step.skipped
+            todo = todo[SWEEP_BATCH:] + step.skipped
 
     async def _sweep_for_ever(self, store: Store) -> None:
         async with Doorbell(store.dsn, WORK, CANCEL, DEFINITIONS, EXECUTORS, name="dispatcher bell") as bell:
@@ -188,9 +186,9 @@ class Dispatcher(Actor):
                     await self._tend_lines(store)
                 await self._cancel(store, [payload for channel, payload in rung if channel == CANCEL])
                 self._ask([payload for channel, payload in rung if channel == EXECUTORS])
-                await self.sweep(store)
+                next_s = await self.sweep(store)
                 self.well(f"sweep {store.name}")
-                rung = await bell.wait(self.clock, self._settings.sweep_interval_s)
+                rung = await bell.wait(self.clock, min(next_s, self._settings.sweep_interval_s))
 
     async def _release_backfills(self, store: Store, backfill_ids: Iterable[UUID]) -> None:
         for backfill_id in backfill_ids:
@@ -202,13 +200,16 @@ class Dispatcher(Actor):
         for job_id in await list_lines(store):
             await self._desks[store.name].fill(await pass_on(store, [job_id], ()))
 
-    async def sweep(self, store: Store) -> None:
-        """Find in the rows what is owed, whatever became of the messages about it."""
-        owed = await find_owed(store)
+    async def sweep(self, store: Store) -> float:
+        """Find in the rows what is owed, whatever became of the messages about it; return when to look again.
+
+        A crowd that is due at once is planned ahead, and nobody is told of its firings: they are found here.
+        """
+        owed, next_s = await find_owed(store)
         desk = self._desks[store.name]
         parts: list[Callable[[], Awaitable[None]]] = []
         if owed & Owed.FIRINGS:
-            parts.append(partial(self._decide_forgotten, store))
+            parts.append(partial(decide_forgotten, store, desk, partial(self._decide, store)))
         if owed & Owed.RUNS:
             parts += [partial(self._advance_owed, store), desk.repeat_unclaimed]
         if owed & Owed.BACKFILLS:
@@ -225,28 +226,17 @@ class Dispatcher(Actor):
                 failed.append(error)
         if failed:
             raise failed[0]
-
-    async def _decide_forgotten(self, store: Store) -> None:
-        try:
-            while await self._decide(store, None) == _SWEEP_BATCH:
-                pass
-        except TransientError:
-            raise
-        except Exception:  # noqa: BLE001 - one of them is to blame: it is found, logged and postponed
-            while found := await find_forgotten(store, _SWEEP_BATCH):
-                await spare(found, partial(self._decide, store), partial(postpone_firing, store))
-                if len(found) < _SWEEP_BATCH:
-                    return
+        return self._settings.sweep_interval_s if next_s is None else next_s
 
     async def _release_due_backfills(self, store: Store) -> None:
-        found = await find_due_backfills(store, _SWEEP_BATCH)
+        found = await find_due_backfills(store, SWEEP_BATCH)
         if found:
             await spare(found, partial(self._release_backfills, store), partial(postpone_backfill, store))
 
     async def _advance_owed(self, store: Store) -> None:
-        await expire_waiting(store, _SWEEP_BATCH)
+        await expire_waiting(store, SWEEP_BATCH)
         before: Sequence[UUID] = ()
-        while (found := await find_owed_steps(store, _SWEEP_BATCH)) and found != before:
+        while (found := await find_owed_steps(store, SWEEP_BATCH)) and found != before:
             await spare(found, partial(self._advance, store), partial(postpone_step, store))
             before = found
 

@@ -1,7 +1,8 @@
 """The Dispatcher's desk for offers: fills pools, publishes, and takes back what the broker did not take."""
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -29,6 +30,7 @@ _LIST_S: Final = 0.1
 """A list is done in about so long at most."""
 _SHORTEST_S: Final = 1e-4
 _LISTS_UNKNOWN: Final = 4
+_CROWD_PAUSE_S: Final = 0.1
 _LIST: Final = 50
 """Offers in one body, at most."""
 
@@ -44,6 +46,9 @@ class OfferDesk:
         self._resend_s = resend_s
         self._elapsed: dict[str, float] = {}
         self._turns: dict[str, asyncio.Lock] = {}
+        self._crowds = 0
+        self._put_off: set[str] = set()
+        self._filled_at = actor.clock.monotonic()
         self._waiting: set[str] = set()
 
     def learn(self, settled: Iterable[RunSettled]) -> None:
@@ -59,13 +64,34 @@ class OfferDesk:
             pools = [row["pool"] for row in await db.fetch(Q["list_backlogs"])]
         await self.fill(pools)
 
+    @contextlib.asynccontextmanager
+    async def crowded(self) -> AsyncIterator[None]:
+        """Let verdicts go before offers meanwhile: pools are filled seldom, and no more than their slots need.
+
+        Offers of short jobs would take the machine from the verdicts of a crowd that became due at once. Jobs
+        that run for a tenth of a second or more do not notice.
+        """
+        self._crowds += 1
+        try:
+            yield
+        finally:
+            self._crowds -= 1
+            put_off, self._put_off = self._put_off, set()
+            await self.fill(put_off)
+
     async def fill(self, pools: Iterable[str]) -> None:
         """Offer what fits into the queues of ``pools``.
 
         Whoever finds that another fill of the pool has not begun yet leaves it to that one: it will
         see the same rows, and the lock of the pool's row is not stood in line for.
         """
-        for pool in sorted(pools):
+        now = self._actor.clock.monotonic()
+        if self._crowds and now - self._filled_at < _CROWD_PAUSE_S:
+            self._put_off.update(pools)
+            return
+        self._filled_at = now
+        put_off, self._put_off = self._put_off, set()
+        for pool in sorted(put_off.union(pools)):
             if pool in self._waiting:
                 continue
             self._waiting.add(pool)
@@ -126,7 +152,7 @@ class OfferDesk:
 
     def pace(self, pool: str) -> Pace:
         """Return how fast ``pool`` works, as far as is known here."""
-        return Pace(self._alive_s, self._resend_s, self._elapsed.get(pool))
+        return Pace(self._alive_s, self._resend_s, None if self._crowds else self._elapsed.get(pool))
 
 
 def list_size(filled: Filled, elapsed_s: float | None) -> int:

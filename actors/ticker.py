@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
+from typing import Final
 
 import structlog
 
@@ -33,6 +34,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _HELD_PAUSE_S = 0.02
 _RELEASE_S = 1.0
+_FURTHEST: Final = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,10 @@ class TickSettings:
     """IANA version of the zone data in use."""
     lead_s: float = 0.05
     """So long before its instant a firing is written down, so that only the verdict is left to do then."""
+    crowd: int = 2000
+    """So many triggers due within 15 seconds are planned further ahead than others, by as long as that takes."""
+    plans_per_s: int = 8000
+    """What a Ticker plans in a second, on a slow machine."""
 
 
 class Ticker(Actor):
@@ -63,6 +69,8 @@ class Ticker(Actor):
         self._zones = {store.name: ZoneData(uuid7(clock), settings.zone_data) for store in stores.all()}
         self._pacing = {store.name: Pacing(settings.per_minute) for store in stores.all()}
         self._looked_at: datetime | None = None
+        self._ahead: dict[str, timedelta] = {}
+        """How long before their instants triggers are planned, by store, as long as so many are due soon."""
         self._calendars_on: dict[str, date] = {}
         """The day on which the ends of calendars were last looked at, by store."""
 
@@ -108,13 +116,15 @@ class Ticker(Actor):
         more = not self._zones[store.name].stands_aside
         while more and not self.draining:
             now = self.clock.now()
-            self._looked_at = now + self._lead
-            planned = await planning.plan_due(store, now=now, limit=self._settings.batch_size)
+            ahead = self._ahead.get(store.name, self._lead)
+            self._looked_at = now + ahead
+            planned = await planning.plan_due(store, now=now, limit=self._settings.batch_size, ahead=ahead)
             more = planned.more
             pacing.holds = pacing.holds or planned.holds
             if planned.triggers:
                 crash_point("ticker.after_commit")
-                await self.say("scheduler.firings", "firing.due", planned.due)
+                if planned.due:
+                    await self.say("scheduler.firings", "firing.due", planned.due)
                 crash_point("ticker.after_confirm")
                 log.debug("ticker.ticked", triggers=planned.triggers, rows=planned.rows, store=store.name)
         await wake_runs(store)
@@ -135,7 +145,8 @@ class Ticker(Actor):
 
     async def _until_next(self, store: Store) -> float:
         """Return seconds until something is due, at most the tick interval."""
-        following = await find_next_tick(store)
+        following = await find_next_tick(store, self.clock.now() + _FURTHEST)
+        ahead = self._ahead[store.name] = self._lead_for(following.crowd)
         next_at = None if self._zones[store.name].stands_aside else following.at
         wake_s = following.wake_s
         self._pacing[store.name].holds = following.holds
@@ -146,7 +157,17 @@ class Ticker(Actor):
             # Due when last looked and yet not planned: another Ticker holds it. It is looked at again,
             # but not without pause. What became due since then is planned at once.
             held = self._looked_at is not None and next_at <= self._looked_at
-            waits.append(_HELD_PAUSE_S if held else (next_at - self._lead - self.clock.now()) / timedelta(seconds=1))
+            waits.append(_HELD_PAUSE_S if held else (next_at - ahead - self.clock.now()) / timedelta(seconds=1))
         if wake_s is not None:
             waits.append(wake_s)
         return max(0.0, min(waits))
+
+    def _lead_for(self, soon: int) -> timedelta:
+        """Return how long before their instants triggers are planned, ``soon`` of which are due soon.
+
+        A crowd is planned ahead by as long as it takes to write it down: at its instant only the verdicts
+        are left to do. Nobody is told of it, a sweep of the Dispatchers finds it when it is due.
+        """
+        if soon < self._settings.crowd:
+            return self._lead
+        return max(self._lead, min(_FURTHEST, timedelta(seconds=soon / self._settings.plans_per_s)))

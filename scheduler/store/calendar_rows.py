@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scheduler.store.pool import Connection
 
 Q: Final = queries("calendars")
+_TAKE_BACK: Final = queries("definitions")["take_back"]
 _TRIGGER: Final[TypeAdapter[TriggerSpec]] = TypeAdapter(TriggerSpec)
 
 
@@ -106,9 +107,10 @@ class CalendarRows:
         has in the past is not made up for.
         """
         names = list(self.now)
-        rows = await self._db.fetch(
-            Q["lock_calendar_triggers"], self._tenant, names, [self.now[name].version for name in names]
-        )
+        versions = [self.now[name].version for name in names]
+        rows = await self._db.fetch(Q["lock_calendar_triggers"], self._tenant, names, versions)
+        if rows and await self._db.fetch(_TAKE_BACK, self._tenant, [row["job_id"] for row in rows], now):
+            rows = await self._db.fetch(Q["lock_calendar_triggers"], self._tenant, names, versions)
         moved = []
         for row in rows:
             try:

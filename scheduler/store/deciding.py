@@ -60,15 +60,18 @@ class Deciding:
         """
         return await self._decide(db, await db.fetch(Q["lock_undecided"], firing_ids), pace_of, only_offered=True)
 
-    async def decide_forgotten(self, db: "Connection", limit: int, pace_of: PaceOf) -> Decided:
-        """Decide firings whose message may be lost, oldest first."""
-        return await self._decide(db, await db.fetch(Q["lock_forgotten"], limit), pace_of)
+    async def decide_forgotten(self, db: "Connection", limit: int) -> Decided:
+        """Decide firings whose message may be lost, or of which nobody was told, oldest first.
+
+        What starts is left to the backlog: there may be many, and their pools are not locked for it.
+        """
+        return await self._decide(db, await db.fetch(Q["lock_forgotten"], limit), None)
 
     async def _decide(
         self,
         db: "Connection",
         firings: Sequence["asyncpg.Record"],
-        pace_of: PaceOf,
+        pace_of: PaceOf | None,
         *,
         only_offered: bool = False,
     ) -> Decided:
@@ -79,10 +82,10 @@ class Deciding:
         if only_offered:
             decisions = [made for made in decisions if made[2] is not None and not made[2].joins and not made[2].binds]
         roots = [(firing, plan.runs[0]) for firing, _, plan in decisions if plan is not None]
-        filled = await self._offering.offer_new(db, roots, pace_of)
+        filled = {} if pace_of is None else await self._offering.offer_new(db, roots, pace_of)
         if only_offered:
             decisions = [made for made in decisions if made[2] is not None and made[2].runs[0].state is RunState.QUEUED]
-        await write_flows(db, decisions, pace_of("").resend_s)
+        await write_flows(db, decisions, 0.0 if pace_of is None else pace_of("").resend_s)
         left = {root.job.spec.pool for _, root in roots if root.state is RunState.READY}
         if lined := {root.job.id for _, root in roots if root.turn is Turn.AWAITS}:
             left |= await tend_lines(db, lined)

@@ -37,5 +37,6 @@ async def pause_failing(db: "Connection", jobs: Sequence[UUID]) -> None:
     for row in await db.fetch(Q["pause_failing"], jobs):
         log.warning("job.paused", tenant=row["tenant"], job=row["name"], reason=row["pause_note"])
         await db.execute(_DEFINITIONS["activate_triggers"], row["tenant"], [row["id"]], row["paused_at"])
+        await db.execute(_DEFINITIONS["take_back"], row["tenant"], [row["id"]], row["paused_at"])
         await db.execute(_DEFINITIONS["count_revision"], row["tenant"])
         await db.execute(_DEFINITIONS["ring"], DEFINITIONS, row["tenant"])

@@ -43,23 +43,25 @@ class Planning:
     """Plans the due triggers of one store."""
 
     def __init__(self, new_id: Callable[[], UUID], lead: timedelta) -> None:
-        """``lead``: how long before its instant a firing is planned."""
+        """``lead``: how long before its instant the Dispatcher may be told of a firing."""
         self._new_id = new_id
         self._lead = lead
-        self.rules = Rules(lead)
+        self.rules = Rules()
 
-    async def plan_due(self, store: Store, *, now: datetime, limit: int) -> Planned:
-        """Plan at most ``limit`` triggers that are due, or will be within the lead; the rows are committed on return.
+    async def plan_due(self, store: Store, *, now: datetime, limit: int, ahead: timedelta | None = None) -> Planned:
+        """Plan at most ``limit`` triggers that are due, or will be within ``ahead``; the rows are committed on return.
 
-        A trigger that cannot be read or planned holds up no other: it keeps its cursor, so that
-        nothing of it is lost, and is looked at again after UNPLANNED.
+        ``ahead`` is the lead where it is not given. What is planned beyond the lead is not among what is to be
+        said: sweeping finds it at its instant. A trigger that cannot be read or planned holds up no other: it
+        keeps its cursor, so that nothing of it is lost, and is looked at again after UNPLANNED.
         """
+        ahead = max(self._lead, ahead or self._lead)
         async with store.transaction(flush=False) as db:
-            held = await db.fetch(Q["lock_due"], now + self._lead, limit)
+            held = await db.fetch(Q["lock_due"], now + ahead, limit)
             if not held:
                 return Planned((), 0, 0, more=False)
             await self.rules.learn(db, held)
-            plans = [made for row in held if (made := self._plan(row, now)) is not None]
+            plans = [made for row in held if (made := self._plan(row, now, ahead)) is not None]
             written = await self._write(db, plans, now)
             if len(plans) < len(held):
                 done = {row["id"] for row, _, _ in plans}
@@ -69,10 +71,11 @@ class Planning:
             crash_point("ticker.before_commit")
         rows = sum(len(planned.rows) for _, _, planned in plans)
         more = len(held) == limit or any(planned.more for _, _, planned in plans)
-        due = [_due(row, now) for row in written if row["held_rank"] is None]
-        return Planned(due, len(held), rows, more, holds=len(due) < len(written))
+        due = [_due(row, now) for row in written if row["held_rank"] is None and row["fires_at"] <= now + self._lead]
+        holds = any(row["held_rank"] is not None for row in written)
+        return Planned(due, len(held), rows, more, holds)
 
-    def _plan(self, row: "asyncpg.Record", now: datetime) -> "_Made | None":
+    def _plan(self, row: "asyncpg.Record", now: datetime, ahead: timedelta) -> "_Made | None":
         """Return the plan of a trigger; None when there can be none."""
         rule = self.rules.of(row)
         if rule is None:
@@ -82,7 +85,7 @@ class Planning:
                 rule.schedule,
                 since=row["last_at"],
                 now=now,
-                rules=rule.catch_up,
+                rules=rule.ahead(ahead),
                 remaining=None if rule.max_fires is None else rule.max_fires - row["fired"],
                 paused_until=row["held_until"],
             )
@@ -99,7 +102,7 @@ class Planning:
             for index, firing in enumerate(planned.rows):
                 if index > 0 or not await self._grow(db, row, firing):
                     fresh.append((row, rule, firing, paced[index]))
-        written = await db.fetch(Q["record_firings"], *self._columns(fresh)) if fresh else []
+        written = await db.fetch(Q["record_firings"], *self._columns(fresh), now + self._lead) if fresh else []
         await db.execute(
             Q["advance"],
             [row["id"] for row, _, _ in plans],

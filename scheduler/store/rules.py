@@ -1,7 +1,7 @@
 """What is parsed of stored triggers, and kept: the schedule, how it catches up, what its runs get."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -45,14 +45,21 @@ class Rule:
     """Of its job's priority, 0 is the most urgent."""
     params: str | None
     """JSON text of the trigger's params."""
+    _ahead: dict[timedelta, CatchUpRules] = field(default_factory=dict)
+
+    def ahead(self, lead: timedelta) -> CatchUpRules:
+        """Return how it catches up when it is planned ``lead`` before its instants."""
+        rules = self._ahead.get(lead)
+        if rules is None:
+            self._ahead.clear()  # leads change with the load; the last one serves a whole batch
+            rules = self._ahead[lead] = replace(self.catch_up, lead=lead)
+        return rules
 
 
 class Rules:
     """The rules of the triggers of one store. What cannot be read is asked for again each time."""
 
-    def __init__(self, lead: timedelta = timedelta(0)) -> None:
-        """``lead``: how long before their instants firings are planned."""
-        self._lead = lead
+    def __init__(self) -> None:
         self._rules: dict[_Key, Rule] = {}
         self._parsed: dict[tuple[object, ...], Rule] = {}
         self._troubles: dict[UUID, tuple[int, str]] = {}
@@ -101,8 +108,7 @@ class Rules:
         rule = self._parsed.get(key)
         if rule is None:
             calendars = {} if calendar is None else {calendar.name: calendar}
-            rule = _parse(parts, *own, calendars)
-            rule = self._parsed[key] = replace(rule, catch_up=replace(rule.catch_up, lead=self._lead))
+            rule = self._parsed[key] = _parse(parts, *own, calendars)
         return rule
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Flag, auto
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -15,6 +15,14 @@ from schemas.commands import CancelAttempt
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Q: Final = queries("sweeping")
+
+
+class Found(NamedTuple):
+    """What a look at the rows found."""
+
+    owed: "Owed"
+    next_s: float | None
+    """Seconds until the next firing has to be found; None: that is further off than the next look."""
 
 
 class Owed(Flag):
@@ -31,7 +39,7 @@ class Owed(Flag):
     """Backfills that nobody has looked at for a while."""
 
 
-async def find_owed(store: Store) -> Owed:
+async def find_owed(store: Store) -> Found:
     """Look once, cheaply: a few index probes."""
     async with store.connection() as db:
         row = await db.fetchrow(Q["find_work"])
@@ -41,7 +49,7 @@ async def find_owed(store: Store) -> Owed:
         owed |= Owed.RUNS if row["runs"] else Owed.NOTHING
         owed |= Owed.BACKLOG if row["backlog"] else Owed.NOTHING
         owed |= Owed.BACKFILLS if row["backfills"] else Owed.NOTHING
-    return owed
+    return Found(owed, None if row is None else row["next_s"])
 
 
 async def spare(

@@ -42,11 +42,15 @@ class NextTick(NamedTuple):
     """In how many seconds the next run is to be woken."""
     holds: bool
     """Whether missed firings are held by pacing."""
+    crowd: int
+    """How many triggers are due until the instant that was asked about."""
 
 
-async def find_next_tick(store: Store) -> NextTick:
-    """Look what comes next: three probes of partial indexes, whatever is stored."""
+async def find_next_tick(store: Store, until: datetime) -> NextTick:
+    """Look what comes next, and how much of it until ``until``: probes of partial indexes, whatever is stored."""
     async with store.connection() as db:
-        row = await db.fetchrow(Q["find_next_at"])
+        row = await db.fetchrow(Q["find_next_at"], until)
         wake_s = await db.fetchval(Q["find_next_wake"])
-    return NextTick(None, wake_s, holds=False) if row is None else NextTick(row["next_at"], wake_s, row["holds"])
+    if row is None:
+        return NextTick(None, wake_s, holds=False, crowd=0)
+    return NextTick(row["next_at"], wake_s, row["holds"], row["crowd"])

@@ -72,6 +72,8 @@ async def test_trigger_fires_rolls_and_skips_by_its_calendar(stage: Stage, write
         ("2026-03-16T09:00:00", None, 1),
         ("2026-03-16T10:00:00", None, 1),
     ] == rows
+    why = await stage.db.fetchval("SELECT reason FROM firings WHERE verdict = 'skipped_calendar'")
+    assert why == "calendar tokyo is closed on this day (closed by definition); roll is none"
     owed = "SELECT count(*) FROM firings WHERE verdict = 'skipped_calendar' AND sweep_at IS NULL AND count = 1"
     assert 1 == await stage.db.fetchval(owed)
 
@@ -127,6 +129,20 @@ async def test_firings_keep_the_version_they_were_planned_by(stage: Stage, write
     assert [("2026-03-02T18:00:00", None, 1), ("2026-03-04T18:00:00", None, 2)] == [
         tuple(row) for row in await stage.db.fetch(LEDGER)
     ]
+
+
+async def test_firing_written_down_ahead_is_taken_back_by_a_new_calendar(
+    stage: Stage, write: Any, tick_to: Any
+) -> None:
+    trigger = rule(business_day="every", at="18:00", calendar="own")
+    await put(stage, write("own: {}", job=trigger))
+    await tick_to(datetime(2026, 3, 2, 17, 59, 59, 970_000, tzinfo=UTC))
+    assert 1 == len(await stage.db.fetch(LEDGER))
+
+    await put(stage, write("own: {closed: [2026-03-02]}", job=trigger))
+    await tick_to(datetime(2026, 3, 3, 18, tzinfo=UTC))
+
+    assert [("2026-03-03T18:00:00", None, 2)] == [tuple(row) for row in await stage.db.fetch(LEDGER)]
 
 
 async def test_what_was_missed_is_caught_up_over_a_change_of_the_calendar(

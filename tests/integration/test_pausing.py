@@ -99,3 +99,20 @@ async def test_a_lost_attempt_that_is_final_counts(database_url: str) -> None:
         await stage.fire("job")
 
         await stage.until("SELECT paused_at IS NOT NULL FROM jobs")
+
+
+async def test_what_was_written_down_ahead_is_taken_back(database_url: str) -> None:
+    async with engine(database_url) as stage:
+        yearly = [{"cron": "0 0 1 1 *"}]
+        await stage.apply(job={"run": TRUE, "pause_after": 1, "triggers": yearly})
+        await stage.db.execute(
+            """INSERT INTO firings
+                   (id, tenant, kind, trigger_id, job_id, job_version, fires_at, wall_time, zone, sweep_at)
+               SELECT gen_random_uuid(), tenant, 'time', id, job_id, job_version, now() + interval '20 seconds', 'x',
+                      'UTC', now() + interval '20 seconds' FROM triggers"""
+        )
+
+        await fail(stage, 1, total=1)
+
+        assert (await job(stage))["paused_at"] is not None
+        assert await stage.db.fetchval("SELECT count(*) FROM firings WHERE verdict IS NULL") == 0

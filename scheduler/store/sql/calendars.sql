@@ -21,7 +21,7 @@ FROM unnest($2::text[], $3::int[], $4::jsonb[], $5::jsonb[], $6::date[]) AS new 
 -- name: lock_calendar_triggers
 -- Triggers of these calendars that were planned by another version. The Ticker may hold one of them:
 -- its new cursor is then seen.
-SELECT t.id, t.key, t.calendar, t.calendar_version, t.spec, t.anchor_at, t.last_at, t.next_at, t.fired, t.trouble,
+SELECT t.id, t.job_id, t.key, t.calendar, t.calendar_version, t.spec, t.anchor_at, t.last_at, t.next_at, t.fired, t.trouble,
        j.name AS job, v.spec ->> 'timezone' AS timezone
 FROM triggers AS t
 JOIN unnest($2::text[], $3::int[]) AS c (name, version) ON c.name = t.calendar

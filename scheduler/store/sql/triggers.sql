@@ -27,12 +27,14 @@ UPDATE triggers AS t SET next_at = $3, trouble = off.why
 FROM unnest($1::uuid[], $2::text[]) AS off (id, why) WHERE t.id = off.id;
 
 -- name: record_firings
--- Write planned instants. One that is there already was planned by somebody else: it keeps its row.
+-- Write planned instants. One that is there already was planned by somebody else: it keeps its row. What
+-- lies beyond $19 nobody is told of: the sweep finds it at its instant.
 INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone,
                      tzdata, calendar_version, params, verdict, reason, held_rank, start_until, decided_at, sweep_at)
 SELECT id, tenant, 'time', trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, $17,
        calendar_version, params::jsonb, verdict, reason, held_rank, start_until, CASE WHEN verdict IS NOT NULL THEN now() END,
        CASE WHEN held_rank IS NOT NULL THEN start_until + interval '1 minute'
+            WHEN verdict IS NULL AND fires_at > $19 THEN fires_at
             WHEN verdict IS NULL THEN greatest(now(), fires_at) + interval '5 seconds' END
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::int[], $6::timestamptz[], $7::timestamptz[],
             $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::smallint[],
@@ -51,8 +53,9 @@ WHERE id = (SELECT id FROM firings WHERE trigger_id = $1 AND to_at IS NOT NULL O
 RETURNING id;
 
 -- name: find_next_at
--- When the next trigger is due, and whether missed firings are held.
+-- When the next trigger is due, how many are until $1 (100,000 stand for more), and whether missed firings are held.
 SELECT (SELECT min(next_at) FROM triggers WHERE active) AS next_at,
+       (SELECT count(*)::int FROM (SELECT FROM triggers WHERE active AND next_at <= $1 LIMIT 100000) AS soon) AS crowd,
        EXISTS (SELECT FROM firings WHERE held_rank IS NOT NULL) AS holds;
 
 -- name: wake_runs
