@@ -58,6 +58,10 @@ class Verdict(StrEnum):
     """A later firing stands for it."""
     PAUSED = "paused"
     """Its job was paused or disabled at that instant."""
+    TENANT_SUSPENDED = "tenant_suspended"
+    """Its tenant was suspended at that instant."""
+    OVER_QUOTA = "over_quota"
+    """Its tenant had used up a quota: runs per minute, or storage."""
     SUPERSEDED = "superseded"
     """Its trigger or job was changed or removed before it was decided."""
 

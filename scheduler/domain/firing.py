@@ -20,6 +20,7 @@ from schemas.vocabulary import CatchUpPolicy, Verdict
 
 PUNCTUAL: Final = timedelta(seconds=30)
 """A firing found no later than this was not missed, only found by a busy Ticker; it is merged only with what was."""
+SUSPENDED: Final = "the tenant was suspended"
 _SECOND: Final = timedelta(seconds=1)
 _ON_TIME: Final = _SECOND
 """Found no later than this, a firing starts however short its window is: no Ticker is never busy."""
@@ -76,6 +77,14 @@ class Plan:
     """How many of the rows count against max_fires: those without a verdict yet."""
     more: bool
     """The limit was reached; call again at once."""
+
+    def suspended(self) -> "Plan":
+        """Return the plan with what fell into a pause accounted to the suspension of the tenant."""
+        rows = tuple(
+            replace(row, verdict=Verdict.TENANT_SUSPENDED, reason=SUSPENDED) if row.verdict is Verdict.PAUSED else row
+            for row in self.rows
+        )
+        return replace(self, rows=rows)
 
     def paced(self, now: datetime, rules: CatchUpRules) -> list[bool]:
         """Return of each row whether pacing holds it: what was missed, and what is found with it but the newest."""

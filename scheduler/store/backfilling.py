@@ -39,7 +39,7 @@ class Backfilling:
     async def release(self, store: Store, backfill_id: UUID) -> set[str]:
         """Start the next runs of a backfill; return the pools that got work. Harmless when there is nothing to do.
 
-        A disabled job holds it back, a deleted one ends it; a pause is for the clock.
+        A disabled job or a suspended tenant holds it back, a deleted job ends it; a pause is for the clock.
         """
         pools: set[str] = set()
         async with store.transaction(flush=False) as db:
@@ -54,7 +54,7 @@ class Backfilling:
                 await db.execute(Q["cancel"], backfill_id, "the job was deleted")
             over = job is None or row["cancelled_at"] is not None or row["released"] == row["instants"]
             released = row["released"]
-            if job is not None and job.enabled and not over:
+            if job is not None and job.enabled and not job.suspended and not over:
                 room = min(row["max_parallel"] - running, _AT_ONCE)
                 instants = await db.fetch(Q["next_instants"], backfill_id, released, max(0, room))
                 pools = await self._start(db, row, job, jobs, instants)
@@ -113,7 +113,7 @@ class Backfilling:
 
         def entry(of: JobEntry, version: int) -> JobEntry:
             spec = specs[of.id, version].model_copy(update={"priority": priority})
-            return JobEntry(of.id, of.name, version, of.enabled, of.paused, spec)
+            return JobEntry(of.id, of.name, version, of.enabled, of.paused, spec, of.suspended)
 
         root = entry(job, instant["job_version"])
         followers = [entry(follower, wanted[follower.id]) for follower in jobs.downstream(job)]

@@ -14,6 +14,7 @@ from pydantic_core import from_json
 
 from scheduler.domain.dag import Graph
 from scheduler.domain.gates import JobEntry
+from scheduler.domain.quota import Quota
 from scheduler.store.queries import queries
 from scheduler.store.unreadable import describe
 from schemas.job_spec import JobSpec
@@ -28,6 +29,7 @@ Q: Final = queries("catalogue")
 _OLDER_KEPT: Final = 20_000
 """Definitions of old versions held for runs of flows that began with them; then that cache starts anew."""
 _BATCH: Final = 200
+_OF_JOB: Final = ("id", "name", "version", "enabled", "paused")
 
 
 class Unreadable(NamedTuple):
@@ -42,9 +44,14 @@ class TenantJobs:
     """All jobs of one tenant at one revision; ``unreadable`` ones (by id: name and definition) have no entry."""
 
     def __init__(
-        self, revision: int, entries: Iterable[JobEntry], unreadable: Mapping[UUID, tuple[str, Unreadable]]
+        self,
+        revision: int,
+        entries: Iterable[JobEntry],
+        unreadable: Mapping[UUID, tuple[str, Unreadable]],
+        quota: Quota,
     ) -> None:
         self.revision = revision
+        self.quota = quota
         self._unreadable = unreadable
         self._whys = {name: f"job {name} cannot be read: {found.why}" for name, found in unreadable.values()}
         self.by_id: Mapping[UUID, JobEntry] = {entry.id: entry for entry in entries}
@@ -144,14 +151,15 @@ class Catalogue:
                 self._newest.pop((entry.id, entry.version), None)
         self._newest.update(specs)
         entries = [
-            JobEntry(row["id"], row["name"], row["version"], row["enabled"], row["paused"], specs[key])
+            JobEntry(*(row[name] for name in _OF_JOB), specs[key], row["suspended"])
             for row, key in zip(rows, keys, strict=True)
             if key in specs
         ]
         left_out = {row["id"]: (row["name"], unreadable[key]) for row, key in zip(rows, keys, strict=True)
                     if key not in specs}  # fmt: skip
         self._tell(tenant, unreadable, {row["id"]: row["name"] for row in rows})
-        jobs = self._tenants[tenant] = TenantJobs(revision, entries, left_out)
+        quota = Quota(*await db.fetchrow(Q["get_quota"], tenant) or ())
+        jobs = self._tenants[tenant] = TenantJobs(revision, entries, left_out, quota)
         return jobs
 
     def _tell(self, tenant: str, found: Mapping[tuple[UUID, int], Unreadable], names: Mapping[UUID, str]) -> None:

@@ -78,7 +78,7 @@ async def trigger_jobs(
 
     Raises:
         NotFoundError: there is no such job; nothing is fired.
-        ConflictError: one of them is disabled; nothing is fired.
+        ConflictError: one of them is disabled, or the tenant suspended; nothing is fired.
     """
     async with store.transaction() as db:
         jobs = {row["name"]: row for row in await db.fetch(Q["lock_jobs_by_name"], tenant, list(names))}
@@ -87,6 +87,8 @@ async def trigger_jobs(
                 raise NotFoundError(f"there is no job {name}")
             if not jobs[name]["enabled"]:
                 raise ConflictError(f"job {name} is disabled: scheduler job enable {name}")
+            if jobs[name]["suspended"]:
+                raise ConflictError(f"tenant {tenant} is suspended: scheduler tenant activate {tenant}")
         wanted: list[Mapping[str, Any]] = [dict(jobs[name]) for name in dict.fromkeys(names)]
         data = {"jobs": [row["name"] for row in wanted], "params": params}
         return await _ask(db, tenant, FiringKind.MANUAL, wanted, data, clock=clock)

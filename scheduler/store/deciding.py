@@ -13,6 +13,7 @@ from scheduler.store.doorbell import WORK
 from scheduler.store.flow_rows import complete, write_flows
 from scheduler.store.offering import Filled, Offering, PaceOf
 from scheduler.store.queries import queries
+from scheduler.store.quotas import Starts
 from scheduler.store.turns import find_last, tend_lines
 from scheduler.store.twins import Twins
 from schemas.vocabulary import FiringKind, OverlapPolicy, RunState, Turn, Verdict
@@ -78,7 +79,8 @@ class Deciding:
         if not firings:
             return Decided()
         tenants = await self._catalogue.current(db, {firing["tenant"]: firing["revision"] for firing in firings})
-        decisions = await self._judge(db, await self._put_off(db, firings, tenants), tenants)
+        starts = await Starts.lock(db, tenants)
+        decisions = await self._judge(db, await self._put_off(db, firings, tenants), tenants, starts)
         if only_offered:
             decisions = [made for made in decisions if made[2] is not None and not made[2].joins and not made[2].binds]
         roots = [(firing, plan.runs[0]) for firing, _, plan in decisions if plan is not None]
@@ -86,13 +88,14 @@ class Deciding:
         if only_offered:
             decisions = [made for made in decisions if made[2] is not None and made[2].runs[0].state is RunState.QUEUED]
         await write_flows(db, decisions, 0.0 if pace_of is None else pace_of("").resend_s)
+        await starts.spend(db, ((firing["tenant"], plan) for firing, _, plan in decisions if plan is not None))
         left = {root.job.spec.pool for _, root in roots if root.state is RunState.READY}
         if lined := {root.job.id for _, root in roots if root.turn is Turn.AWAITS}:
             left |= await tend_lines(db, lined)
         return Decided(Counter(decision.verdict for _, decision, _ in decisions), filled, frozenset(left))
 
     async def _judge(
-        self, db: "Connection", firings: Sequence["asyncpg.Record"], tenants: Mapping[str, TenantJobs]
+        self, db: "Connection", firings: Sequence["asyncpg.Record"], tenants: Mapping[str, TenantJobs], starts: Starts
     ) -> list[Judged]:
         """Ask the gate about each firing, and plan the flow of each that passes."""
         activity, held = await self._lock_and_count(db, firings, tenants)
@@ -105,6 +108,7 @@ class Deciding:
             kind = FiringKind(firing["kind"])
             going_on = activity.get(firing["job_id"], Activity())
             decision = TOO_LATE if firing["is_late"] else decide(kind, job, going_on, await twins.find(firing, job))
+            decision = starts.judge(firing["tenant"], decision)
             plan = None
             if jobs and job and decision.verdict is Verdict.STARTED:
                 plan = plan_flow(job, jobs.downstream(job), waiting, jobs.ids_by_name, self._new_id)
@@ -113,6 +117,7 @@ class Deciding:
                     plan.runs[0].wait(decision.reason)
                 _count_in(plan, activity, waiting)
                 twins.note(plan)
+                starts.note(firing["tenant"], plan)
             decisions.append((firing, decision, plan))
         return decisions
 

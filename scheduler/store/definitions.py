@@ -19,6 +19,7 @@ from scheduler.ids import uuid7
 from scheduler.store.calendar_rows import CalendarChange, CalendarRows
 from scheduler.store.doorbell import DEFINITIONS, WORK
 from scheduler.store.queries import queries
+from scheduler.store.quotas import check_apply
 from scheduler.store.stores import Store
 from scheduler.store.trigger_rows import Planner, TriggerRow
 from schemas.calendar_spec import CalendarSpec
@@ -83,7 +84,7 @@ async def apply(store: Store, wanted: Wanted, *, prune: bool, clock: Clock) -> A
     that is unchanged keeps what people did to it (pause, disable).
 
     Raises:
-        ConflictError: a job's pool does not exist, or a job that stays needs one that goes.
+        ConflictError: a job's pool does not exist, a job that stays needs one that goes, or a quota forbids it.
         DefinitionsError: a trigger that stays uses a calendar that goes.
         DatabaseUnavailableError: try again.
     """
@@ -101,6 +102,8 @@ async def apply(store: Store, wanted: Wanted, *, prune: bool, clock: Clock) -> A
         moved = [
             job for name, spec in wanted.jobs.items() if (job := _moved(known.get(name), name, spec, clock)) is not None
         ]
+        kept = {row["name"] for row in held if not row["deleted"]} - {row["name"] for row in gone}
+        await check_apply(db, wanted.tenant, len(kept | wanted.jobs.keys()), grows=bool(moved))
         unchanged = sorted(wanted.jobs.keys() - {job.name for job in moved})
         await db.execute(Q["adopt_jobs"], wanted.source, [known[name]["id"] for name in unchanged])
         if moved or gone or calendars.changes:

@@ -13,6 +13,7 @@ from scheduler.store.queries import queries
 from scheduler.store.rules import Rule, Rules
 from scheduler.store.stores import Store
 from schemas.facts import FiringDue
+from schemas.vocabulary import Verdict
 
 if TYPE_CHECKING:
     import asyncpg
@@ -92,7 +93,7 @@ class Planning:
         except Exception as error:  # noqa: BLE001 - one schedule's fault must not stop the others
             self.rules.note(row, None, f"{type(error).__name__}: {error}")
             return None
-        return row, rule, planned
+        return row, rule, planned.suspended() if row["held_as"] == Verdict.TENANT_SUSPENDED else planned
 
     async def _write(self, db: "Connection", plans: Sequence["_Made"], now: datetime) -> list["asyncpg.Record"]:
         """Write the rows and move the triggers on; return those that are owed a verdict."""

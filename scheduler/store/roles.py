@@ -14,6 +14,7 @@ import structlog
 
 from scheduler.roles import ACTOR_ROLES
 from scheduler.store.pool import SCHEMA, connect, reachable
+from scheduler.store.row_security import secure_rows
 
 if TYPE_CHECKING:
     from scheduler.store.pool import Connection
@@ -37,7 +38,9 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "SELECT, INSERT, UPDATE ON runs, run_edges",
         "SELECT, UPDATE ON backfills, backfill_instants",
         "SELECT ON triggers, executors",
-        "SELECT, INSERT, UPDATE ON rates",
+        "SELECT, INSERT, UPDATE ON rates, tenant_starts",
+        "UPDATE (storage_bytes, revision) ON tenants",
+        "EXECUTE ON FUNCTION stored_bytes(integer)",
         "UPDATE (updated_at) ON jobs",
         "UPDATE (created_at) ON pools",
         "SELECT, INSERT, UPDATE, DELETE ON messages_in_hand",
@@ -46,7 +49,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "SELECT, UPDATE ON runs",
         "SELECT, INSERT, UPDATE ON attempts",
         "UPDATE (paused_at, pause_note, updated_at) ON jobs",
-        "UPDATE (active, held_until, last_at, next_at, fired) ON triggers",
+        "UPDATE (active, held_until, held_as, last_at, next_at, fired) ON triggers",
         "SELECT ON triggers",
         "SELECT, DELETE ON firings",
         "UPDATE (planned_at) ON firings",
@@ -54,16 +57,6 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "SELECT, INSERT ON orphan_ends",
         "SELECT, INSERT, UPDATE, DELETE ON executors, recorders, messages_in_hand",
     ),
-}
-_EVERYBODY: Final = (f"USAGE ON SCHEMA {SCHEMA}", "SELECT ON migrations, tenants, pools, jobs, job_versions")
-_SET_IS_A_RIGHT: Final = 16
-"""From this version of PostgreSQL on, to be a member is not yet to be allowed to act as the role."""
-
-
-async def grant_roles(connection: "Connection") -> None:
-    """Make the roles where they are missing, and give them what they are to have; the caller owns the schema."""
-    there = {row["rolname"] for row in await connection.fetch("SELECT rolname FROM pg_roles")}
-    refused = [role for role in ACTOR_ROLES.values() if role not in there and not await _make(connection, role)]
     # What people ask for over HTTP: what the commands do, by the same statements.
     "ingress": (
         "SELECT ON attempts, executors, flows, flow_joins, rates, recorders, run_edges, runs, tickers, ticking",
@@ -78,14 +71,26 @@ async def grant_roles(connection: "Connection") -> None:
         "SELECT ON cursor_secret",
         "EXECUTE ON FUNCTION use_api_key(bytea)",
     ),
+}
+_EVERYBODY: Final = (f"USAGE ON SCHEMA {SCHEMA}", "SELECT ON migrations, tenants, pools, jobs, job_versions")
+_SET_IS_A_RIGHT: Final = 16
+"""From this version of PostgreSQL on, to be a member is not yet to be allowed to act as the role."""
+
+
+async def grant_roles(connection: "Connection") -> None:
+    """Make the roles where they are missing, and give them what they are to have; the caller owns the schema."""
+    there = {row["rolname"] for row in await connection.fetch("SELECT rolname FROM pg_roles")}
+    refused = [role for role in ACTOR_ROLES.values() if role not in there and not await _make(connection, role)]
     if refused:
         log.warning("roles.missing", roles=refused, reason="may not create them: every actor works as the one user")
     async with connection.transaction():
         for actor, role in ACTOR_ROLES.items():
             if role not in refused:
                 await connection.execute(f"REVOKE ALL ON ALL TABLES IN SCHEMA {SCHEMA} FROM {role}")
+                await connection.execute(f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {SCHEMA} FROM {role}")
                 for what in (*_EVERYBODY, *GRANTS[actor]):
                     await connection.execute(f"GRANT {what} TO {role}")
+        await secure_rows(connection, refused)
 
 
 async def take_role(dsn: str, actor: str) -> str:
@@ -95,7 +100,6 @@ async def take_role(dsn: str, actor: str) -> str:
         DatabaseUnavailableError: no connection.
     """
     connection = await connect(dsn, name=actor)
-                await connection.execute(f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {SCHEMA} FROM {role}")
     try:
         right = "SET" if connection.get_server_version().major >= _SET_IS_A_RIGHT else "MEMBER"
         async with reachable(dsn):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PACE = Pace(alive_s=30.0, resend_s=30.0)
 READY = """
+WITH made AS (INSERT INTO tenants (name) VALUES ($1) ON CONFLICT DO NOTHING)
 INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, fired_at, state, pool, priority, ready_at)
 SELECT gen_random_uuid(), $1, gen_random_uuid(), 1, $1, gen_random_uuid(), now(), 'ready', 'default', $2,
        now() - $3::float8 * interval '1 second' - g * interval '1 millisecond' FROM generate_series(1, $4::int) AS g

@@ -1,5 +1,6 @@
 """The gate at a firing: verdict, reason and the run in the way, for each overlap policy."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -71,6 +72,12 @@ def test_pause_holds_the_clock_disabled_everything_and_a_deleted_job_is_supersed
     assert Verdict.STARTED is decide(FiringKind.MANUAL, paused, Activity()).verdict
     assert {Verdict.PAUSED} == {decide(kind, disabled, Activity()).verdict for kind in FiringKind}
     assert Verdict.SUPERSEDED is decide(FiringKind.TIME, None, Activity()).verdict
+
+
+def test_a_suspended_tenant_starts_by_nothing() -> None:
+    job = replace(entry("allow", enabled=False), suspended=True)
+
+    assert {Verdict.TENANT_SUSPENDED} == {decide(kind, job, Activity()).verdict for kind in FiringKind}
 
 
 @pytest.mark.parametrize(("on_duplicate", "verdict"), [("drop", Verdict.DUPLICATE), ("join", Verdict.JOINED)])

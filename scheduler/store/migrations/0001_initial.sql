@@ -5,8 +5,27 @@ CREATE TABLE tenants (
     name        text PRIMARY KEY,
     revision    bigint NOT NULL DEFAULT 0,  -- counts changes of definitions; what caches compare
     paused_at   timestamptz,
+    suspended_at timestamptz,             -- no firing starts, nothing of its backlog is offered
+    suspend_note text,
+    weight      integer NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 1000),  -- its share of a pool among tenants
+    max_jobs    integer CHECK (max_jobs >= 0),  -- this and the next two are quotas; null: none
+    max_runs_per_minute integer CHECK (max_runs_per_minute >= 0),
+    max_storage_bytes bigint CHECK (max_storage_bytes >= 0),
+    storage_bytes bigint NOT NULL DEFAULT 0,  -- of its rows, as last measured
+    database    text,                     -- where the DSN of its own database is found; null: it lives here
     created_at  timestamptz NOT NULL DEFAULT now()
 );
+
+-- Whose rows a role that works for one tenant at a time may see now; null: nobody's.
+CREATE FUNCTION current_tenant() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+AS $$ SELECT nullif(current_setting('app.tenant', true), '') $$;
+
+-- Runs that a tenant with a quota has started in a minute.
+CREATE TABLE tenant_starts (
+    tenant      text PRIMARY KEY REFERENCES tenants,
+    minute      timestamptz NOT NULL,
+    runs        integer NOT NULL
+) WITH (fillfactor = 50);
 
 CREATE TABLE pools (
     name         text PRIMARY KEY,
@@ -79,6 +98,7 @@ CREATE TABLE triggers (
     next_at       timestamptz,              -- null: fires no more
     fired         integer NOT NULL DEFAULT 0,  -- counted against max_fires
     held_until    timestamptz,              -- instants up to here fell into a pause
+    held_as       text,                     -- their verdict; null: paused
     tzdata        text,                     -- version of the zone data that computed next_at
     trouble       text,                     -- why it cannot be planned; looked at again at next_at
     removed_at    timestamptz,
@@ -414,6 +434,27 @@ CREATE FUNCTION urgency(priority integer, ready_at timestamptz) RETURNS integer
 LANGUAGE sql STABLE AS $$
     SELECT greatest(0, priority - floor(extract(epoch FROM now() - ready_at) / 300)::integer)
 $$;
+
+-- What each tenant stores: its rows, and its part of what is kept aside of them, without indexes. Of a table
+-- with more than so many pages a part is read, and the rest estimated. Who asks sees sizes, not rows.
+CREATE FUNCTION stored_bytes(most_pages integer) RETURNS TABLE (tenant text, bytes bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = scheduler, pg_temp AS $$
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT c.relname, least(100.0, greatest(0.01, 100.0 * most_pages / greatest(c.relpages, 1)))::real AS percent,
+               pg_table_size(c.oid)::float8 / greatest(pg_relation_size(c.oid), 1) AS grown
+        FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped
+        WHERE c.relnamespace = 'scheduler'::regnamespace AND c.relkind = 'r' AND pg_relation_size(c.oid) > 0
+    LOOP
+        RETURN QUERY EXECUTE format(
+            'SELECT t.tenant, (sum(pg_column_size(t.*)) * %s * 100 / %s)::bigint FROM %I AS t TABLESAMPLE SYSTEM (%s) '
+            'GROUP BY t.tenant', found.grown, found.percent, found.relname, found.percent);
+    END LOOP;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION stored_bytes(integer) FROM PUBLIC;
 
 -- Messages that came again and are in hand alone at this moment, or were when their reader ended.
 CREATE TABLE messages_in_hand (

@@ -2,10 +2,14 @@
 SELECT name, revision FROM tenants;
 
 -- name: list_jobs
-SELECT j.id, j.name, j.version, j.enabled, j.paused_at IS NOT NULL OR t.paused_at IS NOT NULL AS paused
+SELECT j.id, j.name, j.version, j.enabled, j.paused_at IS NOT NULL OR t.paused_at IS NOT NULL AS paused,
+       t.suspended_at IS NOT NULL AS suspended
 FROM jobs AS j
 JOIN tenants AS t ON t.name = j.tenant
 WHERE j.tenant = $1 AND j.deleted_at IS NULL;
+
+-- name: get_quota
+SELECT max_runs_per_minute, max_storage_bytes, storage_bytes FROM tenants WHERE name = $1;
 
 -- name: put_off_firings
 -- What cannot be decided by this program waits, with the reason, for one that can or for a better definition.

@@ -20,7 +20,7 @@ ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at WHERE tenants.pa
 UPDATE tenants SET paused_at = NULL WHERE name = $1 AND paused_at IS NOT NULL RETURNING name;
 
 -- name: lock_jobs_by_name
-SELECT id, name, version, enabled FROM jobs
+SELECT id, name, version, enabled, (SELECT suspended_at IS NOT NULL FROM tenants WHERE name = $1) AS suspended FROM jobs
 WHERE tenant = $1 AND name = ANY ($2::text[]) AND deleted_at IS NULL ORDER BY id FOR SHARE;
 
 -- name: insert_event

@@ -103,9 +103,10 @@ RETURNING t.id;
 -- name: activate_triggers
 -- The one place that decides whether a trigger is planned. What comes back to life was held until now.
 UPDATE triggers AS t
-SET active = s.active, held_until = CASE WHEN s.active AND NOT t.active THEN $3 ELSE t.held_until END
+SET active = s.active, held_until = CASE WHEN s.active AND NOT t.active THEN $3 ELSE t.held_until END,
+    held_as = CASE WHEN NOT s.active OR t.active THEN t.held_as END
 FROM (SELECT t.id, t.enabled AND t.removed_at IS NULL AND j.enabled AND j.paused_at IS NULL
-             AND j.deleted_at IS NULL AND n.paused_at IS NULL AS active
+             AND j.deleted_at IS NULL AND n.paused_at IS NULL AND n.suspended_at IS NULL AS active
       FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id JOIN tenants AS n ON n.name = j.tenant
       WHERE j.tenant = $1 AND ($2::uuid[] IS NULL OR j.id = ANY ($2))) AS s
 WHERE t.id = s.id AND t.active IS DISTINCT FROM s.active;

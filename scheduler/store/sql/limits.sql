@@ -47,6 +47,7 @@ WITH RECURSIVE lines AS (
                                   ORDER BY ready_at, id LIMIT least($2, greatest(0, coalesce(l.limit_most - l.held, $2)))) AS f
              ) AS c) AS h
     WHERE l.seen > 0 AND (h.limit_most IS NULL OR l.held + h.place <= h.limit_most)
+      AND NOT EXISTS (SELECT FROM tenants WHERE name = l.tenant AND suspended_at IS NOT NULL)
 ), numbered AS (
     SELECT f.*, row_number() OVER (PARTITION BY job_id ORDER BY class, place, id) AS number FROM free AS f
 )

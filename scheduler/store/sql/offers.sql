@@ -28,7 +28,10 @@ FROM alive;
 -- name: offer_runs
 -- Take from a pool's backlog: the most urgent class first; in a class the tenants take turns, and of a
 -- tenant the priorities that ageing has brought there. Nobody remembers whose turn it was: who is first
--- is drawn anew each time. $5: runs that share a limit and are within it. The caller holds the pool's row.
+-- is drawn anew each time. In a round each tenant has as many turns as its weight says: the first is where
+-- the first of so many random ones would be, so that who is first is as likely as it is heavy, and the
+-- others are spread over what is left of the round. Of a suspended tenant nothing is taken.
+-- $5: runs that share a limit and are within it. The caller holds the pool's row.
 WITH RECURSIVE sharers (name) AS (
     SELECT min(tenant) FROM runs WHERE pool = $1 AND state = 'ready' AND limit_key IS NULL
     UNION ALL
@@ -36,22 +39,30 @@ WITH RECURSIVE sharers (name) AS (
             WHERE pool = $1 AND state = 'ready' AND limit_key IS NULL AND tenant > t.name)
     FROM sharers AS t WHERE t.name IS NOT NULL
 ), heads AS (
-    SELECT h.* FROM sharers AS t CROSS JOIN generate_series(0, 4) AS p (priority)
+    SELECT h.*, share.weight FROM sharers AS t CROSS JOIN generate_series(0, 4) AS p (priority)
+    CROSS JOIN LATERAL (SELECT weight FROM tenants WHERE name = t.name AND suspended_at IS NULL) AS share
     CROSS JOIN LATERAL (SELECT id, tenant, runs.priority, ready_at FROM runs
                         WHERE pool = $1 AND tenant = t.name AND runs.priority = p.priority
                           AND state = 'ready' AND limit_key IS NULL AND NOT job_id = ANY ($3::uuid[])
                         ORDER BY ready_at, id LIMIT $2) AS h
     WHERE t.name IS NOT NULL
     UNION ALL
-    SELECT id, tenant, priority, ready_at FROM runs WHERE id = ANY ($5::uuid[])
+    SELECT id, tenant, priority, ready_at, (SELECT weight FROM tenants WHERE name = runs.tenant)
+    FROM runs WHERE id = ANY ($5::uuid[])
 ), ranked AS (
-    SELECT id, tenant, urgency(priority, ready_at) AS class,
+    SELECT id, tenant, weight, urgency(priority, ready_at) AS class, random() AS draw,
            row_number() OVER (PARTITION BY tenant, priority ORDER BY ready_at, id) AS rank
     FROM heads
 ), lined AS (
-    SELECT id, class, row_number() OVER (PARTITION BY tenant, class ORDER BY rank, random()) AS place FROM ranked
+    SELECT id, class, weight, row_number() OVER line - 1 AS place, first_value(draw) OVER line AS draw
+    FROM ranked WINDOW line AS (PARTITION BY tenant, class ORDER BY rank, draw)
 ), chosen AS MATERIALIZED (
-    SELECT id FROM lined ORDER BY class, place, random() LIMIT $2
+    SELECT id FROM lined
+    ORDER BY class, place / weight,
+             CASE WHEN weight = 1 THEN draw
+                  WHEN place % weight = 0 THEN 1 - draw ^ (1.0 / weight)
+                  ELSE 1 - draw ^ (1.0 / weight) * (1 - (place % weight - 1 + random()) / (weight - 1)) END
+    LIMIT $2
 )
 UPDATE runs SET state = 'queued', queued_at = now(), lease_token = gen_random_uuid(), intent = intent + 1,
                 sweep_at = least(now() + $4::float8 * interval '1 second', queue_until)

@@ -1,6 +1,6 @@
 -- name: lock_due
 -- The next batch of due triggers, as locked. A row another Ticker holds is skipped: it is being planned.
-SELECT id, tenant, job_id, job_version, last_at, fired, held_until, anchor_at, calendar_version FROM triggers
+SELECT id, tenant, job_id, job_version, last_at, fired, held_until, held_as, anchor_at, calendar_version FROM triggers
 WHERE active AND next_at <= $1 ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED;
 
 -- name: get_rules
