@@ -1,7 +1,7 @@
 """Dispatcher: gives every firing its verdict, moves flows along the DAG, and offers what is ready.
 
 Hears   firing.due, run.settled
-Says    attempt.start, attempt.cancel
+Says    attempt.start, attempt.cancel, the feed
 Writes  firings (verdicts), flows, runs, run edges
 
 Messages are hints: the same work is found in the rows by the sweep, every second.
@@ -18,6 +18,7 @@ from uuid import UUID
 import structlog
 
 from actors.base import Actor, BatchHandler
+from actors.feeding import Feeding
 from actors.forgotten import SWEEP_BATCH, decide_forgotten
 from actors.offers import OfferDesk
 from scheduler.clock import Clock
@@ -63,6 +64,8 @@ class DispatchSettings:
     """An offer not claimed for this long is looked at again."""
     lease_s: float = 30.0
     """An executor not heard of for this long gets no offers counted for it."""
+    feed_retention_s: float = 7 * 86_400.0
+    """Rows of the feed are kept for this long."""
 
 
 class Dispatcher(Actor):
@@ -82,17 +85,21 @@ class Dispatcher(Actor):
         self._deciding: dict[str, Deciding] = {}
         self._catalogues: dict[str, Catalogue] = {}
         self._backfilling: dict[str, Backfilling] = {}
+        self._feeds: dict[str, Feeding] = {}
         for store in stores.all():
             catalogue = self._catalogues[store.name] = Catalogue()
             offering = Offering(catalogue)
             self._deciding[store.name] = Deciding(catalogue, offering, partial(uuid7, clock))
             self._backfilling[store.name] = Backfilling(catalogue, partial(uuid7, clock))
+            said = partial(self.well, f"feed {store.name}")
+            self._feeds[store.name] = Feeding(store, transport, clock, settings.feed_retention_s, said)
             self._desks[store.name] = OfferDesk(self, store, offering, settings.lease_s, settings.resend_s)
 
     async def start(self) -> None:
         await super().start()
         for store in self._stores.all():
             self.keep(f"sweep {store.name}", partial(self._sweep_for_ever, store))
+            self.keep(f"feed {store.name}", self._feeds[store.name].publish_for_ever)
 
     def handlers(self) -> Mapping[type[Message], BatchHandler]:
         return {FiringDue: self.on_firings, RunSettled: self.on_settled}

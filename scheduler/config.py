@@ -100,6 +100,8 @@ class Settings(Section):
     """An attempt counts as lost when its executor was not heard of for this long; 10s in ``up`` with its own broker."""
     resend: Duration = timedelta(seconds=30)
     """An offer that no executor has claimed for this long is looked at again."""
+    feed_retention: Duration = timedelta(days=7)
+    """How long facts of the feed are kept, for readers that come back with a cursor."""
     drain_timeout: Duration = timedelta(seconds=60)
     """A draining executor kills what still runs after this long."""
     tick: TickSection = TickSection()

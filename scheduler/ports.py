@@ -1,8 +1,7 @@
 """What actors may ask of the world: a message broker (scheduler/transport) and a sandbox (scheduler/sandbox).
 
-The broker's contract, held by one suite over all implementations (tests/contract/test_transport.py):
-publishing resolves after the broker has the message, delivery is at least once, what is not
-settled comes back, and no order is promised after a release.
+The broker's contract has one suite for all implementations (tests/contract/test_transport.py): publishing resolves
+after the broker has the message, delivery is at least once, what is not settled comes back, later than others perhaps.
 """
 
 import asyncio
@@ -17,7 +16,7 @@ from schemas.facts import Output, Usage
 from schemas.vocabulary import Outcome
 from schemas.work import WorkOrder
 
-Headers = Mapping[str, str | int | bool]
+Headers = Mapping[str, str | int | bool | list[str]]
 
 
 class PublishOutcome(StrEnum):
@@ -28,6 +27,8 @@ class PublishOutcome(StrEnum):
     """The broker said no (a queue at its limit): probably not stored."""
     UNKNOWN = "unknown"
     """The confirm was lost or did not come in time: perhaps stored."""
+    UNROUTABLE = "unroutable"
+    """No queue took it; told of a message that is ``mandatory``, and has a ``message_id``."""
 
 
 class LinkState(StrEnum):
@@ -50,15 +51,15 @@ class Out:
     headers: Headers = field(default_factory=dict)
     persistent: bool = True
     content_type: str | None = "application/json"
+    mandatory: bool = False
 
 
 @dataclass(slots=True)
 class Delivery:
     """A message in hand, to be settled exactly once: ack, release or bury.
 
-    ``queue`` is the name the consumer was asked for. ``token`` belongs to the transport; it names
-    the session the delivery came in, so that a late ack after a reconnect cannot settle another
-    message. ``content_type``, ``message_id`` and ``user_id`` are None when the publisher gave none.
+    ``queue`` is the name the consumer was asked for. ``token``, the transport's, names the session it came in: a late
+    ack cannot settle another message. ``content_type``, ``message_id``, ``user_id``: None when the publisher gave none.
     """
 
     queue: str

@@ -154,7 +154,11 @@ def make_suspects(world: World, book: CrashBook) -> Suspects | None:
 
 
 def make_dispatcher(world: World, stores: Stores, transport: Transport) -> Dispatcher:
-    settings = DispatchSettings(resend_s=_seconds(world.settings.resend), lease_s=_seconds(world.settings.lease))
+    settings = DispatchSettings(
+        resend_s=_seconds(world.settings.resend),
+        lease_s=_seconds(world.settings.lease),
+        feed_retention_s=_seconds(world.settings.feed_retention),
+    )
     return Dispatcher(stores, transport, world.clock, world.rng, settings)
 
 

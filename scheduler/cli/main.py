@@ -18,6 +18,7 @@ from scheduler.cli import (
     definitions,
     doctor,
     executors,
+    feed,
     firings,
     health,
     jobs,
@@ -98,6 +99,7 @@ for module in (
     backfill,
     runs,
     firings,
+    feed,
     dead,
     health,
     executors,
@@ -108,7 +110,7 @@ for module in (
     calendars,
     configuration,
 ):
-    keys,
+    (keys,)
     module.register(app)
 arrange(app)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Union
 from scheduler.domain.flow import FlowPlan, PlannedRun
 from scheduler.domain.gates import Decision
 from scheduler.domain.limits import limit_of, unique_key_of
+from scheduler.domain.run_state import FINAL
 from scheduler.domain.template import render_native
 from scheduler.domain.template_errors import TemplateError
 from scheduler.store.pool import json_text
@@ -55,6 +56,10 @@ async def start_flows(
     flows = [(plan.runs[0].id, firing["tenant"], firing["job_id"], firing["id"]) for firing, plan in started]
     runs = [_run_row(firing, run, plan) for firing, plan in started for run in plan.runs]
     await db.execute(Q["start_flows"], *verdicts, *_columns(flows), *_columns(runs), resend_s)
+    stillborn = [(run.id, firing["tenant"], run.job.id, run.state)
+                 for firing, plan in started for run in plan.runs if run.state in FINAL]  # fmt: skip
+    if stillborn:
+        await db.execute(Q["say_stillborn"], *_columns(stillborn))
     await _write_edges(db, started)
 
 

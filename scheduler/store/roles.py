@@ -30,6 +30,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "UPDATE ON runs",
         "SELECT, UPDATE ON ticking",
         "SELECT, INSERT, UPDATE, DELETE ON tickers",
+        "INSERT ON feed",
         "UPDATE (updated_at) ON jobs",
     ),
     "dispatcher": (
@@ -44,6 +45,9 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "UPDATE (updated_at) ON jobs",
         "UPDATE (created_at) ON pools",
         "SELECT, INSERT, UPDATE, DELETE ON messages_in_hand",
+        "SELECT, INSERT, DELETE ON feed",
+        "SELECT, UPDATE ON feeding",
+        "SELECT (run_id, attempt, outcome, reason, exit_code, http_status, exception, elapsed_s) ON attempts",
     ),
     "recorder": (
         "SELECT, UPDATE ON runs",
@@ -55,6 +59,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "UPDATE (planned_at) ON firings",
         "UPDATE (revision) ON tenants",
         "SELECT, INSERT ON orphan_ends",
+        "INSERT ON feed",
         "SELECT, INSERT, UPDATE, DELETE ON executors, recorders, messages_in_hand",
     ),
     # What people ask for over HTTP: what the commands do, by the same statements.
@@ -68,7 +73,8 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "UPDATE (state, reason, cancel_reason, cancel_at, cancel_at_once, finished_at, lease_token, sweep_at) ON runs",
         "UPDATE (discarded_at) ON runs",
         "SELECT, INSERT, UPDATE, DELETE ON idempotency_keys",
-        "SELECT ON cursor_secret",
+        "SELECT ON cursor_secret, feeding",
+        "SELECT, INSERT ON feed",
         "EXECUTE ON FUNCTION use_api_key(bytea)",
     ),
 }

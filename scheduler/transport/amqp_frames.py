@@ -5,7 +5,7 @@ that of the AMQP 0-9-1 specification, sections 4.2.3 to 4.2.6.
 """
 
 import struct
-from typing import Final
+from typing import Any, Final
 
 import pamqp.frame
 from pamqp import commands, encode
@@ -27,9 +27,10 @@ _MESSAGE_ID: Final = 1 << 7
 _USER_ID: Final = 1 << 4
 
 
-def publish_method(exchange: str, key: str, channel: int) -> bytes:
+def publish_method(exchange: str, key: str, channel: int, *, mandatory: bool = False) -> bytes:
     """Return the method frame of a publish."""
-    arguments = struct.pack(">HHH", _BASIC, _PUBLISH, 0) + _short(exchange) + _short(key) + b"\x00"
+    flags = b"\x01" if mandatory else b"\x00"
+    arguments = struct.pack(">HHH", _BASIC, _PUBLISH, 0) + _short(exchange) + _short(key) + flags
     return struct.pack(">BHI", _METHOD, channel, len(arguments)) + arguments + _FRAME_END
 
 
@@ -93,6 +94,7 @@ def _table(message: Out) -> bytes:
         if len(name.encode()) > _MAX_FIELD_NAME:  # pamqp would cut it without a word
             raise ValueError(f"headers of {message.key}: {name[:40]!r}… has more than {_MAX_FIELD_NAME} bytes")
     try:
-        return encode.field_table(dict(message.headers))
+        table: dict[str, Any] = dict(message.headers)
+        return encode.field_table(table)
     except (TypeError, ValueError, OverflowError, struct.error) as error:
         raise ValueError(f"headers of {message.key}: {error}") from None

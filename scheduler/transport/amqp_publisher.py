@@ -19,6 +19,7 @@ from scheduler.crash import crash_point
 from scheduler.errors import SessionLostError
 from scheduler.ports import Out, PublishOutcome
 from scheduler.transport import amqp_frames
+from scheduler.transport.amqp_returns import Returning
 from scheduler.transport.amqp_wire import Wire
 
 PUBLISH_TIMEOUT_S: Final = 10.0
@@ -40,6 +41,9 @@ class Pending:
     body: bytes
     future: Outcome
     deadline: float
+    mandatory: str | None
+    """Its message id, by which it is known when the broker returns it; None: it is not mandatory."""
+    returned: bool = False
 
 
 class AmqpPublisher:
@@ -53,7 +57,8 @@ class AmqpPublisher:
         self._unconfirmed_bytes = 0
         self._wire: Wire | None = None
         self._channel: AbstractChannel | None = None
-        self._methods: dict[tuple[str, str], bytes] = {}
+        self._methods: dict[tuple[str, str, bool], bytes] = {}
+        self._returning = Returning(self._give_back)
         self._tag = 0
         self._held = False
         self._closed = False
@@ -63,10 +68,11 @@ class AmqpPublisher:
     def publish(self, message: Out) -> Outcome:
         """See the port; a message that AMQP cannot carry raises ValueError here and now."""
         loop = asyncio.get_running_loop()
+        mandatory = message.message_id if message.mandatory else None
         props = amqp_frames.properties(message, self._user_id)
         deadline = self._clock.monotonic() + PUBLISH_TIMEOUT_S
         future: Outcome = loop.create_future()
-        pending = Pending(message.exchange, message.key, props, bytes(message.body), future, deadline)
+        pending = Pending(message.exchange, message.key, props, bytes(message.body), future, deadline, mandatory)
         if self._closed:
             future.set_result(PublishOutcome.UNKNOWN)
             return future
@@ -101,6 +107,7 @@ class AmqpPublisher:
         self._wire = wire
         self._tag = 0
         self._methods.clear()
+        self._returning = Returning(self._give_back)
         self._send()
 
     def detach(self) -> None:
@@ -117,13 +124,13 @@ class AmqpPublisher:
         self._send()
 
     def on_frame(self, frame: Any) -> bool:
-        """Take confirms; leave every other frame."""
+        """Take confirms, and messages that come back; leave every other frame."""
         if isinstance(frame, commands.Basic.Ack):
             outcome = PublishOutcome.STORED
         elif isinstance(frame, commands.Basic.Nack):
             outcome = PublishOutcome.REFUSED
         else:
-            return False
+            return self._returning.take(frame)
         last = frame.delivery_tag or 0
         if frame.multiple:
             tags = []
@@ -136,10 +143,17 @@ class AmqpPublisher:
         for tag in tags:
             pending = self._unconfirmed.pop(tag)
             self._unconfirmed_bytes -= len(pending.body)
-            _tell(pending, outcome)
+            _tell(pending, PublishOutcome.UNROUTABLE if pending.returned else outcome)
         if self._waiting:
             self._send()
         return True
+
+    def _give_back(self, message_id: str) -> None:
+        """Note that the broker returned a message; its confirm comes after it."""
+        for pending in self._unconfirmed.values():
+            if pending.mandatory == message_id and not pending.returned:
+                pending.returned = True
+                return
 
     def _send(self) -> None:
         if self._wire is None or self._channel is None or self._held:
@@ -152,7 +166,7 @@ class AmqpPublisher:
             self._unconfirmed[self._tag] = pending
             self._unconfirmed_bytes += len(pending.body)
             key = pending.key
-            buffer += self._method(pending.exchange, key, number)
+            buffer += self._method(pending.exchange, key, number, mandatory=pending.mandatory is not None)
             buffer += amqp_frames.content(pending.props, pending.body, number, frame_max)
         if buffer:
             self._wire.write(buffer)
@@ -163,12 +177,13 @@ class AmqpPublisher:
             return True
         return len(self._unconfirmed) < WINDOW and self._unconfirmed_bytes + size <= WINDOW_BYTES
 
-    def _method(self, exchange: str, key: str, number: int) -> bytes:
-        method = self._methods.get((exchange, key))
+    def _method(self, exchange: str, key: str, number: int, *, mandatory: bool) -> bytes:
+        method = self._methods.get((exchange, key, mandatory))
         if method is None:
             if len(self._methods) >= _METHODS_KEPT:
                 self._methods.clear()
-            method = self._methods[exchange, key] = amqp_frames.publish_method(exchange, key, number)
+            method = amqp_frames.publish_method(exchange, key, number, mandatory=mandatory)
+            self._methods[exchange, key, mandatory] = method
         return method
 
     def _expire(self) -> None:

@@ -25,7 +25,11 @@ SAYS: Final[Mapping[str, Sequence[str]]] = {
 }
 """Actor → types of the messages it publishes; the exchange of each follows from its route."""
 
-PUBLISHES: Final[Mapping[str, Sequence[str]]] = {"watcher": (EVENTS,), "ingress": (EVENTS,)}
+PUBLISHES: Final[Mapping[str, Sequence[str]]] = {
+    "watcher": (EVENTS,),
+    "ingress": (EVENTS,),
+    "dispatcher": (FEED,),
+}
 """Actor → exchanges it publishes to beside those of ``SAYS``."""
 
 HEARS: Final = frozenset({"dispatcher", "executor", "recorder"})

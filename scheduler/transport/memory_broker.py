@@ -8,7 +8,7 @@ does not outlive it. Nothing here polls; an idle broker costs nothing.
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from scheduler.errors import NotFoundError
@@ -213,7 +213,12 @@ class MemoryBroker:
         if out.exchange not in self._exchanges:
             return PublishOutcome.UNKNOWN
         outcome = PublishOutcome.STORED
-        for name in self._route(self._exchanges[out.exchange], out.key):
+        reached = self._reached(out)
+        if out.mandatory and not reached:
+            return PublishOutcome.UNROUTABLE
+        if "BCC" in out.headers:
+            out = replace(out, headers={name: value for name, value in out.headers.items() if name != "BCC"})
+        for name in reached:
             queue = self.queues[name]
             if queue.refuses(self.overshoot):
                 outcome = PublishOutcome.REFUSED
@@ -233,6 +238,12 @@ class MemoryBroker:
         for name in names:
             if name in self.queues:
                 self.queues[name].deliver()
+
+    def _reached(self, out: Out) -> list[str]:
+        """Return the queues for the key of a message and for those that its header BCC names."""
+        more = out.headers.get("BCC")
+        keys = (out.key, *(more if isinstance(more, list) else ()))
+        return list(dict.fromkeys(name for key in keys for name in self._route(self._exchanges[out.exchange], key)))
 
     def _route(self, exchange: Exchange, key: str) -> list[str]:
         bound = self._bindings.get(exchange.name, [])

@@ -13,6 +13,8 @@ OFFERS: Final = "scheduler.offers"
 ATTEMPTS: Final = "scheduler.attempts"
 SETTLED: Final = "scheduler.settled"
 CONTROL: Final = "scheduler.control"
+FEED: Final = "scheduler.feed"
+"""Open to readers: a topic exchange that anybody may bind a queue to."""
 UNROUTABLE: Final = "scheduler.unroutable"
 DEAD_LETTERS: Final = "scheduler.dead-letters"
 CANARY: Final = "scheduler.canary"
@@ -138,6 +140,8 @@ EXCHANGES: Final = (
     Exchange(ATTEMPTS, "direct", alternate=UNROUTABLE),
     Exchange(SETTLED, "direct", alternate=UNROUTABLE),
     Exchange(CANARY, "fanout"),
+    # No alternate: what nobody has bound a queue for is in the database.
+    Exchange(FEED, "topic"),
     # No alternate: an answer to an executor that is gone is of no use to anybody.
     Exchange(CONTROL, "direct"),
 )

@@ -22,6 +22,7 @@ from tests.support.transports import (
 )
 
 STORED, REFUSED, UNKNOWN = PublishOutcome.STORED, PublishOutcome.REFUSED, PublishOutcome.UNKNOWN
+RETURNED = PublishOutcome.UNROUTABLE
 
 
 async def test_01_the_outcome_and_the_delivery_come_in_either_order(rig: Rig) -> None:
@@ -64,6 +65,44 @@ async def test_02b_a_body_of_many_frames_arrives_whole(rig: Rig) -> None:
     await publish(transport, Out("t.direct", "work", body), *work("small"), Out("t.direct", "work", body[:131_064]))
 
     assert bodies(await take(consumer, 3)) == [body, b"small", body[:131_064]]
+
+
+async def test_02c_a_mandatory_message_that_no_queue_takes_comes_back(rig: Rig) -> None:
+    """Also with bodies of many frames and of none, between others; an alternate exchange takes what it takes."""
+    transport = await rig.transport()
+    consumer = await transport.consumer("work", credit=10, name="test")
+    sent = [
+        Out("t.deaf", "x", b"lost", message_id="1"),
+        Out("t.deaf", "x", b"back", message_id="2", mandatory=True),
+        Out("t.direct", "work", b"a", message_id="3", mandatory=True),
+        Out("t.topic", "nobody", bytes(300_000), message_id="4", mandatory=True),
+        Out("t.topic", "nobody", b"", message_id="5", mandatory=True),
+        Out("t.direct", "work", b"b", message_id="6", mandatory=True),
+        Out("t.direct", "nobody", b"", message_id="7", mandatory=True),
+    ]
+
+    outcomes = await publish(transport, *sent)
+
+    assert outcomes == [STORED, RETURNED, STORED, RETURNED, RETURNED, STORED, STORED]
+    assert bodies(await take(consumer, 2)) == [b"a", b"b"]
+
+
+async def test_02d_a_message_goes_by_the_keys_of_its_bcc_as_well(rig: Rig) -> None:
+    """Once to each queue; the header is not delivered. Nobody there for any of the keys: it comes back."""
+    transport = await rig.transport()
+    consumer = await transport.consumer("topical", credit=10, name="test")
+    many = [f"x.y.{number}" for number in range(600)]
+
+    outcomes = await publish(
+        transport,
+        Out("t.topic", "x", b"back", "1", {"BCC": many}, mandatory=True),
+        Out("t.topic", "x", b"once", "2", {"BCC": [*many, "a.z", "c.b"], "n": 1}, mandatory=True),
+    )
+    (taken,) = await take(consumer, 1)
+
+    assert outcomes == [RETURNED, STORED]
+    assert (taken.body, taken.key, dict(taken.headers)) == (b"once", "x", {"n": 1})
+    assert 0 == await ready(transport, "topical")
 
 
 async def test_03_a_consumer_never_runs_inside_a_publish(rig: Rig) -> None:

@@ -95,8 +95,14 @@ def test_who_hears_may_bury_and_who_does_not_may_not() -> None:
 
 
 def test_events_come_from_outside_and_go_to_the_dispatcher() -> None:
-    assert who("write", EVENTS) == {"publisher", *PUBLISHES}
-    assert set() == {actor for actor in SAYS for exchange in exchanges_of(actor) if exchange == EVENTS} - set(PUBLISHES)
+    sources = {part for part, exchanges in PUBLISHES.items() if EVENTS in exchanges}
+
+    assert who("write", EVENTS) == {"publisher", *sources}
+    assert set() == {actor for actor in SAYS for exchange in exchanges_of(actor) if exchange == EVENTS} - sources
+
+
+def test_only_the_dispatcher_writes_the_feed() -> None:
+    assert {"dispatcher"} == who("write", FEED)
 
 
 def test_publishers_and_readers_have_names_and_what_is_below_them() -> None:

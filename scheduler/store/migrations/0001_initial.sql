@@ -400,6 +400,32 @@ CREATE TABLE recorders (
     stopped_at    timestamptz               -- went in order; what it held unread is still on its way to the others
 );
 
+-- What happened, for readers outside: facts of one kind that one statement wrote, compact. A reader takes
+-- rows below the oldest transaction that is still open, in this order: none can come before them any more.
+CREATE TABLE feed (
+    xid      bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
+    n        bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    tenant   text NOT NULL,
+    fact     text NOT NULL,               -- run.succeeded, firing.misfired: what the routing key says
+    at       timestamptz NOT NULL DEFAULT now(),
+    ids      uuid[] NOT NULL,             -- of the runs or firings
+    job_ids  uuid[] NOT NULL,
+    attempts integer[],                   -- where a run may go on to another; null: its last
+    PRIMARY KEY (xid, n)
+);
+ALTER TABLE feed ALTER ids SET STORAGE EXTERNAL, ALTER job_ids SET STORAGE EXTERNAL;  -- ids cannot be compressed
+
+-- What publishers of the feed share: one row.
+CREATE TABLE feeding (
+    the_only    boolean PRIMARY KEY DEFAULT true CHECK (the_only),
+    xid         bigint NOT NULL DEFAULT 0,  -- everything up to here is published
+    n           bigint NOT NULL DEFAULT 0,
+    place       integer NOT NULL DEFAULT 0,
+    pruned_xid  bigint NOT NULL DEFAULT 0,  -- rows up to here are gone
+    pruned_n    bigint NOT NULL DEFAULT 0
+);
+INSERT INTO feeding DEFAULT VALUES;
+
 -- Why no executor can take a run of that definition, in words; null when one can. An offer lands on any
 -- executor of the pool, so all that are alive have to have the handler; one that is too small for what it
 -- demands hands it back, so one that is large enough will do. silent_s: after so long without a heartbeat

@@ -2,35 +2,49 @@
 -- Decide a batch of claims. A row goes to the first claim that fits; the same claim asked again
 -- gets the same answer. No row back: somebody else has it, it is over (never revive an ended run), or
 -- its timeout.queue has passed by this database's clock: the sweep fails it.
-UPDATE runs
-SET state = 'running', owner = claim.claim_id, executor = claim.executor, boot_id = claim.boot_id,
-    claimed_at = CASE WHEN runs.state = 'queued' THEN now() ELSE runs.claimed_at END,
-    lease_until = now() + $7::float8 * interval '1 second', sweep_at = now() + $7::float8 * interval '1 second'
-FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[])
-     AS claim (run_id, attempt, lease_token, claim_id, executor, boot_id)
-WHERE runs.id = claim.run_id AND runs.attempt = claim.attempt AND runs.lease_token = claim.lease_token
-  AND CASE runs.state WHEN 'queued' THEN runs.queue_until IS NULL OR runs.queue_until > now()
-                      WHEN 'running' THEN runs.owner = claim.claim_id ELSE false END
-RETURNING runs.id, runs.owner;
+WITH claimed AS (
+    UPDATE runs
+    SET state = 'running', owner = claim.claim_id, executor = claim.executor, boot_id = claim.boot_id,
+        claimed_at = CASE WHEN runs.state = 'queued' THEN now() ELSE runs.claimed_at END,
+        lease_until = now() + $7::float8 * interval '1 second', sweep_at = now() + $7::float8 * interval '1 second'
+    FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[])
+         AS claim (run_id, attempt, lease_token, claim_id, executor, boot_id)
+    WHERE runs.id = claim.run_id AND runs.attempt = claim.attempt AND runs.lease_token = claim.lease_token
+      AND CASE runs.state WHEN 'queued' THEN runs.queue_until IS NULL OR runs.queue_until > now()
+                          WHEN 'running' THEN runs.owner = claim.claim_id ELSE false END
+    RETURNING runs.id, runs.owner, runs.tenant, runs.job_id, runs.attempt, runs.claimed_at = now() AS is_new
+), said AS (
+    INSERT INTO feed (tenant, fact, ids, job_ids, attempts)
+    SELECT tenant, 'run.started', array_agg(id), array_agg(job_id), array_agg(attempt)
+    FROM claimed WHERE is_new GROUP BY tenant
+)
+SELECT id, owner FROM claimed;
 
 -- name: return_attempts
 -- An offer or a grant handed back unstarted: to the backlog, unless somebody has cancelled it
 -- meanwhile. A grant only by the claim that holds it. One that the executor cannot run waits a while:
 -- it would only be handed back again.
-UPDATE runs SET state = CASE WHEN cancel_at IS NOT NULL THEN 'cancelled' WHEN back.pause_s > 0 THEN 'backing_off'
-                             ELSE 'ready' END,
-                ready_at = now(),
-                lease_token = NULL, owner = NULL, executor = NULL, boot_id = NULL, lease_until = NULL,
-                finished_at = CASE WHEN cancel_at IS NOT NULL THEN now() END,
-                reason = CASE WHEN cancel_at IS NULL THEN coalesce(back.reason, runs.reason) ELSE cancel_reason END,
-                sweep_at = CASE WHEN cancel_at IS NOT NULL THEN CASE WHEN has_downstream THEN now() END
-                                WHEN back.pause_s > 0 THEN now() + back.pause_s * interval '1 second'
-                                ELSE queue_until END
-FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::float8[], $6::text[])
-     AS back (run_id, attempt, lease_token, claim_id, pause_s, reason)
-WHERE runs.id = back.run_id AND runs.attempt = back.attempt AND runs.lease_token = back.lease_token
-  AND CASE runs.state WHEN 'queued' THEN true WHEN 'running' THEN runs.owner = back.claim_id ELSE false END
-RETURNING runs.id, runs.tenant, runs.pool;
+WITH moved AS (
+    UPDATE runs SET state = CASE WHEN cancel_at IS NOT NULL THEN 'cancelled' WHEN back.pause_s > 0 THEN 'backing_off'
+                                 ELSE 'ready' END,
+                    ready_at = now(),
+                    lease_token = NULL, owner = NULL, executor = NULL, boot_id = NULL, lease_until = NULL,
+                    finished_at = CASE WHEN cancel_at IS NOT NULL THEN now() END,
+                    reason = CASE WHEN cancel_at IS NULL THEN coalesce(back.reason, runs.reason) ELSE cancel_reason END,
+                    sweep_at = CASE WHEN cancel_at IS NOT NULL THEN CASE WHEN has_downstream THEN now() END
+                                    WHEN back.pause_s > 0 THEN now() + back.pause_s * interval '1 second'
+                                    ELSE queue_until END
+    FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::float8[], $6::text[])
+         AS back (run_id, attempt, lease_token, claim_id, pause_s, reason)
+    WHERE runs.id = back.run_id AND runs.attempt = back.attempt AND runs.lease_token = back.lease_token
+      AND CASE runs.state WHEN 'queued' THEN true WHEN 'running' THEN runs.owner = back.claim_id ELSE false END
+    RETURNING runs.id, runs.tenant, runs.pool, runs.job_id, runs.state, runs.attempt
+), said AS (
+    INSERT INTO feed (tenant, fact, ids, job_ids, attempts)
+    SELECT tenant, 'run.' || state, array_agg(id), array_agg(job_id), array_agg(attempt)
+    FROM moved WHERE state <> 'ready' GROUP BY tenant, state
+)
+SELECT id, tenant, pool FROM moved;
 
 -- name: lock_runs
 SELECT id, tenant, job_id, job_version, state, attempt, losses, snoozes, lease_token, owner, pool, has_downstream,
@@ -56,7 +70,10 @@ WITH ended AS (
     FROM ended AS e
     WHERE r.id = e.run_id AND r.attempt = e.attempt AND r.lease_token = e.lease_token
       AND CASE r.state WHEN 'running' THEN r.owner = e.claim_id ELSE false END
-    RETURNING r.id, r.attempt, r.tenant, r.pool, r.has_downstream
+    RETURNING r.id, r.attempt, r.tenant, r.pool, r.has_downstream, r.job_id
+), said AS (
+    INSERT INTO feed (tenant, fact, ids, job_ids)
+    SELECT tenant, 'run.succeeded', array_agg(id), array_agg(job_id) FROM moved GROUP BY tenant
 ), kept AS (
     INSERT INTO attempts (run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, http_status,
                           output_head, output_tail, output_bytes, started_at, finished_at, elapsed_s,
@@ -93,6 +110,11 @@ WITH ended AS (
         lease_until = NULL, lease_token = NULL
     FROM ended AS e
     WHERE r.id = e.run_id AND CASE r.state WHEN 'running' THEN true ELSE false END
+    RETURNING r.id, r.tenant, r.job_id, r.state, e.attempt
+), said AS (
+    INSERT INTO feed (tenant, fact, ids, job_ids, attempts)
+    SELECT tenant, 'run.' || state, array_agg(id), array_agg(job_id), array_agg(attempt)
+    FROM moved GROUP BY tenant, state
 )
 INSERT INTO attempts (run_id, attempt, tenant, claim_id, executor, outcome, reason, exit_code, signal, http_status,
                       exception, output_head, output_tail, output_bytes, started_at, finished_at, elapsed_s,

@@ -43,9 +43,16 @@ SELECT id FROM firings WHERE retry_of = $1 AND job_id = $2 AND verdict IS NULL L
 
 -- name: cancel_run
 -- Nobody holds an attempt of it: it is over at once. A late claim is denied by the state.
-UPDATE runs SET state = 'cancelled', reason = $2, cancel_reason = $2, cancel_at = now(), finished_at = now(),
-                lease_token = NULL, sweep_at = CASE WHEN has_downstream THEN now() END
-WHERE id = $1 AND state = ANY ($3::text[]) RETURNING id;
+WITH moved AS (
+    UPDATE runs SET state = 'cancelled', reason = $2, cancel_reason = $2, cancel_at = now(), finished_at = now(),
+                    lease_token = NULL, sweep_at = CASE WHEN has_downstream THEN now() END
+    WHERE id = $1 AND state = ANY ($3::text[])
+    RETURNING id, tenant, job_id
+), said AS (
+    INSERT INTO feed (tenant, fact, ids, job_ids)
+    SELECT tenant, 'run.cancelled', array_agg(id), array_agg(job_id) FROM moved GROUP BY tenant
+)
+SELECT id FROM moved;
 
 -- name: wish_cancel
 -- $3: kill it without grace. The first reason stays; a later wish can only turn asking into killing.

@@ -64,23 +64,33 @@ UPDATE triggers SET removed_at = $2 WHERE id = ANY ($1::uuid[]) AND removed_at I
 
 -- name: record_superseded
 -- Instants of a changed or removed trigger that were due and not planned: one row for the stretch.
-INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone,
-                     verdict, reason, decided_at)
-SELECT id, $1, 'time', trigger_id, job_id, job_version, fires_at, nullif(to_at, fires_at), count, wall_time, zone,
-       'superseded', reason, now()
-FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::int[], $6::timestamptz[], $7::timestamptz[], $8::int[],
-            $9::text[], $10::text[], $11::text[])
-     AS s (id, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, reason)
-ON CONFLICT ON CONSTRAINT firings_instant_is_unique DO NOTHING;
+WITH recorded AS (
+    INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone,
+                         verdict, reason, decided_at)
+    SELECT id, $1, 'time', trigger_id, job_id, job_version, fires_at, nullif(to_at, fires_at), count, wall_time, zone,
+           'superseded', reason, now()
+    FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::int[], $6::timestamptz[], $7::timestamptz[], $8::int[],
+                $9::text[], $10::text[], $11::text[])
+         AS s (id, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, reason)
+    ON CONFLICT ON CONSTRAINT firings_instant_is_unique DO NOTHING
+    RETURNING id, tenant, job_id
+)
+INSERT INTO feed (tenant, fact, ids, job_ids)
+SELECT tenant, 'firing.superseded', array_agg(id), array_agg(job_id) FROM recorded GROUP BY tenant;
 
 -- name: supersede_held
 -- What pacing holds of triggers that were changed or removed.
-UPDATE firings AS f
-SET verdict = 'superseded', reason = o.reason, decided_at = now(), sweep_at = NULL, held_rank = NULL
-FROM unnest($1::uuid[], $2::text[]) AS o (trigger_id, reason)
-WHERE f.trigger_id = o.trigger_id AND f.id IN (
-    SELECT id FROM firings WHERE trigger_id = ANY ($1) AND held_rank IS NOT NULL AND verdict IS NULL
-    FOR UPDATE SKIP LOCKED);
+WITH moved AS (
+    UPDATE firings AS f
+    SET verdict = 'superseded', reason = o.reason, decided_at = now(), sweep_at = NULL, held_rank = NULL
+    FROM unnest($1::uuid[], $2::text[]) AS o (trigger_id, reason)
+    WHERE f.trigger_id = o.trigger_id AND f.id IN (
+        SELECT id FROM firings WHERE trigger_id = ANY ($1) AND held_rank IS NOT NULL AND verdict IS NULL
+        FOR UPDATE SKIP LOCKED)
+    RETURNING f.id, f.tenant, f.job_id
+)
+INSERT INTO feed (tenant, fact, ids, job_ids)
+SELECT tenant, 'firing.superseded', array_agg(id), array_agg(job_id) FROM moved GROUP BY tenant;
 
 -- name: take_back
 -- Firings that were written down before their instant, which is still to come: as if they had not been.
@@ -128,15 +138,21 @@ SELECT name, queue_limit FROM pools ORDER BY name;
 -- name: skip_unneeded
 -- Runs that wait for an upstream run which no later flow will bring: their job was changed and does
 -- not need that job any more, or one of the two was deleted. Nothing else would ever end them.
-UPDATE runs AS r
-SET state = 'skipped', reason = 'its job no longer needs what it waited for', finished_at = now(),
-    sweep_at = CASE WHEN r.has_downstream THEN now() END
-WHERE r.tenant = $1 AND r.state = 'waiting' AND r.needs_unbound > 0 AND EXISTS (
-    SELECT FROM run_edges AS e
-    WHERE e.run_id = r.id AND e.upstream_run_id IS NULL AND e.state = 'open' AND NOT EXISTS (
-        SELECT FROM jobs AS j
-        JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
-        CROSS JOIN jsonb_array_elements(v.spec -> 'needs') AS need
-        JOIN jobs AS u ON u.tenant = j.tenant AND u.name = need ->> 'job' AND u.deleted_at IS NULL
-        WHERE j.id = r.job_id AND j.deleted_at IS NULL AND u.id = e.upstream_job_id))
-RETURNING r.id;
+WITH moved AS (
+    UPDATE runs AS r
+    SET state = 'skipped', reason = 'its job no longer needs what it waited for', finished_at = now(),
+        sweep_at = CASE WHEN r.has_downstream THEN now() END
+    WHERE r.tenant = $1 AND r.state = 'waiting' AND r.needs_unbound > 0 AND EXISTS (
+        SELECT FROM run_edges AS e
+        WHERE e.run_id = r.id AND e.upstream_run_id IS NULL AND e.state = 'open' AND NOT EXISTS (
+            SELECT FROM jobs AS j
+            JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
+            CROSS JOIN jsonb_array_elements(v.spec -> 'needs') AS need
+            JOIN jobs AS u ON u.tenant = j.tenant AND u.name = need ->> 'job' AND u.deleted_at IS NULL
+            WHERE j.id = r.job_id AND j.deleted_at IS NULL AND u.id = e.upstream_job_id))
+    RETURNING r.id, r.tenant, r.job_id
+), said AS (
+    INSERT INTO feed (tenant, fact, ids, job_ids)
+    SELECT tenant, 'run.skipped', array_agg(id), array_agg(job_id) FROM moved GROUP BY tenant
+)
+SELECT id FROM moved;

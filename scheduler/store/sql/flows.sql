@@ -30,12 +30,17 @@ SELECT id FROM runs WHERE job_id = $1 AND unique_key = $2 AND created_at > now()
 ORDER BY created_at DESC LIMIT 1;
 
 -- name: decide_firings
-UPDATE firings AS f
-SET verdict = d.verdict, reason = d.reason, run_id = d.run_id, blocking_run_id = d.blocking_run_id,
-    decided_at = now(), sweep_at = NULL, held_rank = NULL
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[])
-     AS d (id, verdict, reason, run_id, blocking_run_id)
-WHERE f.id = d.id AND CASE WHEN f.verdict IS NULL THEN true ELSE false END;
+WITH verdicts AS (
+    UPDATE firings AS f
+    SET verdict = d.verdict, reason = d.reason, run_id = d.run_id, blocking_run_id = d.blocking_run_id,
+        decided_at = now(), sweep_at = NULL, held_rank = NULL
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[])
+         AS d (id, verdict, reason, run_id, blocking_run_id)
+    WHERE f.id = d.id AND CASE WHEN f.verdict IS NULL THEN true ELSE false END
+    RETURNING f.id, f.tenant, f.job_id, f.verdict
+)
+INSERT INTO feed (tenant, fact, ids, job_ids)
+SELECT tenant, 'firing.' || verdict, array_agg(id), array_agg(job_id) FROM verdicts GROUP BY tenant, verdict;
 
 -- name: start_flows
 -- One statement for what most firings come to: the verdict, a flow, its runs.
@@ -48,6 +53,10 @@ WITH verdicts AS (
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[])
          AS d (id, verdict, reason, run_id, blocking_run_id)
     WHERE f.id = d.id AND CASE WHEN f.verdict IS NULL THEN true ELSE false END
+    RETURNING f.id, f.tenant, f.job_id, f.verdict
+), said AS (
+    INSERT INTO feed (tenant, fact, ids, job_ids)
+    SELECT tenant, 'firing.' || verdict, array_agg(id), array_agg(job_id) FROM verdicts GROUP BY tenant, verdict
 ), started AS (
     INSERT INTO flows (id, tenant, job_id, firing_id)
     SELECT * FROM unnest($6::uuid[], $7::text[], $8::uuid[], $9::uuid[])
@@ -72,6 +81,12 @@ FROM unnest($10::uuid[], $11::text[], $12::uuid[], $13::int[], $14::text[], $15:
      AS r (id, tenant, job_id, job_version, job_name, flow_id, firing_id, fired_at, state, pool, priority, params,
            retry_of, needs_open, needs_unbound, needs_any, has_downstream, queue_s, reason, lease_token, turn, backfill_id,
            limit_key, limit_most, unique_key);
+
+-- name: say_stillborn
+-- Runs that were over when their flow was written; few flows have any.
+INSERT INTO feed (tenant, fact, ids, job_ids)
+SELECT tenant, 'run.' || state, array_agg(id), array_agg(job_id)
+FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[]) AS r (id, tenant, job_id, state) GROUP BY tenant, state;
 
 -- name: insert_edges
 INSERT INTO run_edges (run_id, upstream_job_id, tenant, upstream_run_id, condition, delay)
@@ -133,21 +148,27 @@ FROM runs WHERE id = ANY ($1::uuid[]) AND state = 'waiting' AND turn IS DISTINCT
 -- name: count_needs
 -- release_s: the longest delay among the needs just met; the run is released at the latest of all.
 -- One that is released and waits on (for that time, or to take its turn) is looked at by a Ticker.
-UPDATE runs AS r
-SET needs_open = n.needs_open, needs_met = n.needs_met,
-    release_at = greatest(r.release_at, now() + n.release_s * interval '1 second'),
-    state = n.state,
-    ready_at = CASE WHEN n.state = 'ready' THEN now() END,
-    queue_until = CASE WHEN n.state = 'ready' THEN now() + (r.queue_until - r.created_at) ELSE r.queue_until END,
-    finished_at = CASE WHEN n.state = 'skipped' THEN now() END,
-    reason = coalesce(n.reason, r.reason),
-    sweep_at = CASE n.state
-        WHEN 'ready' THEN now() + (r.queue_until - r.created_at)
-        WHEN 'skipped' THEN CASE WHEN r.has_downstream THEN now() END
-        WHEN 'waiting' THEN
-            CASE WHEN n.released THEN coalesce(greatest(r.release_at, now() + n.release_s * interval '1 second'), now()) END
-    END
-FROM unnest($1::uuid[], $2::int[], $3::int[], $4::float8[], $5::text[], $6::bool[], $7::text[])
-     AS n (id, needs_open, needs_met, release_s, state, released, reason)
-WHERE r.id = n.id
-RETURNING r.id, r.state, r.pool, r.sweep_at;
+WITH moved AS (
+    UPDATE runs AS r
+    SET needs_open = n.needs_open, needs_met = n.needs_met,
+        release_at = greatest(r.release_at, now() + n.release_s * interval '1 second'),
+        state = n.state,
+        ready_at = CASE WHEN n.state = 'ready' THEN now() END,
+        queue_until = CASE WHEN n.state = 'ready' THEN now() + (r.queue_until - r.created_at) ELSE r.queue_until END,
+        finished_at = CASE WHEN n.state = 'skipped' THEN now() END,
+        reason = coalesce(n.reason, r.reason),
+        sweep_at = CASE n.state
+            WHEN 'ready' THEN now() + (r.queue_until - r.created_at)
+            WHEN 'skipped' THEN CASE WHEN r.has_downstream THEN now() END
+            WHEN 'waiting' THEN
+                CASE WHEN n.released THEN coalesce(greatest(r.release_at, now() + n.release_s * interval '1 second'), now()) END
+        END
+    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::float8[], $5::text[], $6::bool[], $7::text[])
+         AS n (id, needs_open, needs_met, release_s, state, released, reason)
+    WHERE r.id = n.id
+    RETURNING r.id, r.state, r.pool, r.sweep_at, r.tenant, r.job_id
+), said AS (
+    INSERT INTO feed (tenant, fact, ids, job_ids)
+    SELECT tenant, 'run.skipped', array_agg(id), array_agg(job_id) FROM moved WHERE state = 'skipped' GROUP BY tenant
+)
+SELECT id, state, pool, sweep_at FROM moved;

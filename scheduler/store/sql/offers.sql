@@ -84,10 +84,15 @@ WHERE runs.id = o.id AND runs.lease_token = o.lease_token AND CASE runs.state WH
 
 -- name: give_up_runs
 -- The work order of these runs cannot be made.
-UPDATE runs SET state = 'failed', outcome = 'failed', reason = o.reason, finished_at = now(),
-                sweep_at = CASE WHEN has_downstream THEN now() END
-FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS o (id, lease_token, reason)
-WHERE runs.id = o.id AND runs.lease_token = o.lease_token AND CASE runs.state WHEN 'queued' THEN true ELSE false END;
+WITH moved AS (
+    UPDATE runs SET state = 'failed', outcome = 'failed', reason = o.reason, finished_at = now(),
+                    sweep_at = CASE WHEN has_downstream THEN now() END
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS o (id, lease_token, reason)
+    WHERE runs.id = o.id AND runs.lease_token = o.lease_token AND CASE runs.state WHEN 'queued' THEN true ELSE false END
+    RETURNING runs.id, runs.tenant, runs.job_id
+)
+INSERT INTO feed (tenant, fact, ids, job_ids)
+SELECT tenant, 'run.failed', array_agg(id), array_agg(job_id) FROM moved GROUP BY tenant;
 
 -- name: find_unclaimed
 -- Pools with offers that nobody has claimed for a while.

@@ -7,11 +7,16 @@ UPDATE ticking SET paced_until = $1, per_minute = $2;
 
 -- name: expire_held
 -- The start deadline holds while a firing is held, too. sweep_at is a minute behind it: found by that index.
-UPDATE firings SET verdict = 'misfired', decided_at = now(), sweep_at = NULL, held_rank = NULL,
-                   reason = 'held by pacing until it was later than the catch-up window'
-WHERE id IN (SELECT id FROM firings
-             WHERE sweep_at < $1::timestamptz + interval '1 minute' AND held_rank IS NOT NULL AND start_until < $1
-             LIMIT $2 FOR UPDATE SKIP LOCKED);
+WITH moved AS (
+    UPDATE firings SET verdict = 'misfired', decided_at = now(), sweep_at = NULL, held_rank = NULL,
+                       reason = 'held by pacing until it was later than the catch-up window'
+    WHERE id IN (SELECT id FROM firings
+                 WHERE sweep_at < $1::timestamptz + interval '1 minute' AND held_rank IS NOT NULL AND start_until < $1
+                 LIMIT $2 FOR UPDATE SKIP LOCKED)
+    RETURNING id, tenant, job_id
+)
+INSERT INTO feed (tenant, fact, ids, job_ids)
+SELECT tenant, 'firing.misfired', array_agg(id), array_agg(job_id) FROM moved GROUP BY tenant;
 
 -- name: release_held
 -- The most urgent first, of these the oldest. What is paused or disabled keeps waiting.

@@ -14,11 +14,17 @@ WHERE id IN (SELECT id FROM runs WHERE pool = $1 AND state = 'queued' ORDER BY i
 RETURNING id;
 
 -- name: cancel_waiting
-UPDATE runs SET state = 'cancelled', reason = $3, cancel_reason = $3, cancel_at = now(), finished_at = now(),
-                lease_token = NULL, sweep_at = CASE WHEN has_downstream THEN now() END
-WHERE id IN (SELECT id FROM runs WHERE tenant = $1 AND pool = $2 AND state IN ('ready', 'queued')
-             ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED)
-RETURNING id;
+WITH moved AS (
+    UPDATE runs SET state = 'cancelled', reason = $3, cancel_reason = $3, cancel_at = now(), finished_at = now(),
+                    lease_token = NULL, sweep_at = CASE WHEN has_downstream THEN now() END
+    WHERE id IN (SELECT id FROM runs WHERE tenant = $1 AND pool = $2 AND state IN ('ready', 'queued')
+                 ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED)
+    RETURNING id, tenant, job_id
+), said AS (
+    INSERT INTO feed (tenant, fact, ids, job_ids)
+    SELECT tenant, 'run.cancelled', array_agg(id), array_agg(job_id) FROM moved GROUP BY tenant
+)
+SELECT id FROM moved;
 
 -- name: count_running
 SELECT count(*)::int FROM runs WHERE pool = $1 AND state IN ('queued', 'running');

@@ -16,11 +16,17 @@ WHERE id = $1 AND finished_at IS NOT NULL AND sweep_at IS NOT NULL;
 
 -- name: expire_waiting
 -- timeout.queue: a run nobody took in time fails without an attempt.
-UPDATE runs SET state = 'failed', outcome = 'timed_out', reason = 'not started in time (timeout.queue)',
-                finished_at = now(), lease_token = NULL, sweep_at = CASE WHEN has_downstream THEN now() END
-WHERE id IN (SELECT id FROM runs WHERE state IN ('ready', 'queued') AND sweep_at <= now() AND queue_until <= now()
-             LIMIT $1 FOR UPDATE SKIP LOCKED)
-RETURNING id;
+WITH moved AS (
+    UPDATE runs SET state = 'failed', outcome = 'timed_out', reason = 'not started in time (timeout.queue)',
+                    finished_at = now(), lease_token = NULL, sweep_at = CASE WHEN has_downstream THEN now() END
+    WHERE id IN (SELECT id FROM runs WHERE state IN ('ready', 'queued') AND sweep_at <= now() AND queue_until <= now()
+                 LIMIT $1 FOR UPDATE SKIP LOCKED)
+    RETURNING id, tenant, job_id
+), said AS (
+    INSERT INTO feed (tenant, fact, ids, job_ids)
+    SELECT tenant, 'run.failed', array_agg(id), array_agg(job_id) FROM moved GROUP BY tenant
+)
+SELECT id FROM moved;
 
 -- name: find_cancelled
 SELECT id, tenant, attempt, lease_token, executor, cancel_at_once FROM runs

@@ -29,28 +29,40 @@ FROM unnest($1::uuid[], $2::text[]) AS off (id, why) WHERE t.id = off.id;
 -- name: record_firings
 -- Write planned instants. One that is there already was planned by somebody else: it keeps its row. What
 -- lies beyond $19 nobody is told of: the sweep finds it at its instant.
-INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone,
-                     tzdata, calendar_version, params, verdict, reason, held_rank, start_until, decided_at, sweep_at)
-SELECT id, tenant, 'time', trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, $17,
-       calendar_version, params::jsonb, verdict, reason, held_rank, start_until, CASE WHEN verdict IS NOT NULL THEN now() END,
-       CASE WHEN held_rank IS NOT NULL THEN start_until + interval '1 minute'
-            WHEN verdict IS NULL AND fires_at > $19 THEN fires_at
-            WHEN verdict IS NULL THEN greatest(now(), fires_at) + interval '5 seconds' END
-FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::int[], $6::timestamptz[], $7::timestamptz[],
-            $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::smallint[],
-            $15::timestamptz[], $16::int[], $18::int[])
-     AS planned (id, tenant, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, params,
-                 verdict, reason, held_rank, start_until, position, calendar_version)
-ORDER BY position
-ON CONFLICT ON CONSTRAINT firings_instant_is_unique DO NOTHING
-RETURNING id, tenant, fires_at, verdict, held_rank;
+WITH recorded AS (
+    INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone,
+                         tzdata, calendar_version, params, verdict, reason, held_rank, start_until, decided_at, sweep_at)
+    SELECT id, tenant, 'time', trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, $17,
+           calendar_version, params::jsonb, verdict, reason, held_rank, start_until, CASE WHEN verdict IS NOT NULL THEN now() END,
+           CASE WHEN held_rank IS NOT NULL THEN start_until + interval '1 minute'
+                WHEN verdict IS NULL AND fires_at > $19 THEN fires_at
+                WHEN verdict IS NULL THEN greatest(now(), fires_at) + interval '5 seconds' END
+    FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::int[], $6::timestamptz[], $7::timestamptz[],
+                $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::smallint[],
+                $15::timestamptz[], $16::int[], $18::int[])
+         AS planned (id, tenant, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time, zone, params,
+                     verdict, reason, held_rank, start_until, position, calendar_version)
+    ORDER BY position
+    ON CONFLICT ON CONSTRAINT firings_instant_is_unique DO NOTHING
+    RETURNING id, tenant, job_id, fires_at, verdict, held_rank
+), said AS (
+    INSERT INTO feed (tenant, fact, ids, job_ids)
+    SELECT tenant, 'firing.' || verdict, array_agg(id), array_agg(job_id) FROM recorded WHERE verdict IS NOT NULL GROUP BY tenant, verdict
+)
+SELECT id, tenant, fires_at, verdict, held_rank FROM recorded;
 
 -- name: extend_range
 -- A stretch of instants that got the same verdict as the row before it grows that row.
-UPDATE firings SET to_at = $3, count = count + $4, decided_at = now()
-WHERE id = (SELECT id FROM firings WHERE trigger_id = $1 AND to_at IS NOT NULL ORDER BY fires_at DESC LIMIT 1)
-  AND verdict = $2 AND to_at = $5
-RETURNING id;
+WITH grown AS (
+    UPDATE firings SET to_at = $3, count = count + $4, decided_at = now()
+    WHERE id = (SELECT id FROM firings WHERE trigger_id = $1 AND to_at IS NOT NULL ORDER BY fires_at DESC LIMIT 1)
+      AND verdict = $2 AND to_at = $5
+    RETURNING id, tenant, job_id, verdict
+), said AS (
+    INSERT INTO feed (tenant, fact, ids, job_ids)
+    SELECT tenant, 'firing.' || verdict, array_agg(id), array_agg(job_id) FROM grown GROUP BY tenant, verdict
+)
+SELECT id FROM grown;
 
 -- name: find_next_at
 -- When the next trigger is due, how many are until $1 (100,000 stand for more), and whether missed firings are held.

@@ -28,10 +28,16 @@ RETURNING pool;
 
 -- name: replace_waiting
 -- Of the runs that wait only $2, the newest, is still wanted.
-UPDATE runs SET state = 'cancelled', reason = $3, cancel_reason = $3, cancel_at = now(), finished_at = now(),
-                sweep_at = now()
-WHERE job_id = $1 AND state = 'waiting' AND turn = 'awaits' AND id <> $2
-RETURNING id, tenant;
+WITH moved AS (
+    UPDATE runs SET state = 'cancelled', reason = $3, cancel_reason = $3, cancel_at = now(), finished_at = now(),
+                    sweep_at = now()
+    WHERE job_id = $1 AND state = 'waiting' AND turn = 'awaits' AND id <> $2
+    RETURNING id, tenant, job_id
+), said AS (
+    INSERT INTO feed (tenant, fact, ids, job_ids)
+    SELECT tenant, 'run.cancelled', array_agg(id), array_agg(job_id) FROM moved GROUP BY tenant
+)
+SELECT id, tenant FROM moved;
 
 -- name: lock_active
 SELECT id, tenant, state, cancel_at IS NOT NULL AS cancelled FROM runs
