@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scheduler.cli.moments import read_time
 from scheduler.cli.run_id import OptionalRunId, RunId, find_run
 from scheduler.cli.runs import next_page, page_start, print_outputs, retry_run
 from scheduler.cli.runs import show as show_run
-from scheduler.cli.shared import After, Json, Limit, ask, parse_time
+from scheduler.cli.shared import After, Json, Limit, ask
 from scheduler.cli.trigger import params_object
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _filter(
     known = [each.value for each in Outcome if each not in {Outcome.SUCCEEDED, Outcome.CANCELLED}]
     if outcome is not None and outcome not in known:
         raise typer.BadParameter(f"--outcome: {outcome!r} is none of {', '.join(known)}")
-    which = DeadFilter(job, outcome, reason, parse_time(since, "--since"))
+    which = DeadFilter(job, outcome, reason, read_time(since, None, "--since"))
     if every is not None and every is not (which == DeadFilter()):
         raise typer.BadParameter(
             "give an ID, or --all, or what the runs are to have: --job, --outcome, --reason, --since"

@@ -26,10 +26,14 @@ def read_instant(text: str, zone: str, option: str, *, of_day: time = time.min) 
         raise typer.BadParameter(f"{option}: {error}") from None
 
 
-def read_time(text: str | None, zone: str, option: str) -> datetime | None:
-    """Return the instant that ``option`` names: how long ago, a time or the beginning of a day in ``zone``."""
+def read_time(text: str | None, zone: str | None, option: str) -> datetime | None:
+    """Return the instant that ``option`` names: how long ago, a time or the beginning of a day in ``zone``.
+
+    ``zone`` None is that of this machine.
+    """
     from scheduler.clock import SystemClock
     from schemas.durations import parse_duration
+    from schemas.spec_model import parse_moment
 
     if text is None:
         return None
@@ -38,8 +42,10 @@ def read_time(text: str | None, zone: str, option: str) -> datetime | None:
     except ValueError:
         pass
     try:
+        if zone is None:
+            return parse_moment(f"{text} 00:00" if _DAY.fullmatch(text) else text).astimezone()
         return read_instant(text, zone, option)
-    except typer.BadParameter:
+    except (ValueError, typer.BadParameter):
         raise typer.BadParameter(
             f"{option}: {text!r} is no time, no day and no duration; write 2h, 2026-03-01 or 2026-03-01T02:00:00Z"
         ) from None

@@ -6,8 +6,9 @@ from uuid import UUID
 
 import typer
 
+from scheduler.cli.moments import read_time
 from scheduler.cli.run_id import RunId, find_run
-from scheduler.cli.shared import After, Json, Limit, ask, lease_s, parse_time
+from scheduler.cli.shared import After, Json, Limit, ask, lease_s
 
 if TYPE_CHECKING:
     from scheduler.config import Settings
@@ -45,7 +46,7 @@ def runs(
     from scheduler.cli.output import print_json, print_rows
     from scheduler.store.reading import RunFilter, list_runs
 
-    which = RunFilter(job, _states(state), parse_time(since, "--since"), page_start(after), limit)
+    which = RunFilter(job, _states(state), read_time(since, None, "--since"), page_start(after), limit)
 
     async def question(store: "Store", settings: "Settings") -> "list[Row]":
         return await list_runs(store, settings.tenant, which, lease_s=lease_s(settings))

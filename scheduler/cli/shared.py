@@ -3,7 +3,7 @@
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -65,26 +65,6 @@ def ask(context: typer.Context, question: "Callable[[Store, Settings], Awaitable
             return await question(store, settings)
 
     return asyncio.run(answer())
-
-
-def parse_time(text: str | None, option: str) -> datetime | None:
-    """Return the instant that ``option`` names: a time, or how long ago."""
-    from scheduler.clock import SystemClock
-    from schemas.durations import parse_duration
-    from schemas.spec_model import parse_moment
-
-    if text is None:
-        return None
-    try:
-        return SystemClock().now() - parse_duration(text)
-    except ValueError:
-        pass
-    try:
-        return parse_moment(text).astimezone()
-    except ValueError:
-        raise typer.BadParameter(
-            f"{option}: {text!r} is no time and no duration; write 2h or 2026-03-01T02:00:00Z"
-        ) from None
 
 
 def lease_s(settings: "Settings") -> float:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from scheduler.cli.shared import Json, ask, lease_s, parse_time
+from scheduler.cli.moments import read_time
+from scheduler.cli.shared import Json, ask, lease_s
 
 if TYPE_CHECKING:
     from scheduler.config import Settings
@@ -32,7 +33,7 @@ def stats(
     from scheduler.cli.output import print_json, print_rows
     from scheduler.store.stats import count_pools, measure_jobs
 
-    begin = parse_time(since, "--since")
+    begin = read_time(since, None, "--since")
     if begin is None:
         raise typer.BadParameter("--since: give a time")
 

@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal
 from uuid import UUID
 
 from scheduler.domain.template import render_native, render_text
@@ -25,7 +26,8 @@ from schemas.work import (
 )
 
 
-class RunFacts(Protocol):
+@dataclass(frozen=True, slots=True)
+class RunFacts:
     """What of a run a work order is made from."""
 
     id: UUID
@@ -34,10 +36,10 @@ class RunFacts(Protocol):
     flow_id: UUID
     fired_at: AwareDatetime
     attempt: int
-    losses: int
-    """Attempts of the run that were lost so far."""
     params: Mapping[str, Any] | None
     """What the firing brought: literal, and over the job's own."""
+    losses: int = 0
+    """Attempts of the run that were lost so far."""
 
 
 def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> WorkOrder:

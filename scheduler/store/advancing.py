@@ -8,7 +8,7 @@ from uuid import UUID
 
 from scheduler.domain.dag import Release, decide
 from scheduler.store.doorbell import WAKE
-from scheduler.store.queries import queries
+from scheduler.store.queries import columns, queries
 from schemas.vocabulary import NeedsRule, RunState
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ async def _count(db: "Connection", tallies: dict[UUID, Tally], step: Step) -> No
         return
     rows = [_judge(row, tallies[row["id"]]) for row in waiting]
     wakes = False
-    for run in await db.fetch(Q["count_needs"], *(list(column) for column in zip(*rows, strict=True))):
+    for run in await db.fetch(Q["count_needs"], *columns(rows)):
         if run["state"] == RunState.READY:
             step.pools.add(run["pool"])
         elif run["state"] == RunState.SKIPPED:

@@ -19,7 +19,7 @@ from scheduler.domain.calendar_sources import implied
 from scheduler.domain.planned import Schedule
 from scheduler.domain.schedule import build_schedule
 from scheduler.errors import DefinitionsError
-from scheduler.store.queries import queries
+from scheduler.store.queries import columns, queries
 from scheduler.store.trigger_rows import Planner
 from schemas.calendar_spec import CalendarSpec
 from schemas.trigger_spec import TriggerSpec
@@ -93,8 +93,8 @@ class CalendarRows:
             if differs or (row is not None and row["deleted"]):
                 self.changes[name] = CalendarChange(name, version)
             self.now[name] = calendar_from(name, version, data)
-        await self._db.execute(Q["write_calendars"], self._tenant, *_columns(written, 3))
-        await self._db.execute(Q["insert_calendar_versions"], self._tenant, *_columns(versions, 5))
+        await self._db.execute(Q["write_calendars"], self._tenant, *columns(written, 3))
+        await self._db.execute(Q["insert_calendar_versions"], self._tenant, *columns(versions, 5))
 
     def planner(self, clock: Clock) -> Planner:
         """Return a planner of triggers by these calendars."""
@@ -117,7 +117,7 @@ class CalendarRows:
                 moved.append(self._moved(row, now))
             except ValueError:  # stored by a newer program, or its zone is not on this machine: the Ticker says so
                 moved.append((row["id"], self.now[row["calendar"]].version, row["last_at"], now))
-        await self._db.execute(Q["move_calendar_triggers"], *_columns(moved, 4))
+        await self._db.execute(Q["move_calendar_triggers"], *columns(moved, 4))
 
     async def remove(self, source: str | None, wanted: Iterable[str], *, prune: bool) -> list[str]:
         """Remove what ``source`` applied before and does not name now, and countries no trigger names.
@@ -169,8 +169,3 @@ class CalendarRows:
             anchor=row["anchor_at"],
             calendars=calendars,
         )
-
-
-def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[list[Any]]:
-    """Return the columns of ``rows``, for ``unnest``."""
-    return [[row[at] for row in rows] for at in range(count)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scheduler.domain.calendar import WARN_AHEAD, Calendar, calendar_from
 from scheduler.errors import NotFoundError
-from scheduler.store.queries import queries
+from scheduler.store.queries import columns, queries
 from scheduler.store.stores import Store
 from schemas.calendar_spec import CalendarSpec
 
@@ -55,7 +55,7 @@ class CalendarVersions:
         if missing:
             if len(self._known) + len(missing) > _KEPT:
                 self._known.clear()
-            for row in await db.fetch(Q["get_calendar_versions"], *map(list, zip(*missing, strict=True))):
+            for row in await db.fetch(Q["get_calendar_versions"], *columns(missing)):
                 key = row["tenant"], row["name"], row["version"]
                 self._known[key] = calendar_from(row["name"], row["version"], row["data"])
         return self._known

@@ -11,7 +11,7 @@ from scheduler.domain.run_state import FINAL
 from scheduler.domain.template import render_native
 from scheduler.domain.template_errors import TemplateError
 from scheduler.store.pool import json_text
-from scheduler.store.queries import queries
+from scheduler.store.queries import columns, queries
 from schemas.vocabulary import FiringKind, RunState
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ async def start_flows(
     """Write flows with their runs and edges; ``resend_s`` is for runs that are offered as they are written."""
     flows = [(plan.runs[0].id, firing["tenant"], firing["job_id"], firing["id"]) for firing, plan in started]
     runs = [_run_row(firing, run, plan) for firing, plan in started for run in plan.runs]
-    await db.execute(Q["start_flows"], *verdicts, *_columns(flows), *_columns(runs), resend_s)
+    await db.execute(Q["start_flows"], *verdicts, *columns(flows), *columns(runs), resend_s)
     stillborn = [(run.id, firing["tenant"], run.job.id, run.state)
                  for firing, plan in started for run in plan.runs if run.state in FINAL]  # fmt: skip
     if stillborn:
-        await db.execute(Q["say_stillborn"], *_columns(stillborn))
+        await db.execute(Q["say_stillborn"], *columns(stillborn))
     await _write_edges(db, started)
 
 
@@ -67,10 +67,10 @@ async def _write_edges(db: "Connection", started: Sequence[Started]) -> None:
     edges = [(e.run_id, e.upstream_job_id, firing["tenant"], e.upstream_run_id, e.condition, e.delay)
              for firing, plan in started for e in plan.edges]  # fmt: skip
     if edges:
-        await db.execute(Q["insert_edges"], *_columns(edges))
+        await db.execute(Q["insert_edges"], *columns(edges))
     binds = [bind for _, plan in started for bind in plan.binds]
     if binds:
-        await db.execute(Q["bind_edges"], *_columns(binds))
+        await db.execute(Q["bind_edges"], *columns(binds))
         bound = Counter(run_id for run_id, _, _ in binds)
         await db.execute(Q["count_bound"], list(bound), list(bound.values()))
     joined = {run_id for _, plan in started for run_id in plan.joins}
@@ -79,10 +79,10 @@ async def _write_edges(db: "Connection", started: Sequence[Started]) -> None:
         await db.execute(Q["owe_step"], list(joined & used))
     joins = [(plan.runs[0].id, run_id, firing["tenant"]) for firing, plan in started for run_id in plan.joins]
     if joins:
-        await db.execute(Q["insert_joins"], *_columns(joins))
+        await db.execute(Q["insert_joins"], *columns(joins))
     retried = [(plan.runs[0].id, firing["retry_of"]) for firing, plan in started if firing["retry_of"]]
     if retried:
-        await db.execute(Q["mark_retried"], *_columns(retried))
+        await db.execute(Q["mark_retried"], *columns(retried))
 
 
 def complete(firing: Firing, plan: FlowPlan) -> None:
@@ -151,8 +151,3 @@ def _run_row(firing: Firing, run: PlannedRun, plan: FlowPlan) -> tuple[Any, ...]
         run.limit.most if run.limit else None,
         run.unique_key,
     )
-
-
-def _columns(rows: Any) -> list[list[Any]]:
-    """Turn rows into the columns that ``unnest`` takes."""
-    return [list(column) for column in zip(*rows, strict=True)]

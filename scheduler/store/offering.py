@@ -8,13 +8,12 @@ under the lock of the pool's row, so that several Dispatchers never fill it twic
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
 from scheduler.domain.flow import PlannedRun
 from scheduler.domain.template_errors import TemplateError
-from scheduler.domain.work_order import make_order
+from scheduler.domain.work_order import RunFacts, make_order
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.limits import Limits
 from scheduler.store.queries import queries
@@ -175,29 +174,15 @@ class Offering:
         return found
 
 
-@dataclass(slots=True)
-class _Run:
-    """A run as make_order reads it."""
-
-    id: UUID
-    job_name: str
-    job_version: int
-    flow_id: UUID
-    fired_at: datetime
-    attempt: int
-    losses: int
-    params: Mapping[str, Any] | None
-
-
-def _run_of(row: "asyncpg.Record") -> _Run:
-    names = ("id", "job_name", "job_version", "flow_id", "fired_at", "attempt", "losses", "params")
-    return _Run(*(row[name] for name in names))
+def _run_of(row: "asyncpg.Record") -> RunFacts:
+    names = ("id", "job_name", "job_version", "flow_id", "fired_at", "attempt", "params", "losses")
+    return RunFacts(*(row[name] for name in names))
 
 
 def _offer_new(firing: "asyncpg.Record", root: PlannedRun) -> StartAttempt | None:
     """Return the offer of a run that is written with it; None when the run is failed instead."""
     job = root.job
-    run = _Run(root.id, job.name, job.version, root.id, firing["fires_at"], 1, 0, root.params)
+    run = RunFacts(root.id, job.name, job.version, root.id, firing["fires_at"], 1, root.params)
     root.lease_token = uuid4()
     try:
         offer = StartAttempt(

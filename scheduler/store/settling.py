@@ -16,7 +16,7 @@ from scheduler.domain.run_state import Move, after
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.pausing import lock_pausing, pause_failing
 from scheduler.store.pool import json_text
-from scheduler.store.queries import queries
+from scheduler.store.queries import columns, queries
 from schemas.facts import AttemptFinished, RunSettled
 from schemas.job_spec import RetrySpec
 from schemas.vocabulary import OnLost, Outcome, RunState
@@ -66,7 +66,7 @@ class Settling:
         successes = {fact.run_id: fact for fact in ordered if fact.outcome is Outcome.SUCCEEDED}
         if not successes:
             return [], list(facts)
-        rows = await db.fetch(Q["settle_succeeded"], *_columns([_success_row(fact) for fact in successes.values()]))
+        rows = await db.fetch(Q["settle_succeeded"], *columns([_success_row(fact) for fact in successes.values()]))
         settled = [
             RunSettled(
                 tenant=row["tenant"],
@@ -138,7 +138,7 @@ class Settling:
         if not settlements:
             return []
         rows = [_attempt_row(settlement) + _run_row(settlement) for settlement in settlements]
-        await db.execute(Q["settle_attempts"], *_columns(rows))
+        await db.execute(Q["settle_attempts"], *columns(rows))
         if any(settlement.decision.move is Move.RETRY for settlement in settlements):
             await db.execute(Q["ring_wake"])
         failed = {settlement.run["job_id"] for settlement in settlements if settlement.state is RunState.FAILED}
@@ -255,12 +255,7 @@ def _measured(fact: AttemptFinished) -> tuple[Any, ...]:
 async def _keep(db: "Connection", late: Sequence[AttemptFinished], orphans: Sequence[AttemptFinished]) -> None:
     if late:
         rows = [(fact.run_id, fact.attempt, fact.claim_id, fact.model_dump_json()) for fact in late]
-        await db.execute(Q["keep_late_ends"], *_columns(rows))
+        await db.execute(Q["keep_late_ends"], *columns(rows))
     if orphans:
         lost = [(fact.run_id, fact.attempt, fact.tenant, fact.model_dump_json()) for fact in orphans]
-        await db.execute(Q["keep_orphan_ends"], *_columns(lost))
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    """Turn rows into the columns that ``unnest`` takes."""
-    return [list(column) for column in zip(*rows, strict=True)]
+        await db.execute(Q["keep_orphan_ends"], *columns(lost))

@@ -13,7 +13,7 @@ import structlog
 
 from scheduler.domain.planned import MICROSECOND, Schedule
 from scheduler.domain.zones import TZDATA_VERSION
-from scheduler.store.queries import queries
+from scheduler.store.queries import columns, queries
 from scheduler.store.rules import Rules
 from scheduler.store.stores import Store
 
@@ -82,8 +82,7 @@ class ZoneData:
                 await rules.learn(db, held)
                 moved = [(row["id"], *_moved(row, rules)) for row in held]
                 if moved:
-                    columns = (list(column) for column in zip(*moved, strict=True))
-                    await db.execute(Q["recompute"], *columns, self._version)
+                    await db.execute(Q["recompute"], *columns(moved), self._version)
                     after = moved[-1][0]
             batch = len(held)
             count += batch

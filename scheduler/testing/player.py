@@ -1,14 +1,13 @@
 """Makes the attempts of a TestScheduler: gives a function its params and its context, and tells how it ended."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from scheduler.domain.retry import EndFacts
 from scheduler.domain.template_errors import TemplateError
-from scheduler.domain.work_order import make_order
+from scheduler.domain.work_order import RunFacts, make_order
 from scheduler.sandbox.handlers import HandlerContext, SnoozedError
 from scheduler.sandbox.results import UnusableResultError, result_of
 from scheduler.simulation.instants import to_instant
@@ -29,20 +28,6 @@ def span_of(span: Span) -> timedelta:
         ValueError: it is none.
     """
     return parse_duration(span) if isinstance(span, str) else span
-
-
-@dataclass(slots=True)
-class _RunFacts:
-    """What a work order is made from."""
-
-    id: UUID
-    job_name: str
-    job_version: int
-    flow_id: UUID
-    fired_at: datetime
-    attempt: int
-    params: Mapping[str, Any] | None
-    losses: int = 0
 
 
 class Player:
@@ -107,7 +92,7 @@ class Player:
         results = {before.job: before.result for before in upstream if before.result is not None}
         flow_id = self._flows.setdefault(run.flow, run.id)
         job, attempt = run.job, len(run.started)
-        facts = _RunFacts(run.id, job.name, job.version, flow_id, to_instant(run.fired_at), attempt, run.params)
+        facts = RunFacts(run.id, job.name, job.version, flow_id, to_instant(run.fired_at), attempt, run.params)
         return make_order(job.spec, facts, results)
 
     def _context(self, run: SimulatedRun, order: WorkOrder, said: list[str]) -> HandlerContext:

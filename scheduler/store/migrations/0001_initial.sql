@@ -180,6 +180,7 @@ CREATE TABLE tickers (
 -- When the next run of a job with a rate may start: one that is not here, at once.
 CREATE TABLE rates (
     job_id   uuid PRIMARY KEY REFERENCES jobs,
+    tenant   text NOT NULL,
     next_at  timestamptz NOT NULL
 );
 

@@ -12,9 +12,9 @@ SELECT j.job_id, greatest(0, floor(extract(epoch FROM now()
 FROM unnest($1::uuid[], $2::float8[]) AS j (job_id, every_s) LEFT JOIN rates AS r ON r.job_id = j.job_id;
 
 -- name: spend_tokens
-INSERT INTO rates (job_id, next_at)
-SELECT job_id, now() - interval '1.5 seconds' + spent * every_s * interval '1 second'
-FROM unnest($1::uuid[], $2::float8[], $3::int[]) AS s (job_id, every_s, spent)
+INSERT INTO rates (job_id, tenant, next_at)
+SELECT job_id, tenant, now() - interval '1.5 seconds' + spent * every_s * interval '1 second'
+FROM unnest($1::uuid[], $2::float8[], $3::int[]) AS s (job_id, every_s, spent) JOIN jobs ON jobs.id = s.job_id
 ON CONFLICT (job_id) DO UPDATE
 SET next_at = greatest(rates.next_at, now() - interval '1.5 seconds') + (excluded.next_at - (now() - interval '1.5 seconds'));
 
