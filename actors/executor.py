@@ -32,6 +32,7 @@ from scheduler.service import Service
 from schemas.commands import CancelAttempt, StartAttempt
 from schemas.facts import ClaimAnswered, HeartbeatRecorded
 from schemas.message import AttemptKey, Message
+from schemas.vocabulary import ReturnReason
 from schemas.work import HandlerWork, WorkOrder
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -57,7 +58,7 @@ class Executor(Actor):
         self.running = Running(sandbox, clock, self._on_ends)
         self.ends = Ends(Spool(settings.state_dir), self.boot_id, self._publish_ends, clock)
         post = partial(self.post, ATTEMPTS)
-        self.desk = Desk(settings, self.boot_id, clock, post, Site(self._busy, self._can_run, self.running.orders))
+        self.desk = Desk(settings, self.boot_id, clock, post, Site(self._busy, self._refusal, self.running.orders))
         self.heartbeats = Heartbeats(settings, sandbox.handlers, self.boot_id, clock)
         self._fence = Fence(self.running, self.heartbeats, clock)
         self._reporter = Reporter(settings.name, self.boot_id)
@@ -231,8 +232,11 @@ class Executor(Actor):
         """Return the slots that are taken; all of them while too many ends are owed."""
         return self.settings.slots if self.ends.overflowing else len(self.running)
 
-    def _can_run(self, order: WorkOrder) -> bool:
-        return not isinstance(order.work, HandlerWork) or order.work.name in self._handlers
+    def _refusal(self, order: WorkOrder) -> ReturnReason | None:
+        """Return why an order is not for this executor at all; None: it is."""
+        if isinstance(order.work, HandlerWork) and order.work.name not in self._handlers:
+            return ReturnReason.NO_HANDLER
+        return ReturnReason.NO_SANDBOX if order.isolation == "sandbox" and not self.settings.sandboxes else None
 
     def _on_ends(self, ended: Sequence[tuple[Run, Ended]]) -> None:
         at = self.clock.now(), self.clock.monotonic()

@@ -53,6 +53,13 @@ def _of(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _openable(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    for path in paths:
+        if not path.is_absolute() or path.resolve() == Path("/"):
+            raise ValueError(f"{path} cannot be opened to a sandbox: an absolute path other than / is needed")
+    return paths
+
+
 _Ports = Annotated[str, Field(pattern=r"^[0-9]{1,5}(-[0-9]{1,5})?$")]
 
 
@@ -96,6 +103,10 @@ class Settings(Section):
     """A process of python functions that has more memory after a run is replaced, too."""
     process_idle: Duration = timedelta(seconds=10)
     """A process of python functions without a run for so long ends."""
+    sandbox_read: Annotated[tuple[Path, ...], BeforeValidator(listed), AfterValidator(_openable)] = ()
+    """Paths (comma between) that jobs with isolation sandbox may read besides the system's and the code directory."""
+    sandbox_write: Annotated[tuple[Path, ...], BeforeValidator(listed), AfterValidator(_openable)] = ()
+    """Paths (comma between) that they may write to besides their own directory."""
     lease: Duration = timedelta(seconds=30)
     """An attempt counts as lost when its executor was not heard of for this long; 10s in ``up`` with its own broker."""
     resend: Duration = timedelta(seconds=30)

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -24,12 +25,13 @@ from actors.recorder import Recorder, RecordSettings
 from actors.suspects import Suspects
 from actors.ticker import Ticker, TickSettings
 from scheduler.clock import Clock
-from scheduler.config import Settings
+from scheduler.config import CONFIG_FILE, PREFIX, Settings
 from scheduler.errors import ConfigurationError, DatabaseUnavailableError
 from scheduler.hosting import Check, LinkCheck, Waits, Work
 from scheduler.ports import CrashBook, Transport
 from scheduler.roles import ACTOR_ROLES
 from scheduler.sandbox.address_guard import NetworkPolicy
+from scheduler.sandbox.bubblewrap import Bubblewrap, Opened, find_bubblewrap
 from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.protection import protect_process
 from scheduler.sandbox.runner import Runner
@@ -178,6 +180,7 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
     await asyncio.to_thread(registry.load, world.code.handlers)
     seat = await asyncio.to_thread(Seat.take, settings.data_dir / "executors", settings.pool)
     stack.callback(seat.leave)
+    bubblewrap = await asyncio.to_thread(sandbox_of, settings)
     runner = Runner(
         code_dir=world.code.code_dir,
         run_dir=seat.folder / "runs",
@@ -190,6 +193,7 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
             idle_s=_seconds(settings.process_idle),
             most_idle=settings.slots,
         ),
+        bubblewrap=bubblewrap,
     )
     budget: dict[str, Any] = {"cpu": settings.cpu, "memory_bytes": settings.memory}
     executor = ExecutorSettings(
@@ -200,9 +204,17 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
         lease_s=_seconds(settings.lease),
         drain_timeout_s=_seconds(settings.drain_timeout),
         tenant=settings.tenant,
+        sandboxes=bubblewrap is not None,
         **{name: value for name, value in budget.items() if value is not None},
     )
     return Executor(executor, transport, runner, world.clock, world.rng)
+
+
+def sandbox_of(settings: Settings) -> Bubblewrap | None:
+    """Return what jobs with isolation sandbox are closed in with; None: nothing works here. Blocks."""
+    hidden = (settings.data_dir, Path(os.environ.get(f"{PREFIX}CONFIG") or CONFIG_FILE))
+    found = find_bubblewrap(Opened(settings.sandbox_read, settings.sandbox_write, hidden))
+    return found if isinstance(found, Bubblewrap) else None
 
 
 async def prepare_actor(actor: str, world: World, stack: AsyncExitStack) -> Work:

@@ -129,6 +129,8 @@ class ExecutorHeartbeat(Fact):
     """Cores that its attempts may demand together; None: it does not say."""
     memory_bytes: int | None = None
     """The same of memory."""
+    sandboxes: bool = False
+    """It can run jobs with isolation sandbox."""
     draining: bool = False
     stopped: bool = False
     """The last heartbeat of an executor that ends in order."""

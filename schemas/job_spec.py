@@ -88,6 +88,8 @@ class ResourcesSpec(SpecModel):
     """No file that it writes may grow larger."""
     io: Literal["idle", "low", "normal"] = "normal"
     """Who goes first at the disk, where its queue has priorities; idle: only when nobody else wants it."""
+    network: Literal["none", "host"] | None = None
+    """With isolation sandbox: none, which is the default there, or that of the executor's machine."""
 
 
 class RetrySpec(SpecModel):
@@ -166,7 +168,7 @@ class JobSpec(SpecModel):
     """So many failed runs in a row pause the job; default: none do."""
     max_runs_per_process: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
     """For python: so many runs, and their process is replaced; 1: a fresh one each. Default: as the executor does."""
-    isolation: Literal["inline", "thread", "process"] | None = None
+    isolation: Literal["inline", "thread", "process", "sandbox"] | None = None
     """Default: process for commands, scripts and python; inline for async, thread for sync handlers."""
     resources: ResourcesSpec | None = None
     """Limits of what an attempt uses, for jobs that run in processes; default: none."""
@@ -191,15 +193,24 @@ class JobSpec(SpecModel):
         return value
 
     @model_validator(mode="after")
+    def _place_fits(self) -> Self:
+        kind, isolation = self.run.kind, self.isolation
+        if kind in {"command", "script"} and isolation not in {None, "process", "sandbox"}:
+            raise ValueError(f"isolation: {isolation} is not possible for run: {kind}, only process and sandbox are")
+        if kind == "http" and isolation == "sandbox":
+            raise ValueError("isolation: sandbox is not possible for run: http, which the executor itself sends")
+        if self.resources is not None and not self.in_process:
+            raise ValueError(f"resources are limits of processes; run: {kind} needs isolation: process")
+        if self.resources is not None and self.resources.network is not None and isolation != "sandbox":
+            raise ValueError("resources.network needs isolation: sandbox; other jobs have the network of the machine")
+        return self
+
+    @model_validator(mode="after")
     def _keys_fit_together(self) -> Self:
         if self.overlap is OverlapPolicy.ALLOW and self.max_running is not None:
             raise ValueError("max_running has no meaning with overlap: allow; leave one of them out")
         if self.overlap is not OverlapPolicy.ALLOW and self.max_running is None:
             raise ValueError("max_running must be a whole number, at least 1")
-        if self.run.kind in {"command", "script"} and self.isolation not in {None, "process"}:
-            raise ValueError(f"isolation: {self.isolation} is not possible for run: {self.run.kind}, only process is")
-        if self.resources is not None and not self.in_process:
-            raise ValueError(f"resources are limits of processes; run: {self.run.kind} needs isolation: process")
         for what, names in (("need", [need.job for need in self.needs]), ("trigger", [t.key for t in self.triggers])):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 hint = "" if what == "need" else "; give each trigger an id of its own"
@@ -222,7 +233,7 @@ class JobSpec(SpecModel):
     @property
     def in_process(self) -> bool:
         """Whether attempts are processes of their own."""
-        return self.run.kind in {"command", "script", "python"} or self.isolation == "process"
+        return self.run.kind in {"command", "script", "python"} or self.isolation in {"process", "sandbox"}
 
     def timezone_of(self, trigger: TriggerSpec) -> str:
         """Return the time zone that ``trigger`` of this job is read in."""

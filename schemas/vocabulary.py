@@ -209,6 +209,8 @@ class ReturnReason(StrEnum):
     LATE_GRANT = "late_grant"
     """The grant came after the executor had given the claim up."""
     NO_HANDLER = "no_handler"
+    NO_SANDBOX = "no_sandbox"
+    """It cannot run isolation sandbox, and never runs such a job without."""
     NO_SLOT = "no_slot"
     NO_ROOM = "no_room"
     """What its ``resources`` demand did not get free in time, or is more than the executor has."""

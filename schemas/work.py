@@ -93,6 +93,8 @@ class ResourceLimits(WorkModel):
     file_bytes: int | None = None
     """Size of any one file it writes."""
     io: Literal["idle", "low", "normal"] = "normal"
+    network: Literal["none", "host"] | None = None
+    """Only with isolation sandbox; None: none."""
 
 
 class WorkOrder(WorkModel):
@@ -112,7 +114,7 @@ class WorkOrder(WorkModel):
     on_lost_contact: OnLostContact = OnLostContact.CONTINUE
     resources: ResourceLimits | None = None
     """Only for work in child processes."""
-    isolation: Literal["inline", "thread", "process"] | None = None
+    isolation: Literal["inline", "thread", "process", "sandbox"] | None = None
     """None: inline for async handlers, thread for sync handlers, process for the rest."""
     max_runs_per_process: Annotated[int, Field(ge=1)] | None = None
     """For python: fewer runs than this executor would give to one process; None: as it does."""

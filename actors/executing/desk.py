@@ -44,8 +44,8 @@ class Site:
 
     busy: Callable[[], int]
     """How many slots are taken."""
-    can_run: Callable[[WorkOrder], bool]
-    """Whether it is for this executor at all."""
+    refusal: Callable[[WorkOrder], ReturnReason | None]
+    """Why it is not for this executor at all; None: it is."""
     orders: Callable[[], Iterable[WorkOrder]]
     """Of the attempts that run."""
 
@@ -65,7 +65,7 @@ class Desk:
         self._clock = clock
         self._post = post
         self._busy = site.busy
-        self._can_run = site.can_run
+        self._refusal = site.refusal
         self._offers = Offers()
         self._claims = Claims(settings.name, boot_id)
         self._room = Room(settings, lambda: chain(site.orders(), self._claims.orders()))
@@ -215,8 +215,8 @@ class Desk:
     def _is_startable(self, offer: Offer) -> bool:
         """Tell whether to claim ``offer``; one that is not for us is handed back, one without room set aside."""
         order = offer.start.order
-        if not self._can_run(order):
-            self.returns.offer(offer, ReturnReason.NO_HANDLER)
+        if (refusal := self._refusal(order)) is not None:
+            self.returns.offer(offer, refusal)
         elif not self._room.is_ever_enough(order):
             self.returns.offer(offer, ReturnReason.NO_ROOM)
         elif self._room.reserve(order):

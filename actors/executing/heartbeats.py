@@ -86,6 +86,7 @@ class Heartbeats:
                     program=settings.version,
                     cpu=settings.cpu,
                     memory_bytes=settings.memory_bytes,
+                    sandboxes=settings.sandboxes,
                     draining=draining,
                     stopped=stopped,
                     attempts=tuple(attempts[at : at + ATTEMPTS_IN_ONE]),

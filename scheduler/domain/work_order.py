@@ -85,12 +85,14 @@ def _limits(resources: ResourcesSpec) -> ResourceLimits:
         pids=resources.pids,
         file_bytes=resources.file_size,
         io=resources.io,
+        network=resources.network,
     )
 
 
-def _isolation(spec: JobSpec, losses: int) -> Literal["inline", "thread", "process"] | None:
+def _isolation(spec: JobSpec, losses: int) -> Literal["inline", "thread", "process", "sandbox"] | None:
     """Return where the attempt runs. A handler that may have ended its executor gets a process of its own to end."""
-    return "process" if losses and spec.run.handler is not None else spec.isolation
+    crashed = losses > 0 and spec.run.handler is not None and spec.isolation != "sandbox"
+    return "process" if crashed else spec.isolation
 
 
 def _work(spec: JobSpec, scope: Mapping[str, Any]) -> Work:

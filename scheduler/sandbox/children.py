@@ -31,6 +31,8 @@ class ChildOrder:
     """Words for the warden, see ``limiter_for``; None: none, and nothing is watched."""
     key: str | None = None
     """Whose children may run this, and who may have the child afterwards; None: it runs in a fresh one."""
+    enclosed: bool = False
+    """By bubblewrap: the process that is started is not the job's own."""
     most_runs: int = 1
     """With a key: a child of so many runs ends."""
 

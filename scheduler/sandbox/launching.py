@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from scheduler.clock import Clock
 from scheduler.sandbox.children import Child, ChildOrder
@@ -120,8 +121,9 @@ def _ends(
     ours.callback(os.close, output_read)
     theirs.callback(os.close, output_write)
     os.set_blocking(output_read, False)
-    words = {"argv": list(order.argv), "env": dict(order.env), "cwd": order.cwd, "limits": order.limits}
-    order_fd = _memory_file(json.dumps(words | {"reusable": order.key is not None}).encode())
+    words: dict[str, Any] = {"argv": list(order.argv), "env": dict(order.env), "cwd": order.cwd, "limits": order.limits}
+    words |= {"reusable": order.key is not None, "enclosed": order.enclosed}
+    order_fd = _memory_file(json.dumps(words).encode())
     theirs.callback(os.close, order_fd)
     stdin_fd = _memory_file(order.stdin)
     theirs.callback(os.close, stdin_fd)

@@ -16,6 +16,7 @@ from typing import Any
 
 from scheduler.clock import Clock
 from scheduler.ports import AttemptContext, Ended, StopRequest
+from scheduler.sandbox.bubblewrap import Bubblewrap
 from scheduler.sandbox.children import Child, ChildOrder
 from scheduler.sandbox.environment import UnusableOrderError
 from scheduler.sandbox.handlers import HandlerRegistry
@@ -51,6 +52,7 @@ class ProcessRuns:
         registry: HandlerRegistry,
         means: Means,
         recycling: Recycling,
+        bubblewrap: Bubblewrap | None,
         clock: Clock,
     ) -> None:
         self._code_dir = code_dir.resolve()
@@ -59,6 +61,7 @@ class ProcessRuns:
         self._means = means
         self._clock = clock
         self._recycling = recycling
+        self._bubblewrap = bubblewrap
         self._children = Children(clock, recycling)
 
     async def run(
@@ -73,6 +76,8 @@ class ProcessRuns:
             what = child_order(order, context, secrets, place)
             if order.resources is not None:
                 what = replace(what, limits=limit_words(order.resources, self._means))
+            if order.isolation == "sandbox":
+                what = self._enclosed(what, order, attempt_dir)
             return await self._run_child(what, order, context, stop, ladder)
         except UnusableOrderError as error:
             return Ended(Outcome.FAILED, reason=one_line(str(error)))
@@ -111,6 +116,12 @@ class ProcessRuns:
         finally:
             voice.end()
             child.close()
+
+    def _enclosed(self, what: ChildOrder, order: WorkOrder, attempt_dir: Path) -> ChildOrder:
+        if self._bubblewrap is None:
+            raise UnusableOrderError("this executor has no bubblewrap for isolation: sandbox; it is not run without")
+        network = None if order.resources is None else order.resources.network
+        return self._bubblewrap.enclose(what, self._code_dir, attempt_dir, network or "none")
 
     def _folder(self, context: AttemptContext) -> Path:
         return self._run_dir / f"{context.run_id}.{context.attempt}.{context.lease_token.hex[:8]}"

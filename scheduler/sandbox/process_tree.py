@@ -8,6 +8,8 @@ from contextlib import suppress
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -26,6 +28,11 @@ def refuse_inspection() -> None:
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
+def hand_on_no_capability() -> None:
+    """Let programs that this *thread* starts have no capability of its own, unless they run as root."""
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+
+
 def descendants(root: int) -> list[int]:
     """Return the live processes below ``root`` at this moment; more may appear while it looks."""
     children: dict[int, list[int]] = {}
@@ -40,6 +47,20 @@ def descendants(root: int) -> list[int]:
         below = children.get(frontier.pop(), [])
         found += below
         frontier += below
+    return found
+
+
+def enclosed_group(monitor: int) -> list[int]:
+    """Return the process group of ``monitor``, its leader, without itself and the first process of its namespace.
+
+    These two are bubblewrap's own, and would end the others at once.
+    """
+    below = descendants(monitor)[1:]  # nearest first, and the monitor has one child
+    found: list[int] = []
+    for pid in below:
+        with suppress(OSError):
+            if os.getpgid(pid) == monitor:
+                found.append(pid)
     return found
 
 

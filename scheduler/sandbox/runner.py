@@ -8,11 +8,13 @@ loop of their own or in daemon threads, so that none of them can stop the execut
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from scheduler.clock import Clock
 from scheduler.errors import ConfigurationError
 from scheduler.ports import AttemptContext, Ended, InlineDone, InlineStart, StopRequest
 from scheduler.sandbox.address_guard import NetworkPolicy
+from scheduler.sandbox.bubblewrap import Bubblewrap
 from scheduler.sandbox.environment import UnusableOrderError, resolve_secrets
 from scheduler.sandbox.handler_runs import HandlerRuns
 from scheduler.sandbox.handlers import Handler, HandlerRegistry
@@ -28,6 +30,8 @@ from schemas.work import HandlerWork, HttpWork, WorkOrder
 
 CLOSE_S = 10.0
 """How long ``close`` waits for runs that it has killed."""
+
+_IN_PROCESSES: Final = frozenset({"process", "sandbox"})
 
 __all__ = ["AttemptContext", "Ended", "InlineStart", "NetworkPolicy", "Runner", "StopRequest"]
 
@@ -45,12 +49,14 @@ class Runner:
         clock: Clock,
         means: Means | None = None,
         recycling: Recycling | None = None,
+        bubblewrap: Bubblewrap | None = None,
     ) -> None:
         """``code_dir`` holds scripts and modules.
 
         Below ``run_dir``, which runners of one user may share, each child gets a fresh directory.
         ``means`` is how resource limits are enforced; None: the strongest means there is.
-        ``recycling`` says how long python children are kept for further runs.
+        ``recycling`` says how long python children are kept for further runs. Without
+        ``bubblewrap`` no order with isolation sandbox is run.
         """
         self._registry = handlers
         self._code_dir = code_dir
@@ -59,6 +65,7 @@ class Runner:
         self._clock = clock
         self._means = means
         self._recycling = recycling or Recycling()
+        self._bubblewrap = bubblewrap
         self._directory: RunDirectory | None = None
         self._processes: ProcessRuns | None = None
         self._handlers: HandlerRuns | None = None
@@ -90,6 +97,7 @@ class Runner:
             registry=self._registry,
             means=await asyncio.to_thread(find_means) if self._means is None else self._means,
             recycling=self._recycling,
+            bubblewrap=self._bubblewrap,
             clock=self._clock,
         )
         self._handlers = HandlerRuns(self._clock)
@@ -158,8 +166,8 @@ class Runner:
         self, order: WorkOrder, context: AttemptContext, stop: StopRequest, secrets: Mapping[str, str]
     ) -> Ended:
         work = order.work
-        if order.isolation == "process" or not isinstance(work, HttpWork | HandlerWork):
-            if isinstance(work, HttpWork) or order.isolation not in {None, "process"}:
+        if order.isolation in _IN_PROCESSES or not isinstance(work, HttpWork | HandlerWork):
+            if isinstance(work, HttpWork) or order.isolation not in {None, *_IN_PROCESSES}:
                 return Ended(Outcome.FAILED, reason=f"a {work.kind} run cannot have isolation {order.isolation}")
             if self._processes is None:
                 raise ValueError("the runner is not started")

@@ -25,8 +25,11 @@ from scheduler.sandbox.process_tree import (
     become_subreaper,
     descendants,
     die_with_parent,
+    enclosed_group,
+    hand_on_no_capability,
     has_descendants_beside,
     kill_all,
+    signal_all,
 )
 from scheduler.sandbox.resource_limits import INTERVAL_S, Limiter, Spent, limit_self, limiter_for
 from scheduler.sandbox.results import RESULT_FD
@@ -90,12 +93,14 @@ class _Warden:
         self._poll = select.poll()
         self._link: socket.socket | None = None
         """To a child that may be kept."""
+        self._enclosed = False
         self._idle = False
         """It was kept, and has nothing to do."""
 
     def start(self, order: dict[str, Any], stdio: list[int]) -> bool:
         """Start the job; False (and told) when the system refuses."""
         error_read, error_write = os.pipe2(os.O_CLOEXEC)
+        self._enclosed = order["enclosed"]
         if order["reusable"]:
             self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             stdio.append(theirs.detach())
@@ -147,8 +152,16 @@ class _Warden:
         elif word != b"T":
             self._killing = True
         elif not self._idle:
+            self._ask()
+
+    def _ask(self) -> None:
+        if not self._enclosed:
             self._signal(signal.SIGTERM)
             self._signal(signal.SIGCONT)
+        elif self._job:
+            asked = enclosed_group(self._job)
+            signal_all(asked, signal.SIGTERM)
+            signal_all(asked, signal.SIGCONT)
 
     def _begin(self) -> None:
         if self._limiter is not None:
@@ -258,6 +271,8 @@ def _become_job(order: dict[str, Any], stdio: list[int], error_fd: int, limiter:
         first_closed = RESULT_FD + len(more)
         os.closerange(first_closed, error_fd)
         os.closerange(error_fd + 1, os.sysconf("SC_OPEN_MAX"))
+        if order["enclosed"]:  # bubblewrap refuses to have capabilities that it was not given as root
+            hand_on_no_capability()
         if limiter is not None:
             what = "limits"
             limiter.enter()

@@ -57,6 +57,7 @@ class TenantJobs:
         self.by_id: Mapping[UUID, JobEntry] = {entry.id: entry for entry in entries}
         self.ids_by_name: Mapping[str, UUID] = {entry.name: entry.id for entry in self.by_id.values()}
         self.handlers: Mapping[str, list[UUID]] = self._by_handler()
+        self.enclosed = frozenset(entry.id for entry in self.by_id.values() if entry.spec.isolation == "sandbox")
         self.rates: Mapping[UUID, float] = {
             entry.id: entry.spec.rate.every.total_seconds() for entry in self.by_id.values() if entry.spec.rate
         }

@@ -107,4 +107,5 @@ def _executor_columns(beats: Sequence[ExecutorHeartbeat]) -> tuple[list[object],
         [beat.stopped for beat in beats],
         [beat.cpu for beat in beats],
         [beat.memory_bytes for beat in beats],
+        [beat.sandboxes for beat in beats],
     )

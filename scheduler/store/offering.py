@@ -124,6 +124,8 @@ class Offering:
             return Room()
         left = places(limit, strength["slots"], pace.elapsed_s) - strength["queued"]
         blocked = frozenset(job_id for handler in strength["gaps"] for job_id in wanted[handler])
+        if strength["no_sandbox"]:
+            blocked |= {job_id for jobs in self._catalogue.loaded.values() for job_id in jobs.enclosed}
         return Room(left, strength["executors"], strength["slots"], blocked, strength["backlog"], strength["limited"])
 
     def _handlers(self) -> dict[str, list[UUID]]:

@@ -132,6 +132,14 @@ async def test_a_claim_answered_twice_starts_once_and_returns_nothing(stage):
     assert [] == stage.recorder.returned
 
 
+async def test_an_offer_for_a_sandbox_is_returned_unclaimed_by_an_executor_that_has_none(stage):
+    closed = offer()
+    await stage.publish(closed.model_copy(update={"order": closed.order.model_copy(update={"isolation": "sandbox"})}))
+    await until(lambda: stage.recorder.returned)
+    assert (ReturnReason.NO_SANDBOX, None) == (stage.recorder.returned[0].reason, stage.recorder.returned[0].claim_id)
+    assert ([], {}) == (stage.recorder.claims, stage.starts())
+
+
 async def test_an_offer_for_a_handler_that_is_not_here_is_returned_unclaimed(stage):
     await stage.publish(offer("elsewhere"))
     await until(lambda: stage.recorder.returned)

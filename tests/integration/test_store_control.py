@@ -183,6 +183,25 @@ async def test_a_run_that_no_executor_can_take_says_why(store: Store) -> None:
     assert await reading.list_held(store, TENANT, lease_s=30.0) == {}
 
 
+async def test_a_run_that_no_executor_can_close_in_says_why(store: Store) -> None:
+    await value(store, RUN, "ready")
+    await value(store, "UPDATE job_versions SET spec = jsonb_set(spec, '{isolation}', '\"sandbox\"')")
+    arrive = """INSERT INTO executors (boot_id, name, pool, slots, busy, sandboxes, handlers, host, pid, version)
+                VALUES (gen_random_uuid(), 'e', 'default', 1, 0, $1, '{}', 'h', 1, '0')"""
+    said = []
+    for sandboxes in (False, True):
+        await value(store, arrive, sandboxes)
+        (run,) = await reading.list_runs(store, TENANT, reading.RunFilter())
+        said.append(run["held_by"])
+    await value(store, "DELETE FROM executors WHERE NOT sandboxes")
+
+    assert said == [
+        "no live executor of pool default can run isolation: sandbox (scheduler doctor says why)",
+        "not every live executor of pool default can run isolation: sandbox",
+    ]
+    assert await reading.list_held(store, TENANT, lease_s=30.0) == {}
+
+
 async def test_a_run_that_demands_more_than_any_executor_has_says_why(store: Store) -> None:
     await value(store, RUN, "ready")
     arrive = """INSERT INTO executors (boot_id, name, pool, slots, busy, cpu, memory_bytes, handlers, host, pid,

@@ -10,6 +10,7 @@ from typing import Any
 from scheduler.clock import SystemClock
 from scheduler.ports import AttemptContext, Ended, InlineStart, StopRequest
 from scheduler.sandbox.address_guard import NetworkPolicy
+from scheduler.sandbox.bubblewrap import Bubblewrap
 from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.means import Means
 from scheduler.sandbox.runner import Runner
@@ -86,6 +87,7 @@ async def a_place(
     network: NetworkPolicy | None = None,
     means: Means | None = None,
     recycling: Recycling | None = None,
+    bubblewrap: Bubblewrap | str | None = None,
 ) -> AsyncIterator[Place]:
     (root / "code").mkdir(exist_ok=True)
     registry = HandlerRegistry(root / "code")
@@ -99,6 +101,7 @@ async def a_place(
         clock=SystemClock(),
         means=means,
         recycling=recycling,
+        bubblewrap=bubblewrap if isinstance(bubblewrap, Bubblewrap) else None,
     )
     await runner.start()
     try:

@@ -1,4 +1,4 @@
-"""Makes sure that the programs of RabbitMQ and PostgreSQL are on the machine.
+"""Makes sure that the programs of RabbitMQ and PostgreSQL, and bubblewrap, are on the machine.
 
 Run as ``python -m tests.support.services_programs``.
 
@@ -26,6 +26,7 @@ _CLUSTERS = Path("/etc/postgresql-common/createcluster.conf")
 def missing() -> list[str]:
     """Return the Debian packages whose programs the tests need and do not find."""
     wanted = [] if sbin() or "TEST_AMQP_URL" in os.environ else ["rabbitmq-server"]
+    wanted += [] if shutil.which("bwrap") else ["bubblewrap"]
     return wanted if programs() or "TEST_DATABASE_URL" in os.environ else [*wanted, "postgresql"]
 
 
@@ -36,9 +37,9 @@ def ensure() -> None:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise ServicesError(
-            f"The tests run against real servers, and the programs of {' and '.join(packages)} are not on this "
-            f"machine. Install them (on Debian, as root: apt-get install {' '.join(packages)}), or run `make test` "
-            "as root and it does so itself, or start Docker, or set TEST_AMQP_URL and TEST_DATABASE_URL to servers "
+            f"The tests run against real servers and in real sandboxes, and the programs of {' and '.join(packages)} "
+            f"are not on this machine. Install them (on Debian, as root: apt-get install {' '.join(packages)}), or run "
+            "`make test` as root and it does so itself, or start Docker, or set TEST_AMQP_URL and TEST_DATABASE_URL to servers "
             "that may be filled with test data; the tests that kill servers need the programs in any case."
         )
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}

@@ -30,6 +30,7 @@ class Run:
         ({"handler": "x"}, None, 1, "process"),
         ({"handler": "x"}, "inline", 2, "process"),
         ({"handler": "x"}, "thread", 1, "process"),
+        ({"handler": "x"}, "sandbox", 1, "sandbox"),
         ({"command": ["true"]}, None, 1, None),
         ({"http": {"method": "GET", "url": "https://example.com"}}, None, 1, None),
     ],

@@ -384,6 +384,7 @@ CREATE TABLE executors (
     version      text NOT NULL,
     cpu          double precision,          -- what its attempts may demand together; null: it does not say
     memory_bytes bigint,
+    sandboxes    boolean NOT NULL DEFAULT false,  -- it can run isolation: sandbox
     draining     boolean NOT NULL DEFAULT false,  -- it takes nothing new, says it itself
     drain_at     timestamptz,             -- since when somebody wants it to take nothing new
     held         text,                    -- why it is to take nothing new, as of its last heartbeat; null: it may
@@ -428,7 +429,7 @@ CREATE TABLE feeding (
 INSERT INTO feeding DEFAULT VALUES;
 
 -- Why no executor can take a run of that definition, in words; null when one can. An offer lands on any
--- executor of the pool, so all that are alive have to have the handler; one that is too small for what it
+-- executor of the pool, so all that are alive have to have the handler, or the sandbox; one that is too small for what it
 -- demands hands it back, so one that is large enough will do. silent_s: after so long without a heartbeat
 -- one is not alive.
 CREATE FUNCTION missing_executor(wanted_pool text, spec jsonb, silent_s double precision) RETURNS text
@@ -437,16 +438,21 @@ LANGUAGE sql STABLE AS $$
                 WHEN free = 0 THEN 'every live executor of pool ' || wanted_pool || ' is held: ' || held
                 WHEN NOT handled THEN none_has || ' has handler ' || handler
                 WHEN NOT handled_by_all THEN 'not every live executor of pool ' || wanted_pool || ' has handler ' || handler
+                WHEN NOT closed THEN none_has || ' can run isolation: sandbox (scheduler doctor says why)'
+                WHEN NOT closed_by_all THEN 'not every live executor of pool ' || wanted_pool || ' can run isolation: sandbox'
                 WHEN few_cores THEN none_has || ' has ' || cores || ' cores'
                 WHEN little_memory THEN none_has || ' has memory of ' || memory
                 WHEN too_small THEN none_has || ' has both ' || cores || ' cores and memory of ' || memory END
     FROM (SELECT 'no live executor of pool ' || wanted_pool AS none_has, spec #>> '{run,handler}' AS handler,
+                 coalesce(spec ->> 'isolation' <> 'sandbox', true) AS open,
                  (spec #>> '{resources,cpu}')::double precision AS cores, spec #>> '{resources,memory}' AS memory,
                  pg_size_bytes(replace(spec #>> '{resources,memory}', 'iB', 'B')) AS bytes) AS wanted,
          LATERAL (
              SELECT count(*) AS alive, count(*) FILTER (WHERE may) AS free, min(executors.held) AS held,
                     bool_or(handler = ANY (handlers) OR handler IS NULL) FILTER (WHERE may) AS handled,
                     bool_and(handler = ANY (handlers) OR handler IS NULL) FILTER (WHERE may) AS handled_by_all,
+                    bool_or(open OR sandboxes) FILTER (WHERE may) AS closed,
+                    bool_and(open OR sandboxes) FILTER (WHERE may) AS closed_by_all,
                     bool_and(cpu < cores) FILTER (WHERE may) AS few_cores,
                     bool_and(memory_bytes < bytes) FILTER (WHERE may) AS little_memory,
                     bool_and(cpu < cores OR memory_bytes < bytes) FILTER (WHERE may) AS too_small

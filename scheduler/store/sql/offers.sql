@@ -11,13 +11,13 @@ WHERE paused_at IS NULL
        OR EXISTS (SELECT FROM runs WHERE pool = p.name AND state = 'ready' AND limit_key IS NOT NULL));
 
 -- name: pool_strength
--- What stands ready in a pool: slots of live executors, offers in the queue, and which of the
--- handlers $3 some live executor lacks, so that an offer might land where it cannot run.
+-- What stands ready in a pool: slots of live executors, offers in the queue, and what some live executor
+-- lacks, so that an offer might land where it cannot run: the sandbox, and which of the handlers $3.
 WITH alive AS MATERIALIZED (
-    SELECT slots, handlers FROM executors
+    SELECT slots, handlers, sandboxes FROM executors
     WHERE pool = $1 AND stopped_at IS NULL AND held IS NULL AND NOT draining
       AND seen_at > now() - $2::float8 * interval '1 second')
-SELECT coalesce(sum(slots), 0)::int AS slots, count(*)::int AS executors,
+SELECT coalesce(sum(slots), 0)::int AS slots, count(*)::int AS executors, NOT bool_and(sandboxes) AS no_sandbox,
        (SELECT count(*)::int FROM runs WHERE pool = $1 AND state = 'queued') AS queued,
        EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready' AND limit_key IS NULL) AS backlog,
        EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready' AND limit_key IS NOT NULL) AS limited,

@@ -66,14 +66,14 @@ GOLDEN = [
     (job("overlap: queue"), [
         '4:14: jobs.a.overlap: "queue" is not known; did you mean "queue_one"?'
     ]),
-    (job("isolation: sandbox"), [
-        "4:16: jobs.a.isolation: sandbox is not supported by this version; allowed: inline, thread, process"
+    (job("isolation: sandboxed"), [
+        '4:16: jobs.a.isolation: "sandboxed" is not known; did you mean "sandbox"?'
     ]),
-    (job("resources: {memory: 512, cpu: 0%, pids: 0, network: none}"), [
+    (job("resources: {memory: 512, cpu: 0%, pids: 0, network: private}"), [
         "4:25: jobs.a.resources.memory: 512 has no unit; write for instance 512MiB",
         "4:35: jobs.a.resources.cpu: must be at least 1% of a core, and at most 4096 cores",
         "4:45: jobs.a.resources.pids: must be at least 1, found 0",
-        "4:48: jobs.a.resources.network: unknown key; allowed: cpu, memory, pids, file_size, io",
+        '4:57: jobs.a.resources.network: "private" is not known; allowed: none, host',
     ]),
     (job("retention: {}"), ["4:5: jobs.a.retention: is not supported by this version"]),
     (run('{http: {url: "https://example.com"}}\n    resources: {cpu: 1}'), [

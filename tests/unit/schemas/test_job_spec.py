@@ -77,6 +77,7 @@ def test_defaults_are_those_of_the_manual():
             "run": {"command": ["true"]},
             "resources": {"cpu": "50%", "memory": "512MiB", "pids": 9, "file_size": "1 GB", "io": "idle"},
         },
+        {"run": {"handler": "x"}, "isolation": "sandbox", "resources": {"network": "host"}, "max_runs_per_process": 5},
     ],
 )
 def test_a_job_survives_json(written, exclude_defaults):
@@ -128,6 +129,8 @@ def test_a_key_is_the_id_or_follows_from_the_times_alone():
         {"triggers": [{"every": "5s"}, {"every": "5000ms"}]},
         {"env": {"A": "x"}, "secrets": {"A": {"env": "B"}}},
         {"isolation": "inline"},
+        {"isolation": "sandbox", "run": {"http": {"url": "https://example.com"}}},
+        {"resources": {"network": "none"}},
         {"timeout": {"hard": "0s"}},
         {"timeout": {"soft": "31m"}},
         {"retry": {"on": [True]}},
