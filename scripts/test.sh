@@ -12,13 +12,9 @@ fi
 if said=$(.venv/bin/python -m tests.support.services_programs 2>&1 >&3); then
     exec .venv/bin/python -m pytest "$@"
 fi
-if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
+if command -v docker >/dev/null && docker compose version >/dev/null 2>&1 && docker info >/dev/null 2>&1; then
     echo "running the tests in a container, since: $said" >&2
-    # The options let sandboxes make their namespaces in it.
-    exec docker run --rm --init --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
-        --security-opt systempaths=unconfined --volume "$PWD":/from:ro python:3.11-bookworm sh -euc '
-        mkdir /checkout && cd /from && tar --exclude=./.venv -cf - . | tar -xf - -C /checkout
-        cd /checkout && exec make test'
+    exec docker compose --file tests/compose.yaml run --rm tests
 fi
 echo "$said" >&2
 exit 69

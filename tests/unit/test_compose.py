@@ -185,3 +185,10 @@ def test_the_programs_data_is_on_volumes_that_exist() -> None:
     }
 
     assert used == declared == {"rabbitmq", "postgres", "executor"}
+
+
+def test_container_of_the_tests_runs_all_of_them_on_a_copy():
+    tests = yaml.safe_load((ROOT / "tests" / "compose.yaml").read_text(encoding="utf-8"))["services"]["tests"]
+    assert tests["volumes"] == ["..:/from:ro"]
+    assert tests["command"][-1].rstrip().endswith("exec make test")
+    assert "docker compose --file tests/compose.yaml run --rm tests" in (ROOT / "scripts" / "test.sh").read_text()
