@@ -5,6 +5,7 @@ SchedulerError
 │  ├─ NotFoundError          there is no such thing                          exit 3
 │  ├─ ConflictError          it cannot be done in the present state          exit 4
 │  ├─ DefinitionsError       the definitions file is wrong                   exit 65
+│  │  └─ InvalidParamsError     params do not fit the job's params_schema
 │  ├─ NotPermittedError      the caller may not                              exit 77
 │  └─ ConfigurationError     the settings or the environment are wrong       exit 78
 ├─ TransientError         the world is unwell: retry with backoff            exit 69
@@ -53,6 +54,12 @@ class DefinitionsError(CallerError):
         super().__init__("\n".join(problems))
         self.problems = problems
         self.details = details
+
+
+class InvalidParamsError(DefinitionsError):
+    """Params that a person gave and the job's ``params_schema`` does not allow."""
+
+    code = "invalid_params"
 
 
 class NotPermittedError(CallerError):

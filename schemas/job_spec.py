@@ -130,6 +130,8 @@ class JobSpec(SpecModel):
     """What to execute: exactly one of command, script, python, http, handler."""
     params: JsonObject = Field(default_factory=dict)
     """Values for templates and for the job itself; overridden by the trigger's and by hand."""
+    params_schema: JsonObject | None = None
+    """JSON Schema of the params, with those of the trigger or of a person over them."""
     triggers: Annotated[tuple[TriggerSpec, ...], Field(max_length=100)] = ()
     """When the job runs by itself: each entry is one of cron, every, at, calendar; together they are a union."""
     needs: Annotated[tuple[Annotated[NeedSpec, BeforeValidator(_need_of)], ...], Field(max_length=1000)] = ()

@@ -117,6 +117,7 @@ class JobKeys(TypedDict, total=False):
 
     description: str
     params: Mapping[str, Any]
+    params_schema: Mapping[str, Any]
     needs: Sequence[str | Need | Callable[..., Any]]
     needs_rule: Literal["all", "any"]
     timezone: str

@@ -39,7 +39,7 @@ _LATER_TRIGGERS: Final = (
 _LATER_TRIGGER_KEYS: Final = frozenset({"where", "debounce", "throttle", "by", "collect"})
 _LATER_KEYS: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     DefinitionsFile: frozenset({"webhooks"}),
-    JobSpec: frozenset({"params_schema", "labels", "retention"}),
+    JobSpec: frozenset({"labels", "retention"}),
     RunSpec: frozenset({"shell", "publish"}),
     CronTrigger: _LATER_TRIGGER_KEYS,
     EveryTrigger: _LATER_TRIGGER_KEYS,

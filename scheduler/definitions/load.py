@@ -13,6 +13,7 @@ from scheduler.definitions.entries import Entry, read_entry
 from scheduler.definitions.explain import explain
 from scheduler.definitions.load_warnings import Loaded, find_warnings
 from scheduler.definitions.model import Definitions
+from scheduler.definitions.params_checks import check_params
 from scheduler.definitions.problems import Place, Problem, show_path
 from scheduler.definitions.references import References
 from scheduler.definitions.template_checks import check_templates
@@ -175,6 +176,7 @@ class _Loading:
             self.problems += _times(entry, self.calendars)
             if entry.spec is not None:
                 self.problems += [entry.spec_problem(*found) for found in check_templates(entry.spec)]
+                self.problems += [entry.spec_problem(*found) for found in check_params(entry.spec)]
 
 
 def _lines(problems: Iterable[Problem], files: Sequence[Path]) -> list[str]:

@@ -47,6 +47,7 @@ def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> Work
 
     Raises:
         TemplateError: a template cannot be filled, a result it reads is missing, say.
+        ValueError: the params are not what params_schema allows.
     """
     scope: dict[str, Any] = {
         "run": {"id": str(run.id), "job": run.job_name, "attempt": run.attempt, "fired_at": run.fired_at.isoformat()},
@@ -54,6 +55,7 @@ def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> Work
     }
     params = {**render_native(spec.params, scope), **(run.params or {})}
     scope["params"] = params
+    _check_params(spec, params)
     timeout = spec.timeout
     return WorkOrder(
         job=run.job_name,
@@ -76,6 +78,14 @@ def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> Work
         max_runs_per_process=spec.max_runs_per_process,
         fired_at=run.fired_at,
     )
+
+
+def _check_params(spec: JobSpec, params: Mapping[str, Any]) -> None:
+    if spec.params_schema is not None:
+        from scheduler.domain.params_check import find_wrong_params, show_wrong_params
+
+        if wrong := find_wrong_params(spec.params_schema, params):
+            raise ValueError("; ".join(show_wrong_params(wrong)))
 
 
 def _limits(resources: ResourcesSpec) -> ResourceLimits:

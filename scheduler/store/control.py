@@ -11,6 +11,7 @@ from scheduler.domain.run_state import FINAL, Move, sources
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.ids import uuid7
 from scheduler.store.doorbell import CANCEL, DEFINITIONS, WORK
+from scheduler.store.given_params import check_given_params
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from schemas.vocabulary import FiringKind, RunState
@@ -79,6 +80,7 @@ async def trigger_jobs(
     Raises:
         NotFoundError: there is no such job; nothing is fired.
         ConflictError: one of them is disabled, or the tenant suspended; nothing is fired.
+        InvalidParamsError: the ``params_schema`` of one does not allow its params; nothing is fired.
     """
     async with store.transaction() as db:
         jobs = {row["name"]: row for row in await db.fetch(Q["lock_jobs_by_name"], tenant, list(names))}
@@ -90,6 +92,7 @@ async def trigger_jobs(
             if jobs[name]["suspended"]:
                 raise ConflictError(f"tenant {tenant} is suspended: scheduler tenant activate {tenant}")
         wanted: list[Mapping[str, Any]] = [dict(jobs[name]) for name in dict.fromkeys(names)]
+        await check_given_params(db, wanted, params)
         data = {"jobs": [row["name"] for row in wanted], "params": params}
         return await _ask(db, tenant, FiringKind.MANUAL, wanted, data, clock=clock)
 
@@ -116,6 +119,7 @@ async def retry_run(
         if await db.fetchval(Q["find_retry_owed"], run_id, run["job_id"]):
             raise ConflictError(f"run {run_id} is being retried already")
         job = {"id": run["job_id"], "name": run["job_name"], "version": run["version"]}
+        await check_given_params(db, [job], {**(run["params"] or {}), **(params or {})})
         data = {"run": str(run_id), "params": {**(run["params"] or {}), **(params or {})} or None}
         asked = await _ask(db, tenant, FiringKind.RETRY, [job], data, clock=clock)
         return asked[0]

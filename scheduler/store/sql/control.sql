@@ -23,6 +23,13 @@ UPDATE tenants SET paused_at = NULL WHERE name = $1 AND paused_at IS NOT NULL RE
 SELECT id, name, version, enabled, (SELECT suspended_at IS NOT NULL FROM tenants WHERE name = $1) AS suspended FROM jobs
 WHERE tenant = $1 AND name = ANY ($2::text[]) AND deleted_at IS NULL ORDER BY id FOR SHARE;
 
+-- name: list_schemas
+-- The jobs among these definitions whose params have a schema.
+SELECT v.job_id, v.spec -> 'params_schema' AS schema, coalesce(v.spec -> 'params', '{}') AS params
+FROM unnest($1::uuid[], $2::int[]) AS w (job_id, version)
+JOIN job_versions AS v ON v.job_id = w.job_id AND v.version = w.version
+WHERE jsonb_typeof(v.spec -> 'params_schema') = 'object';
+
 -- name: insert_event
 INSERT INTO events (id, tenant, source, topic, data) VALUES ($1, $2, 'cli', $3, $4);
 
