@@ -1,7 +1,7 @@
 """Dispatcher: gives every firing its verdict, moves flows along the DAG, and offers what is ready.
 
 Hears   firing.due, run.settled
-Says    attempt.start, attempt.cancel, the feed
+Says    attempt.start, attempt.cancel, attempt.follow, the feed
 Writes  firings (verdicts), flows, runs, run edges
 
 Messages are hints: the same work is found in the rows by the sweep, every second.
@@ -30,7 +30,7 @@ from scheduler.store.advancing import advance
 from scheduler.store.backfilling import Backfilling, find_due_backfills, postpone_backfill
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.deciding import Decided, Deciding
-from scheduler.store.doorbell import CANCEL, DEFINITIONS, EXECUTORS, WORK, Doorbell
+from scheduler.store.doorbell import CANCEL, DEFINITIONS, EXECUTORS, FOLLOW, WORK, Doorbell
 from scheduler.store.offering import Offering
 from scheduler.store.stores import Store, Stores
 from scheduler.store.sweeping import (
@@ -42,6 +42,7 @@ from scheduler.store.sweeping import (
     postpone_step,
     spare,
 )
+from scheduler.store.telling import find_followed
 from scheduler.store.turns import list_lines, pass_on
 from schemas.facts import FiringDue, HeartbeatRecorded, RunSettled
 from schemas.message import Message
@@ -182,7 +183,8 @@ class Dispatcher(Actor):
             todo = todo[SWEEP_BATCH:] + step.skipped
 
     async def _sweep_for_ever(self, store: Store) -> None:
-        async with Doorbell(store.dsn, WORK, CANCEL, DEFINITIONS, EXECUTORS, name="dispatcher bell") as bell:
+        channels = (WORK, CANCEL, FOLLOW, DEFINITIONS, EXECUTORS)
+        async with Doorbell(store.dsn, *channels, name="dispatcher bell") as bell:
             rung: list[tuple[str, str]] = [(DEFINITIONS, "")]
             while not self.draining:
                 if any(channel == DEFINITIONS for channel, _ in rung):
@@ -192,6 +194,7 @@ class Dispatcher(Actor):
                         await self.on_definitions()
                     await self._tend_lines(store)
                 await self._cancel(store, [payload for channel, payload in rung if channel == CANCEL])
+                await self._follow(store, [payload for channel, payload in rung if channel == FOLLOW])
                 self._ask([payload for channel, payload in rung if channel == EXECUTORS])
                 next_s = await self.sweep(store)
                 self.well(f"sweep {store.name}")
@@ -255,6 +258,12 @@ class Dispatcher(Actor):
         await self._advance(store, run_ids)
         for executor, cancels in (await find_cancels(store, run_ids)).items():
             self.post("scheduler.control", executor, cancels)
+
+    async def _follow(self, store: Store, payloads: Sequence[str]) -> None:
+        """Ask executors to tell what attempts write that somebody looks at."""
+        if payloads:
+            for executor, commands in (await find_followed(store, payloads)).items():
+                self.post("scheduler.control", executor, commands, persistent=False)
 
     def _ask(self, payloads: Sequence[str]) -> None:
         """Ask executors for a heartbeat, whose answer tells what somebody wants of them."""

@@ -1,7 +1,7 @@
 """Executor: runs the attempts of one pool. Starts nothing that was not granted to it.
 
-Hears   attempt.start; on its control queue claim.answered, heartbeat.recorded, attempt.cancel
-Says    attempt.claim, attempt.returned, executor.heartbeat, attempt.finished
+Hears   attempt.start; on its control queue claim.answered, heartbeat.recorded, attempt.cancel, attempt.follow
+Says    attempt.claim, attempt.returned, executor.heartbeat, attempt.finished, attempt.told
 Writes  its spool of ends; nothing in the database
 """
 
@@ -23,13 +23,14 @@ from actors.executing.heartbeats import Heartbeats
 from actors.executing.running import Grant, Run, Running
 from actors.executing.settings import ExecutorSettings
 from actors.executing.spool import Spool
+from actors.executing.telling import Teller
 from actors.suspects import CRASHES, Suspects, reason
 from scheduler.clock import Clock
 from scheduler.crash import crash_point
 from scheduler.errors import SessionLostError, TransientError
 from scheduler.ports import Consumer, Delivery, Ended, Out, PublishOutcome, Sandbox, Transport
 from scheduler.service import Service
-from schemas.commands import CancelAttempt, StartAttempt
+from schemas.commands import CancelAttempt, FollowAttempt, StartAttempt
 from schemas.facts import ClaimAnswered, HeartbeatRecorded
 from schemas.message import AttemptKey, Message
 from schemas.vocabulary import ReturnReason
@@ -61,6 +62,7 @@ class Executor(Actor):
         self.desk = Desk(settings, self.boot_id, clock, post, Site(self._busy, self._refusal, self.running.orders))
         self.heartbeats = Heartbeats(settings, sandbox.handlers, self.boot_id, clock)
         self._fence = Fence(self.running, self.heartbeats, clock)
+        self._teller = Teller(self.running, partial(post, "attempt.told"), clock)
         self._reporter = Reporter(settings.name, self.boot_id)
         self._queue = f"scheduler.executor.{settings.pool}"
         self._reachable = asyncio.Event()
@@ -71,6 +73,7 @@ class Executor(Actor):
             ClaimAnswered: self.on_answers,
             HeartbeatRecorded: self.on_recorded,
             CancelAttempt: self.on_cancels,
+            FollowAttempt: self._teller.follow,
         }
 
     async def on_answers(self, answers: Sequence[ClaimAnswered]) -> None:
@@ -130,6 +133,7 @@ class Executor(Actor):
             "returns": self.desk.returns.send,
             "overdue": self.desk.tend_overdue,
             "ends": self._tend_ends,
+            "telling": self._teller.tend,
         }.items():
             self.keep(name, partial(self._tended, name, body))
 
@@ -239,6 +243,7 @@ class Executor(Actor):
         return ReturnReason.NO_SANDBOX if order.isolation == "sandbox" and not self.settings.sandboxes else None
 
     def _on_ends(self, ended: Sequence[tuple[Run, Ended]]) -> None:
+        self._teller.say_last(run for run, _ in ended)
         at = self.clock.now(), self.clock.monotonic()
         self.ends.add([finished(run, end, self.ends.next_seq(), self._reporter, at=at) for run, end in ended])
         self.desk.claim()

@@ -1,8 +1,8 @@
 """Recorder: the only actor that writes claims, leases and the ends of attempts.
 
-Hears   attempt.claim, executor.heartbeat, attempt.finished, attempt.returned
+Hears   attempt.claim, executor.heartbeat, attempt.finished, attempt.returned, attempt.told
 Says    claim.answered, heartbeat.recorded, run.settled, executor.heartbeat (barriers)
-Writes  runs, attempts, executors, recorders
+Writes  runs, attempts, executors, recorders, live_progress, live_output
 """
 
 import random
@@ -26,8 +26,16 @@ from scheduler.store.claiming import claim, take_back
 from scheduler.store.leasing import find_expired, leave_recorders, record_heartbeats, report_recorder
 from scheduler.store.settling import Settling
 from scheduler.store.stores import Store, Stores
+from scheduler.store.telling import forget_told, keep_last_progress, keep_told
 from schemas.commands import AttemptReturned, ClaimAttempt
-from schemas.facts import AttemptFinished, ClaimAnswered, ExecutorHeartbeat, HeartbeatRecorded, RunSettled
+from schemas.facts import (
+    AttemptFinished,
+    AttemptTold,
+    ClaimAnswered,
+    ExecutorHeartbeat,
+    HeartbeatRecorded,
+    RunSettled,
+)
 from schemas.message import Message
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -38,6 +46,7 @@ K = TypeVar("K")
 _EXPIRED_AT_ONCE: Final = 500
 _BARRIERS_PER_LEASE: Final = 6
 _LONGEST_BARRIER_PAUSE_S: Final = 2.0
+_FORGET_EVERY_S: Final = 15.0
 _BARRIERS_SENT: Final = 2
 """The broker deals messages out in turn: with one barrier, the other of two Recorders might never see any."""
 
@@ -51,7 +60,12 @@ class RecordSettings:
 class Recorder(Actor):
     """Decides claims, keeps leases, settles attempts. Any number may run: the rows decide."""
 
-    queues = ("scheduler.recorder.claims", "scheduler.recorder.heartbeats", "scheduler.recorder.finished")
+    queues = (
+        "scheduler.recorder.claims",
+        "scheduler.recorder.heartbeats",
+        "scheduler.recorder.finished",
+        "scheduler.recorder.told",
+    )
 
     def __init__(
         self, stores: Stores, transport: Transport, clock: Clock, rng: random.Random, settings: RecordSettings
@@ -68,6 +82,7 @@ class Recorder(Actor):
         await super().start()
         for store in self._stores.all():
             self.keep(f"leases {store.name}", partial(self._watch_leases, store))
+            self.keep(f"told {store.name}", partial(self._forget_told, store))
 
     async def stop(self) -> None:
         started = self._publisher is not None
@@ -82,6 +97,7 @@ class Recorder(Actor):
             ExecutorHeartbeat: self.on_heartbeats,
             AttemptFinished: self.on_finished,
             AttemptReturned: self.on_returned,
+            AttemptTold: self.on_told,
         }
 
     async def on_claims(self, claims: Sequence[ClaimAttempt]) -> None:
@@ -151,12 +167,25 @@ class Recorder(Actor):
                 crash_point("recorder.before_commit")
             crash_point("recorder.after_commit")
             self._tell(settled)
+        if far := [fact for fact in batch if fact.progress is not None]:
+            await keep_last_progress(store, far)
 
     async def on_returned(self, returned: Sequence[AttemptReturned]) -> None:
         """Put what was handed back unstarted into the backlog again."""
         for store, batch in self._stores.sort(returned):
             moved = await take_back(store, batch)
             log.info("attempts.returned", asked=len(batch), moved=moved, reason=batch[0].reason)
+
+    async def on_told(self, facts: Sequence[AttemptTold]) -> None:
+        """Keep what running attempts say of themselves, for who looks."""
+        for store, batch in self._stores.sort(facts):
+            await keep_told(store, batch)
+
+    async def _forget_told(self, store: Store) -> None:
+        while not self.draining:
+            await forget_told(store)
+            self.well(f"told {store.name}")
+            await self.clock.sleep(_FORGET_EVERY_S)
 
     def _tell(self, settled: Sequence[RunSettled]) -> None:
         if settled:

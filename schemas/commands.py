@@ -1,7 +1,9 @@
 """Messages that ask: imperative mood, one actor hears each."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from uuid import UUID
+
+from pydantic import Field
 
 from schemas.message import Attempt, Command
 from schemas.vocabulary import ReturnReason
@@ -47,6 +49,18 @@ class CancelAttempt(Command):
     lease_token: UUID
     at_once: bool = False
     """Kill it without the grace."""
+
+
+class FollowAttempt(Command):
+    """Tell what the attempt writes, for some seconds from now: somebody looks. Repeated while they do."""
+
+    type: ClassVar[str] = "attempt.follow"
+
+    run_id: UUID
+    attempt: Attempt
+    lease_token: UUID
+    from_byte: Annotated[int, Field(ge=0)] | None = None
+    """Begin there, again if need be; None: go on with what was not told yet."""
 
 
 class AttemptReturned(Command):

@@ -68,6 +68,43 @@ MOST_METRICS: Final = 50
 MetricName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,62}$")]
 
 
+class Progress(BaseModel):
+    """How far an attempt said that it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    done: Annotated[float, Field(ge=0)]
+    total: Annotated[float, Field(ge=0)] | None = None
+    """None: it does not know of how much."""
+    message: Annotated[str, Field(max_length=200)] = ""
+
+
+class OutputPiece(BaseModel):
+    """What an attempt wrote from one byte of its output up to another, as text without secrets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: Annotated[int, Field(ge=0)]
+    until: Annotated[int, Field(ge=0)]
+    """The place of the first byte after it; the next piece begins there, unless some are missing."""
+    text: str
+
+
+class AttemptTold(Fact):
+    """What an attempt said of itself while it runs. It may be lost, repeated or late: nothing is decided by it."""
+
+    type: ClassVar[str] = "attempt.told"
+
+    run_id: UUID
+    attempt: Attempt
+    lease_token: UUID
+    seq: Annotated[int, Field(ge=1)]
+    """Grows with each word of the executor's process: the higher one is the newer."""
+    progress: Progress | None = None
+    output: OutputPiece | None = None
+    """Only while somebody follows the attempt."""
+
+
 class AttemptFinished(Fact):
     """The executor's last word on one attempt; may arrive twice, or never.
 
@@ -104,6 +141,8 @@ class AttemptFinished(Fact):
     """None: it was no process of its own, or its end was not seen."""
     metrics: Annotated[dict[MetricName, float], Field(max_length=MOST_METRICS)] | None = None
     """Numbers by name that the job's code gave; None: none."""
+    progress: Progress | None = None
+    """How far it said that it was, the last time; None: it never did."""
     started_at: AwareDatetime
     finished_at: AwareDatetime
     elapsed_s: float

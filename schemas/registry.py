@@ -10,9 +10,10 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from schemas.commands import AttemptReturned, CancelAttempt, ClaimAttempt, StartAttempt
+from schemas.commands import AttemptReturned, CancelAttempt, ClaimAttempt, FollowAttempt, StartAttempt
 from schemas.facts import (
     AttemptFinished,
+    AttemptTold,
     ClaimAnswered,
     ExecutorHeartbeat,
     FiringDue,
@@ -24,11 +25,13 @@ from schemas.message import Message
 MESSAGES: Final[tuple[type[Message], ...]] = (
     AttemptFinished,
     AttemptReturned,
+    AttemptTold,
     CancelAttempt,
     ClaimAnswered,
     ClaimAttempt,
     ExecutorHeartbeat,
     FiringDue,
+    FollowAttempt,
     HeartbeatRecorded,
     RunSettled,
     StartAttempt,

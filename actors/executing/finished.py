@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 
 from actors.executing.running import Run
+from actors.executing.telling import progress_of
 from scheduler.ports import Ended
 from schemas.facts import AttemptFinished, Output
 from schemas.registry import dump
@@ -49,6 +50,7 @@ def finished(run: Run, end: Ended, seq: int, by: Reporter, *, at: tuple[datetime
         "started_at": run.started_at,
         "finished_at": at[0],
         "elapsed_s": at[1] - run.began,
+        "progress": progress_of(run.voice),
     }
     try:
         return AttemptFinished(**known, **_particulars(run, end))

@@ -12,6 +12,7 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.crash import crash_point
 from scheduler.ports import AttemptContext, Ended, InlineStart, Sandbox, StopRequest
+from scheduler.voice import Voice
 from schemas.commands import StartAttempt
 from schemas.message import AttemptKey
 from schemas.vocabulary import Outcome
@@ -40,6 +41,7 @@ class Run:
     began: float
     asked_at: float = 0.0
     stop: StopRequest = field(default_factory=StopRequest)
+    voice: Voice = field(default_factory=Voice)
     abandoned: str | None = None
     """Why we end it before its time; whatever it says, it counts as lost, so that the job's policy decides."""
 
@@ -68,6 +70,14 @@ class Running:
         """Yield what runs."""
         return (run.start.order for run in self._runs.values())
 
+    def find(self, run_id: UUID, attempt: int, lease_token: UUID) -> Run | None:
+        """Return an attempt that runs here; None: it does not."""
+        return self._runs.get((run_id, attempt, lease_token))
+
+    def all(self) -> list[Run]:
+        """Return all that runs, oldest first."""
+        return list(self._runs.values())
+
     def keys(self) -> list[AttemptKey]:
         """Return the names of all that runs, oldest first."""
         return [AttemptKey(run_id=key[0], attempt=key[1], lease_token=key[2]) for key in self._runs]
@@ -79,7 +89,7 @@ class Running:
         for start, claim_id, asked_at in granted:
             run = Run(start, claim_id, now, monotonic, asked_at)
             self._runs[start.run_id, start.attempt, start.lease_token] = run
-            context = AttemptContext(start.tenant, start.run_id, start.attempt, start.lease_token)
+            context = AttemptContext(start.tenant, start.run_id, start.attempt, start.lease_token, voice=run.voice)
             if self._sandbox.is_inline(start.order):
                 inline.append(InlineStart(start.order, context, run.stop))
             else:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 run = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="One run.")
 
-_RUN_COLUMNS = ("id", "job", "state", "attempt", "fired_at", "claimed_at", "finished_at", "reason")
+_RUN_COLUMNS = ("id", "job", "state", "attempt", "progress", "fired_at", "claimed_at", "finished_at", "reason")
 _ATTEMPT_COLUMNS = ("attempt", "outcome", "exit_code", "started_at", "elapsed_s", "executor", "reason")
 _USAGE_COLUMNS = ("cpu_s", "cpu_percent", "peak_memory", "read", "written", "limited_by")
 
@@ -43,6 +43,7 @@ def runs(
 
     List runs, newest first.
     """
+    from scheduler.cli.following import progress_text
     from scheduler.cli.output import print_json, print_rows
     from scheduler.store.reading import RunFilter, list_runs
 
@@ -55,12 +56,17 @@ def runs(
     if json:
         print_json({"runs": found, "next": next_page(found, limit)})
         return
-    print_rows([row | {"reason": row["held_by"] or row["reason"]} for row in found], _RUN_COLUMNS, empty="no such runs")
+    rows = [
+        row | {"reason": row["held_by"] or row["reason"], "progress": progress_text(row["progress"])} for row in found
+    ]
+    columns = (column for column in _RUN_COLUMNS if column != "progress" or any(row["progress"] for row in rows))
+    print_rows(rows, tuple(columns), empty="no such runs")
 
 
 @run.command()
 def show(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
     """Show a run: its state, its attempts, and the needs that held it."""
+    from scheduler.cli.following import progress_text
     from scheduler.cli.output import print_fields, print_json, print_line, print_rows
     from scheduler.store.reading import get_run
 
@@ -72,13 +78,16 @@ def show(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
     if json:
         print_json(found)
         return
-    print_fields({key: value for key, value in found.items() if key not in {"attempts", "needs"}})
+    shown = found | {"progress": progress_text(found["progress"])}
+    print_fields({key: value for key, value in shown.items() if key not in {"attempts", "needs"}})
     if found["needs"]:
         print_rows(found["needs"], ("job", "when", "state", "run"), empty="")
     attempts = [row | _readable(row) for row in found["attempts"]]
     used = [column for column in _USAGE_COLUMNS if any(row[column] is not None for row in attempts)]
     print_rows(attempts, (*_ATTEMPT_COLUMNS[:-2], *used, *_ATTEMPT_COLUMNS[-2:]), empty="no attempt has ended")
     for row in attempts:
+        if row["progress"]:
+            print_line(f"attempt {row['attempt']}: progress {progress_text(row['progress'])}")
         if (late := row["late_end"]) is not None:
             said = ", ".join(str(part) for part in (late["outcome"], late.get("reason")) if part)
             print_line(f"attempt {row['attempt']}: too late, its executor said: {said}")
@@ -98,12 +107,27 @@ def logs(
     context: typer.Context,
     *,
     run_id: RunId,
-    attempt: Annotated[int | None, typer.Option("--attempt", min=1, help="Only this attempt.")] = None,
+    attempt: Annotated[int | None, typer.Option("--attempt", min=1, help="Only this one; with -f, from it on.")] = None,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on until the run ends; exit 1 if it failed.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Print what a run wrote, attempt by attempt."""
+    """Examples:
+
+      scheduler run logs 0198c0de
+
+      scheduler run logs -f 0198c0de
+
+    Print what a run wrote, attempt by attempt: the first 16 and the last 48 KiB of each. With --follow, print it
+    while it is written, and on a terminal how far the run is; with --json, a line for each piece.
+    """
     from scheduler.cli.output import print_json
 
+    if follow:
+        from scheduler.cli.following import follow_run
+
+        raise typer.Exit(follow_run(context, run_id, attempt=attempt or 1, as_json=json))
     if json:
         run, found = _outputs(context, run_id, attempt)
         print_json({"run": run, "attempts": found})

@@ -28,6 +28,7 @@ def plain_end(fact: AttemptFinished, wrong: str) -> AttemptFinished:
             "output": None,
             "usage": None,
             "metrics": None,
+            "progress": None,
         }
     )
 

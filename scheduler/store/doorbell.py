@@ -17,6 +17,8 @@ CANCEL: Final = "scheduler_cancel"
 """Somebody wants a running attempt stopped; the payload is ``<tenant> <run id>``."""
 EXECUTORS: Final = "scheduler_executors"
 """What somebody wants of an executor changed; the payload is ``<boot id> <name>``."""
+FOLLOW: Final = "scheduler_follow"
+"""Somebody looks at a running attempt; the payload is ``<tenant> <run id> <attempt> <first byte, or ->``."""
 WAKE: Final = "scheduler_wake"
 """A run waits for a time that may be earlier than the ones known before."""
 

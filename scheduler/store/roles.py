@@ -60,11 +60,13 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "UPDATE (revision) ON tenants",
         "SELECT, INSERT ON orphan_ends",
         "INSERT ON feed",
+        "SELECT, INSERT, UPDATE, DELETE ON live_progress, live_output",
         "SELECT, INSERT, UPDATE, DELETE ON executors, recorders, messages_in_hand",
     ),
     # What people ask for over HTTP: what the commands do, by the same statements.
     "ingress": (
         "SELECT ON attempts, executors, flows, flow_joins, rates, recorders, run_edges, runs, tickers, ticking",
+        "SELECT ON live_output, live_progress",
         "SELECT, INSERT, UPDATE ON backfills, calendars, jobs, pools, triggers",
         "SELECT, INSERT, UPDATE, DELETE ON firings",
         "SELECT, INSERT ON backfill_instants, calendar_versions, events, job_versions",

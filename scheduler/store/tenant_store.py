@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
 _LONGEST_STATEMENT: Final = "25s"
 _ENTER: Final = (
-    "SELECT set_config('app.tenant', $1, true), "
-    f"set_config('statement_timeout', '{_LONGEST_STATEMENT}', true)"
+    f"SELECT set_config('app.tenant', $1, true), set_config('statement_timeout', '{_LONGEST_STATEMENT}', true)"
 )
 
 

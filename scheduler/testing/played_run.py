@@ -1,6 +1,6 @@
 """A run of a TestScheduler, as a test looks at it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ from uuid import UUID
 from scheduler.domain.run_state import FINAL
 from scheduler.simulation.instants import to_instant
 from scheduler.simulation.simulated_run import SimulatedRun
+from scheduler.voice import Told
 from schemas.vocabulary import Outcome, RunState
 
 
@@ -26,6 +27,8 @@ class PlayedAttempt:
     """What it wrote with ``ctx.log``."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """What it gave to ``ctx.metric``."""
+    progress: Sequence[Told] = ()
+    """All that it said with ``ctx.progress``: ``done``, ``total``, ``message``."""
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """Makes the attempts of a TestScheduler: gives a function its params and its context, and tells how it ended."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from scheduler.simulation.instants import to_instant
 from scheduler.simulation.simulated_run import SimulatedRun
 from scheduler.testing.calls import call
 from scheduler.testing.played_run import PlayedAttempt, PlayedRun
+from scheduler.voice import Told
 from schemas.durations import parse_duration
 from schemas.vocabulary import Outcome
 from schemas.work import WorkOrder
@@ -63,24 +65,26 @@ class Player:
             self._keep(run, now, Outcome.TIMED_OUT, params=order.params)
             return hard, EndFacts(Outcome.TIMED_OUT)
         function, said = self._functions.get(run.job.name), list[str]()
-        context = self._context(run, order, said)
+        progress: list[Told] = []
+        context = replace(self._context(run, order, said), tell=progress.append)
+
+        def told() -> dict[str, Any]:
+            return {"output": tuple(said), "metrics": context.metrics or {}, "progress": tuple(progress)}
+
         try:
             value = None if function is None else call(function, order.params, context)
         except SnoozedError as error:
-            told = {"output": tuple(said), "metrics": context.metrics or {}}
-            self._keep(run, now, Outcome.SNOOZED, params=order.params, **told)
+            self._keep(run, now, Outcome.SNOOZED, params=order.params, **told())
             return takes, EndFacts(Outcome.SNOOZED, retry_after_s=error.seconds)
         except Exception as error:  # noqa: BLE001 - whatever a job raises is how its attempt ends
-            told = {"output": tuple(said), "metrics": context.metrics or {}}
-            self._keep(run, now, Outcome.FAILED, params=order.params, error=error, **told)
+            self._keep(run, now, Outcome.FAILED, params=order.params, error=error, **told())
             return takes, EndFacts(Outcome.FAILED, exception=type(error).__name__)
         dropped = None
         try:
             run.result = result_of(value)
         except UnusableResultError as error:
             dropped = error
-        told = {"output": tuple(said), "metrics": context.metrics or {}}
-        self._keep(run, now, Outcome.SUCCEEDED, params=order.params, error=dropped, **told)
+        self._keep(run, now, Outcome.SUCCEEDED, params=order.params, error=dropped, **told())
         return takes, EndFacts(Outcome.SUCCEEDED)
 
     def _keep(self, run: SimulatedRun, now: int, outcome: Outcome, **facts: Any) -> None:

@@ -19,8 +19,8 @@ SAYS: Final[Mapping[str, Sequence[str]]] = {
     "ticker": ("firing.due",),
     "watcher": (),
     "ingress": (),
-    "dispatcher": ("attempt.start", "attempt.cancel"),
-    "executor": ("attempt.claim", "attempt.returned", "executor.heartbeat", "attempt.finished"),
+    "dispatcher": ("attempt.start", "attempt.cancel", "attempt.follow"),
+    "executor": ("attempt.claim", "attempt.returned", "executor.heartbeat", "attempt.finished", "attempt.told"),
     "recorder": ("claim.answered", "heartbeat.recorded", "run.settled", "executor.heartbeat"),
 }
 """Actor → types of the messages it publishes; the exchange of each follows from its route."""

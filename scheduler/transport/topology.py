@@ -124,9 +124,11 @@ ROUTES: Final[Mapping[str, Route]] = {
         Route(ATTEMPTS, "attempt.claim", "store"),
         Route(ATTEMPTS, "attempt.finished", "store"),
         Route(ATTEMPTS, "attempt.returned", "store"),
+        Route(ATTEMPTS, "attempt.told", "store"),
         Route(ATTEMPTS, "executor.heartbeat", "store"),
         Route(SETTLED, "run.settled", "store"),
         Route(CONTROL, "attempt.cancel", "executor"),
+        Route(CONTROL, "attempt.follow", "executor"),
         Route(CONTROL, "claim.answered", "executor"),
         Route(CONTROL, "heartbeat.recorded", "executor"),
     )
@@ -158,6 +160,8 @@ _STORE_QUEUES: Final[tuple[tuple[Queue, tuple[str, ...]], ...]] = (
     (Queue("scheduler.recorder.claims", dead_letters=True), ("attempt.claim",)),
     (Queue("scheduler.recorder.heartbeats", Limits(max_length=50_000, ttl_s=120)), ("executor.heartbeat",)),
     (Queue("scheduler.recorder.finished", dead_letters=True), ("attempt.finished", "attempt.returned")),
+    # What is told of a running attempt is for who looks now: it may go at any time.
+    (Queue("scheduler.recorder.told", Limits(max_length=10_000, ttl_s=30)), ("attempt.told",)),
 )
 
 

@@ -11,6 +11,7 @@ HEARD = {
     "attempt.claim": "scheduler.recorder.claims",
     "attempt.finished": "scheduler.recorder.finished",
     "attempt.returned": "scheduler.recorder.finished",
+    "attempt.told": "scheduler.recorder.told",
     "executor.heartbeat": "scheduler.recorder.heartbeats",
 }
 

@@ -9,6 +9,7 @@ import pytest
 
 from scheduler import Need, Retry, TestScheduler, Timeout, cron, every, job
 from scheduler.errors import ConflictError, DefinitionsError, NotFoundError
+from scheduler.voice import Told
 
 DAY = "2026-03-01T00:00:00Z"
 heard: list[object] = []
@@ -215,3 +216,14 @@ def test_a_function_that_snoozes_comes_again_at_no_cost_of_attempts():
         timedelta(seconds=90),
         timedelta(seconds=180),
     ]
+
+
+def test_progress_is_kept_with_the_attempt():
+    @job(every("1m"), isolation="thread")
+    def copy(ctx):
+        ctx.progress(1, 2, "half")
+        ctx.progress(2, 2)
+
+    (run,) = TestScheduler(copy).advance("1m")
+
+    assert run.attempts[0].progress == (Told(1, 2, "half"), Told(2, 2))

@@ -357,9 +357,35 @@ CREATE TABLE attempts (
     written_bytes bigint,
     limited_by    text,                     -- cgroup2, cgroup1, sampling; null: it had no resource limits
     metrics       jsonb,                    -- numbers by name that the job's code gave; null: none
+    progress      jsonb,                    -- how far it said that it was, the last time; null: it never did
     recorded_at   timestamptz NOT NULL DEFAULT now(),
     late_end      jsonb,                    -- what the executor said after the attempt was given up
     PRIMARY KEY (run_id, attempt)
+);
+
+-- What running attempts say of themselves, for who looks now. Lost in a crash of the database, and told again.
+CREATE UNLOGGED TABLE live_progress (
+    run_id        uuid PRIMARY KEY,
+    tenant        text NOT NULL,
+    attempt       integer NOT NULL,
+    seq           bigint NOT NULL,
+    done          double precision NOT NULL,
+    total         double precision,
+    message       text NOT NULL,
+    told_at       timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 70);
+
+-- Pieces of their output, while somebody follows; each goes after a minute.
+CREATE UNLOGGED TABLE live_output (
+    run_id        uuid NOT NULL,
+    attempt       integer NOT NULL,
+    starts_at     bigint NOT NULL,          -- the place of its first byte in all that the attempt wrote
+    ends_at       bigint NOT NULL,
+    tenant        text NOT NULL,
+    lease_token   uuid NOT NULL,
+    text          text NOT NULL,
+    told_at       timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (run_id, attempt, starts_at)
 );
 
 -- Ends of runs this database does not know (restored from a backup, say): kept for people to look at.

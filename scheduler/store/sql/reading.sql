@@ -24,7 +24,10 @@ SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priori
        cancel_reason, discarded_at, backfill_id,
        CASE WHEN state IN ('ready', 'queued', 'backing_off') THEN missing_executor(pool, (
            SELECT v.spec FROM job_versions AS v
-           WHERE v.job_id = runs.job_id AND v.version = runs.job_version), $7) END AS held_by
+           WHERE v.job_id = runs.job_id AND v.version = runs.job_version), $7) END AS held_by,
+       CASE WHEN state = 'running' THEN (
+           SELECT jsonb_build_object('done', p.done, 'total', p.total, 'message', p.message) FROM live_progress AS p
+           WHERE p.run_id = runs.id AND p.attempt = runs.attempt) END AS progress
 FROM runs
 WHERE tenant = $1
   AND ($2::text IS NULL OR job_id = (SELECT id FROM jobs WHERE tenant = $1 AND name = $2))
@@ -45,13 +48,16 @@ SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priori
        cancel_reason, discarded_at, backfill_id,
        CASE WHEN state IN ('ready', 'queued', 'backing_off') THEN missing_executor(pool, (
            SELECT v.spec FROM job_versions AS v
-           WHERE v.job_id = runs.job_id AND v.version = runs.job_version), $3) END AS held_by
+           WHERE v.job_id = runs.job_id AND v.version = runs.job_version), $3) END AS held_by,
+       CASE WHEN state = 'running' THEN (
+           SELECT jsonb_build_object('done', p.done, 'total', p.total, 'message', p.message) FROM live_progress AS p
+           WHERE p.run_id = runs.id AND p.attempt = runs.attempt) END AS progress
 FROM runs WHERE tenant = $1 AND id = $2;
 
 -- name: list_attempts
 SELECT attempt, outcome, reason, exit_code, signal, http_status, exception, executor, started_at, finished_at,
        elapsed_s, cpu_s, round((100 * cpu_s / nullif(elapsed_s, 0))::numeric, 1)::float8 AS cpu_percent,
-       peak_memory_bytes, read_bytes, written_bytes, limited_by, metrics, output_bytes, late_end
+       peak_memory_bytes, read_bytes, written_bytes, limited_by, metrics, progress, output_bytes, late_end
 FROM attempts WHERE run_id = $1 ORDER BY attempt;
 
 -- name: list_outputs
