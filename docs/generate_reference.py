@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the pages that follow from the command line and the settings: cli.md, configuration.md. A test compares them.
+"""Writes what follows from commands, settings and routes: cli.md, configuration.md, openapi.json. A test compares them.
 
 python docs/generate_reference.py
 """
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,14 @@ sys.path.insert(0, str(ROOT))
 from typer.main import get_command  # noqa: E402 - see above
 
 from scheduler import errors  # noqa: E402 - the checkout's own, wherever it is run from
+from scheduler.api.app import make_app  # noqa: E402 - see above
+from scheduler.api.description import document  # noqa: E402 - see above
+from scheduler.api.site import Site  # noqa: E402 - see above
 from scheduler.cli.main import app  # noqa: E402 - see above
 from scheduler.cli.process import PORTS  # noqa: E402 - see above
+from scheduler.clock import SystemClock  # noqa: E402 - see above
 from scheduler.config import Settings, knobs, shown  # noqa: E402 - see above
+from scheduler.metrics import Metrics  # noqa: E402 - see above
 
 _NOTE: Final = "<!-- Written by docs/generate_reference.py; change the code, not this page. -->"
 _CODES: Final = {
@@ -89,7 +95,17 @@ def configuration_page() -> str:
     )
 
 
-PAGES: Final = {"docs/cli.md": cli_page, "docs/configuration.md": configuration_page}
+def openapi_page() -> str:
+    """Return the OpenAPI document of the HTTP interface."""
+    app = make_app(Site(Settings(), SystemClock(), Metrics("docs")))
+    return json.dumps(document(app), indent=1, ensure_ascii=False) + "\n"
+
+
+PAGES: Final = {
+    "docs/cli.md": cli_page,
+    "docs/configuration.md": configuration_page,
+    "docs/openapi.json": openapi_page,
+}
 
 
 def _exit_codes() -> dict[int, str]:

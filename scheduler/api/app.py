@@ -1,9 +1,11 @@
 """The application: operations, the guard in front of them, problems behind them."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import iter_route_contexts
 from starlette.middleware import Middleware
 
 from scheduler import __version__
@@ -11,8 +13,9 @@ from scheduler.api import problems
 from scheduler.api.description import describe
 from scheduler.api.guard import Guard
 from scheduler.api.health import health, probes
-from scheduler.api.route import ApiRoute
+from scheduler.api.route import ACTION, ApiRoute
 from scheduler.api.site import Site
+from scheduler.domain.access import Action
 from scheduler.domain.addresses import is_loopback
 
 PREFIX: Final = "/api/v1"
@@ -49,13 +52,33 @@ def make_app(site: Site, more: Sequence[APIRouter] = ()) -> FastAPI:
 
 def operations() -> Sequence[APIRouter]:
     """Return the routers of ``/api/v1``."""
+    from scheduler.api.batch_routes import batches
+    from scheduler.api.definition_routes import definitions
     from scheduler.api.job_actions import actions
     from scheduler.api.job_routes import jobs
+    from scheduler.api.ledger_routes import ledger
+    from scheduler.api.pool_routes import pools
     from scheduler.api.run_routes import runs
 
-    return (jobs, actions, runs)
+    return (jobs, actions, runs, batches, ledger, definitions, pools)
 
 
-def is_operation(route: Any) -> bool:
-    """Return whether ``route`` asks for a caller who may do something."""
-    return isinstance(route, ApiRoute)
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One thing that the application answers; ``action`` is None for what asks nobody, or asks by itself."""
+
+    name: str
+    method: str
+    path: str
+    action: Action | None
+
+
+def served(app: FastAPI) -> list[Served]:
+    """Return everything that ``app`` answers."""
+    found = []
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        action = Action((route.openapi_extra or {})[ACTION]) if isinstance(route, ApiRoute) else None
+        methods = sorted(context.methods or ())
+        found += [Served(context.name or "", method, context.path or "", action) for method in methods]
+    return found

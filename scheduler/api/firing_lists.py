@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Depends, Query, Response
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
 from scheduler.api.lists import Cursor, Limit, next_page, page_start
 from scheduler.api.route import Call
 from scheduler.api.shapes import Firing, Firings
+from scheduler.api.wants import Moment
 from scheduler.store.ledger import UNDECIDED, FiringFilter, list_firings
 from schemas.vocabulary import Verdict
 
@@ -24,8 +25,8 @@ class FiringWanted(BaseModel):
 def _wanted(
     *,
     verdict: Annotated[list[Verdict | Literal["undecided"]] | None, Query(description="Repeatable.")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Due then or later.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Due before.")] = None,
+    since: Annotated[Moment | None, Query(description="Due then or later.")] = None,
+    until: Annotated[Moment | None, Query(description="Due before.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> FiringWanted:

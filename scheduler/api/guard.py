@@ -53,6 +53,8 @@ class Guard:
             raise ProblemError(414, f"the address is longer than {LONGEST_ADDRESS} bytes")
         if sum(len(name) + len(value) + 4 for name, value in headers) > LONGEST_HEADERS:
             raise ProblemError(431, f"the headers are longer than {LONGEST_HEADERS} bytes")
+        if b"%00" in (scope.get("raw_path") or b"") + scope["query_string"]:
+            raise ProblemError(400, "the address contains NUL")
         given: dict[str, list[str]] = {}
         for name, value in headers:
             given.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))

@@ -1,10 +1,11 @@
 """What is done with a job: paused, resumed, switched, run, backfilled; what came of it."""
 
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Response
-from pydantic import AwareDatetime, Field
+from fastapi import APIRouter, Body, Header, Response
+from pydantic import Field
 
 from scheduler.api.firing_lists import FiringQuery, list_page
 from scheduler.api.job_routes import Name
@@ -13,7 +14,7 @@ from scheduler.api.revisions import IfMatch, hold
 from scheduler.api.route import ApiRoute, Call, Calling, needs
 from scheduler.api.run_lists import RunQuery, runs_page
 from scheduler.api.shapes import Changed, Fired, Firings, Runs, Shape
-from scheduler.api.wants import Want
+from scheduler.api.wants import Moment, Want
 from scheduler.domain.access import Action
 from scheduler.store import control
 from scheduler.store.backfill import Wanted, cancel_backfill, get_backfill, list_backfills, start_backfill
@@ -31,7 +32,7 @@ class Pause(Want):
 
 
 class Resume(Want):
-    at: AwareDatetime | None = None
+    at: Moment | None = None
     """Where the pause ends for its triggers, now by default. Later: they fire from then on. Earlier: what was
     planned since then is caught up as after an outage."""
 
@@ -42,8 +43,8 @@ class RunNow(Want):
 
 
 class BackfillWanted(Want):
-    since: Annotated[AwareDatetime, Field(alias="from")]
-    until: Annotated[AwareDatetime, Field(alias="to")]
+    since: Annotated[Moment, Field(alias="from")]
+    until: Annotated[Moment, Field(alias="to")]
     again: bool = False
     """Also the instants that did start."""
     max_parallel: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -57,7 +58,7 @@ class BackfillStarted(Shape):
     """None: nothing is to run, or only asked."""
     job: str
     count: int
-    left_to_the_clock_after: AwareDatetime | None
+    left_to_the_clock_after: datetime | None
 
 
 class Backfills(Shape):
@@ -98,9 +99,17 @@ async def disable_job(call: Calling, name: Name, *, if_match: IfMatch = None) ->
 
 
 @actions.post("/jobs/{name}/run", status_code=202, openapi_extra=needs(Action.OPERATE))
-async def run_job(call: Calling, name: Name, wanted: Annotated[RunNow, Body(default_factory=RunNow)]) -> Fired:
+async def run_job(
+    call: Calling,
+    name: Name,
+    wanted: Annotated[RunNow, Body(default_factory=RunNow)],
+    *,
+    traceparent: Annotated[str | None, Header(description="W3C trace context that the run is to join.")] = None,
+) -> Fired:
     """Fire a job now. The firing gets a verdict like any other; runs of it: /runs?job=NAME, /jobs/NAME/firings."""
-    asked = await control.trigger_jobs(call.store, call.tenant, [name], params=wanted.params, clock=call.clock)
+    asked = await control.trigger_jobs(
+        call.store, call.tenant, [name], params=wanted.params, clock=call.clock, traceparent=traceparent
+    )
     return Fired(firing=asked[0].firing_id, job=name)
 
 

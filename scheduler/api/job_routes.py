@@ -4,13 +4,13 @@ from datetime import datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Body, Path, Query, Response
-from pydantic import AwareDatetime
 
 from scheduler.api.job_changes import change_job, patched
 from scheduler.api.problems import ProblemError
 from scheduler.api.revisions import IfMatch, IfNoneMatch, hold, tag
 from scheduler.api.route import ApiRoute, Calling, needs
 from scheduler.api.shapes import Changed, Job, JobDetail, Jobs, Shape
+from scheduler.api.wants import Moment
 from scheduler.domain.access import Action
 from scheduler.domain.merged import merge
 from scheduler.store.definitions import delete_job as delete
@@ -94,7 +94,7 @@ async def list_next_fires(
     call: Calling,
     name: Name,
     *,
-    since: Annotated[AwareDatetime | None, Query(alias="from", description="Default: now.")] = None,
+    since: Annotated[Moment | None, Query(alias="from", description="Default: now.")] = None,
     count: Annotated[int, Query(ge=1, le=200)] = 10,
 ) -> Fires:
     """Foretell when a job fires, by its definition; what is held back by a pause is foretold too."""

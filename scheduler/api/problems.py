@@ -90,6 +90,9 @@ def answer_to(error: Exception, instance: str) -> Problem:
     elif isinstance(error, SchedulerError):
         status = next((found for kind, found in _STATUS.items() if isinstance(error, kind)), 500)
         code, detail = error.code, str(error)
+        if isinstance(error, TransientError):
+            log.warning("http.unavailable", error=detail)
+            detail = "the database or the broker is unavailable for now: try again"
         errors = error.details if isinstance(error, DefinitionsError) else ()
         headers = {"Retry-After": str(_RETRY_AFTER_S)} if isinstance(error, TransientError) else None
     else:

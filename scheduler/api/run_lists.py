@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Query, Response
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
 from scheduler.api.lists import Cursor, Limit, next_page, page_start
 from scheduler.api.route import Call
 from scheduler.api.shapes import Run, Runs
+from scheduler.api.wants import Moment
 from scheduler.store.reading import RunFilter, list_runs
 from schemas.vocabulary import RunState
 
@@ -23,7 +24,7 @@ class RunWanted(BaseModel):
 def _wanted(
     *,
     state: Annotated[list[RunState] | None, Query(description="Only in this state; repeatable.")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Made then or later.")] = None,
+    since: Annotated[Moment | None, Query(description="Made then or later.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> RunWanted:

@@ -143,6 +143,8 @@ class RunDetail(Run):
     attempts: list[Attempt]
     """Those that have ended."""
     needs: list[Need]
+    trace_id: str
+    """The trace that its flow was given, else its flow's own."""
 
 
 class Runs(Shape):
@@ -198,3 +200,24 @@ class Firing(Shape):
 class Firings(Shape):
     firings: list[Firing]
     next: str | None
+
+
+class FlowRun(Shape):
+    id: UUID
+    job: str
+    state: RunState
+    outcome: str | None
+    reason: str | None
+    attempt: int
+    created_at: datetime
+    finished_at: datetime | None
+    needs: list[Need]
+
+
+class Flow(Shape):
+    id: UUID
+    """That of its first run."""
+    job: str
+    firing_id: UUID | None
+    started_at: datetime
+    runs: list[FlowRun]

@@ -1,6 +1,22 @@
 """What bodies of requests may say: nothing but their keys, each of its own type."""
 
-from pydantic import BaseModel, ConfigDict
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+
+_FIRST: Final = datetime(1970, 1, 2, tzinfo=UTC)
+_LAST: Final = datetime(9989, 12, 31, tzinfo=UTC)
+
+
+def _usable(at: datetime) -> datetime:
+    if not _FIRST <= at <= _LAST:
+        raise ValueError(f"times lie between {_FIRST.date()} and {_LAST.date()}")
+    return at.astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_usable)]
+"""A time with its offset."""
 
 
 class Want(BaseModel):

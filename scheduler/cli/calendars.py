@@ -1,7 +1,7 @@
 """``scheduler calendars`` and ``calendar show``; what ``apply`` and ``export`` say of calendars."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -32,12 +32,12 @@ def calendars(context: typer.Context, *, json: Json = False) -> None:
     List the calendars that were applied, and the countries that triggers name, which have calendars too.
     """
     from scheduler.cli.output import print_json, print_rows
-    from scheduler.store.calendars import list_calendars
+    from scheduler.store.calendars import calendar_row, list_calendars
 
     async def question(store: "Store", settings: "Settings") -> "dict[str, StoredCalendar]":
         return await list_calendars(store, settings.tenant)
 
-    found = [_row(stored) for stored in ask(context, question).values()]
+    found = [calendar_row(stored) for stored in ask(context, question).values()]
     if json:
         print_json({"calendars": found})
         return
@@ -63,51 +63,21 @@ def show(
     Print the closed days of a year with their names. Exit 3 for a year without data: that is not a year
     without holidays.
     """
-    from datetime import date
-
     from scheduler.cli.output import print_fields, print_json, print_rows
     from scheduler.clock import SystemClock
-    from scheduler.domain.calendar import NoDataError
-    from scheduler.errors import NotFoundError
-    from scheduler.store.calendars import get_calendar
+    from scheduler.store.calendars import calendar_row, closed_days, get_calendar
 
     async def question(store: "Store", settings: "Settings") -> "StoredCalendar":
         return await get_calendar(store, settings.tenant, name)
 
     stored = ask(context, question)
     shown = year or SystemClock().now().year
-    try:
-        days = list(stored.calendar.closed_days(date(shown, 1, 1), date(shown, 12, 31)))
-    except NoDataError as error:
-        raise NotFoundError(str(error)) from None
-    opened = sorted(day for part in stored.calendar.parts for day in part.opened if day.year == shown)
-    rows = [{"date": day.isoformat(), "weekday": f"{day:%a}", "name": closed} for day, closed in days]
-    worked = [day.isoformat() for day in opened if stored.calendar.is_open(day)]
+    found = closed_days(stored, shown)
     if json:
-        print_json(_row(stored) | {"year": shown, "closed": rows, "open": worked})
+        print_json(calendar_row(stored) | found)
         return
-    print_fields(_row(stored) | {"open": worked})
-    print_rows(rows, ("date", "weekday", "name"), empty=f"no closed days in {shown} but the weekends")
-
-
-def _row(stored: "StoredCalendar") -> dict[str, Any]:
-    from scheduler.domain.calendar import END, weekday_names
-
-    found = stored.calendar
-    weekend = frozenset().union(*(part.weekend for part in found.parts))
-    return {
-        "name": found.name,
-        "version": found.version,
-        "definition": stored.spec.model_dump(mode="json", exclude_defaults=True),
-        "weekend": list(weekday_names(weekend)),
-        "first_day": found.first.isoformat() if found.source else None,
-        "last_day": found.last.isoformat() if found.last < END else None,
-        "runs_out": found.runs_out.isoformat() if found.runs_out else None,
-        "holidays_from": found.source or None,
-        "source": stored.source,
-        "used_by": list(stored.used_by),
-        "applied_at": stored.applied_at,
-    }
+    print_fields(calendar_row(stored) | {"open": found["open"]})
+    print_rows(found["closed"], ("date", "weekday", "name"), empty=f"no closed days in {shown} but the weekends")
 
 
 def say_calendar_change(change: "CalendarChange") -> None:
@@ -121,13 +91,6 @@ def say_calendar_change(change: "CalendarChange") -> None:
                 more = f" and {len(times) - _SHOWN} more" if len(times) > _SHOWN else ""
                 shown = ", ".join(map(rfc3339, times[:_SHOWN]))
                 print_line(f"  job {moves.job}, trigger {moves.trigger}: {word} {shown}{more}")
-
-
-def calendar_change_row(change: "CalendarChange") -> dict[str, Any]:
-    moves = [
-        {"job": m.job, "trigger": m.trigger, "removed": list(m.removed), "added": list(m.added)} for m in change.moves
-    ]
-    return {"name": change.name, "version": change.version, "moves": moves}
 
 
 def exported_calendars(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scheduler.cli.calendars import calendar_change_row, exported_calendars, say_calendar_change
+from scheduler.cli.calendars import exported_calendars, say_calendar_change
 from scheduler.cli.shared import Json, ask, lease_s, load
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def apply(
 
     Make the jobs of the tenant those of the files: all or nothing, in one transaction.
     """
+    from scheduler.change_plan import calendar_change_row
     from scheduler.cli.output import print_json, print_line
     from scheduler.clock import SystemClock
     from scheduler.store.definitions import apply as apply_definitions

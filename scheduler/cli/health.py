@@ -1,6 +1,6 @@
 """``scheduler health``."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from scheduler.config import Settings
     from scheduler.store.reading import Row
     from scheduler.store.stores import Store
-
-_LATE_S: Final = 60.0
-"""A trigger due for so long, and not planned: no Ticker works."""
 
 
 def health(
@@ -29,18 +26,13 @@ def health(
     """
     from scheduler.cli.output import print_fields, print_json, print_line, say_warning
     from scheduler.clock import SystemClock
-    from scheduler.store.calendars import list_ending
-    from scheduler.store.reading import count_health, list_held, list_long_lines
+    from scheduler.store.health import ask_health
 
     async def question(store: "Store", settings: "Settings") -> "tuple[Row, dict[str, str], list[str]]":
-        counts = await count_health(store, settings.tenant, lease_s=lease_s(settings))
-        held = await list_held(store, settings.tenant, lease_s=lease_s(settings))
-        ending = await list_ending(store, settings.tenant, SystemClock().now().date())
-        warnings = [f"calendar {calendar.name}: its data end on {calendar.last_day}" for calendar in ending]
-        lines = await list_long_lines(store, settings.tenant)
-        warnings += [f"job {job}: {runs} runs wait in line for their turn, see overlap" for job, runs in lines.items()]
+        today = SystemClock().now().date()
+        found = await ask_health(store, settings.tenant, lease_s=lease_s(settings), today=today)
         broker, round_trip_ms = await _ask_broker(settings)
-        return counts | {"broker_round_trip_ms": round_trip_ms}, _troubles(counts, held) | broker, warnings
+        return found.counts | {"broker_round_trip_ms": round_trip_ms}, {**found.troubles, **broker}, found.warnings
 
     counts, troubles, warnings = ask(context, question)
     held_back = _held_back(counts)
@@ -63,26 +55,6 @@ def health(
         if detailed:
             print_fields(counts)
     raise typer.Exit(1 if troubles else 0)
-
-
-def _troubles(counts: "Row", held: dict[str, int]) -> dict[str, str]:
-    troubles = {}
-    if held:
-        troubles["runs"] = "; ".join(f"{why} ({number} waiting)" for why, number in held.items())
-    if not counts["executors"]:
-        troubles["executors"] = "none is heard of: scheduler start executor"
-    if not counts["recorders"]:
-        troubles["recorders"] = "none is heard of: scheduler start recorder"
-    if counts["ticker_lag_s"] > _LATE_S:
-        troubles["ticker"] = f"a trigger is due for {counts['ticker_lag_s']:.0f} s: scheduler start ticker"
-    if counts["unplanned_triggers"]:
-        troubles["triggers"] = f"{counts['unplanned_triggers']} cannot be planned: scheduler jobs"
-    if counts["put_off_firings"]:
-        troubles["firings"] = f"{counts['put_off_firings']} wait for a definition that cannot be read: scheduler jobs"
-    if len(counts["zone_data"]) > 1:
-        *older, newest = counts["zone_data"]
-        troubles["zone data"] = f"Tickers with {', '.join(older)} stand aside for {newest}: update tzdata there"
-    return troubles
 
 
 def _held_back(counts: "Row") -> list[str]:

@@ -22,8 +22,8 @@ from scheduler.cli import (
     firings,
     health,
     jobs,
-    next_fires,
     keys,
+    next_fires,
     plan,
     pools,
     queues,
@@ -108,9 +108,9 @@ for module in (
     pools,
     queues,
     calendars,
+    keys,
     configuration,
 ):
-    (keys,)
     module.register(app)
 arrange(app)
 

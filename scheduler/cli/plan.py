@@ -1,7 +1,6 @@
 """``scheduler plan``: what ``apply`` would change."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,15 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scheduler.config import Settings
-    from scheduler.definitions.model import Definitions
     from scheduler.domain.calendar import Calendar
-    from scheduler.simulation.forecast import Forecast
     from scheduler.store.definitions import ApplyResult
     from scheduler.store.rehearsal import Standing
     from scheduler.store.stores import Store
 
-    Stood = tuple[Mapping[str, Standing], Mapping[str, Calendar]]
-    Answer = tuple[ApplyResult, Stood, Callable[[str], int]]
+    Before = tuple[Mapping[str, Standing], Mapping[str, Calendar]]
+    Answer = tuple[ApplyResult, Before, Callable[[str], int]]
 
 Change = dict[str, Any]
 """What becomes of one job, as ``--json`` prints it."""
@@ -53,6 +50,7 @@ def plan(
     Nothing is written; what apply would refuse is refused. Where a stored definition cannot be read, the firings
     until now are not known, and "trouble" of "firings" says why.
     """
+    from scheduler.change_plan import Stood, other_changes, planned_changes
     from scheduler.cli.definitions import live_slots, read_definitions, require_source, say_warnings, warn_of_crowds
     from scheduler.cli.output import print_json
     from scheduler.clock import SystemClock
@@ -70,70 +68,15 @@ def plan(
 
     result, stood, slots_of = ask(context, question, of_tenant=False)
     definitions = warn_of_crowds(definitions, slots_of)
-    jobs = _changes(definitions, result, stood, timedelta(days=days))
-    others = _others(result)
+    standing, calendars = stood
+    jobs = planned_changes(definitions, result, Stood(standing, calendars, SystemClock().now()), timedelta(days=days))
+    others = other_changes(result)
     if json:
         print_json({"jobs": jobs, "unchanged": result.unchanged, **others, "warnings": definitions.warnings})
     else:
         say_warnings(definitions)
         _print(jobs, result)
     raise typer.Exit(1 if exit_code and (jobs or any(others.values())) else 0)
-
-
-def _others(result: "ApplyResult") -> dict[str, list[Any]]:
-    """Return what apply would change beside jobs."""
-    from scheduler.cli.calendars import calendar_change_row
-
-    calendars = [calendar_change_row(change) for change in result.calendars]
-    return {"pools": result.pools, "calendars": calendars, "removed_calendars": result.removed_calendars}
-
-
-def _changes(definitions: "Definitions", result: "ApplyResult", stood: "Stood", span: timedelta) -> list[Change]:
-    from scheduler.clock import SystemClock
-    from scheduler.definitions.differences import differences
-    from scheduler.simulation.forecast import Side, forecast
-    from scheduler.simulation.upcoming import Upcoming
-
-    now, (standing, calendars) = SystemClock().now(), stood
-    old = Upcoming(definitions.tenant, now, calendars)
-    new = Upcoming(definitions.tenant, now, definitions.resolved_calendars)
-    found = []
-    for change, names in (("create", result.created), ("change", result.changed), ("remove", result.removed)):
-        for name in names:
-            job, spec = standing.get(name), None if change == "remove" else definitions.jobs[name]
-            anchors = job.anchors if job else {}
-            before = Side(name, job.spec, job.enabled, old, anchors) if job and job.spec else None
-            after = Side(name, spec, _enabled(job, spec.enabled), new, anchors) if spec else None
-            changed = differences(job.spec, spec) if job and job.spec and spec else []
-            found.append(
-                {
-                    "name": name,
-                    "change": change,
-                    "paused": job.paused if job else False,
-                    "differences": [asdict(difference) for difference in changed],
-                    "firings": _shown(forecast(before, after, now, span), job.trouble if job else None),
-                }
-            )
-    return found
-
-
-def _enabled(stood: "Standing | None", wanted: bool) -> bool:  # noqa: FBT001 - a value, not a switch
-    """Return whether the job may start afterwards: what people switched stays, unless the file says another thing."""
-    if stood is None or stood.spec is None or stood.spec.enabled != wanted:
-        return wanted
-    return stood.enabled
-
-
-def _shown(found: "Forecast", unread: str | None) -> dict[str, Any]:
-    """Return the firings; ``unread`` is why the definition before cannot be read."""
-    return {
-        "added": found.added,
-        "first_added": found.first_added,
-        "removed": found.removed,
-        "first_removed": found.first_removed,
-        "until": found.until,
-        "trouble": unread or found.trouble,
-    }
 
 
 def _print(jobs: list[Change], result: "ApplyResult") -> None:
@@ -150,6 +93,10 @@ def _print(jobs: list[Change], result: "ApplyResult") -> None:
         say_calendar_change(change)
     for name in result.removed_calendars:
         print_line(f"remove calendar {name}")
+    for name in result.webhooks.changed:
+        print_line(f"webhook {name}: made or changed")
+    for name in result.webhooks.removed:
+        print_line(f"remove webhook {name}")
     totals = [f"{sum(job['change'] == word for job in jobs)} to {word}" for word in ("create", "change", "remove")]
     print_line(f"{', '.join(totals)}, {len(result.unchanged)} unchanged")
 

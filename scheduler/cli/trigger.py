@@ -61,6 +61,7 @@ async def _fire(
     from scheduler.client.waiting import wait_for_ends
     from scheduler.clock import SystemClock
     from scheduler.store.control import trigger_jobs
+    from scheduler.store.waiting import wait_for_ends
 
     clock = SystemClock()
     async with open_store(settings, name="cli") as store:

@@ -12,12 +12,12 @@ from uuid import UUID
 
 from scheduler.client.answers import Attempt, Fired, Log, Run
 from scheduler.client.opening import open_store
-from scheduler.client.waiting import is_over, wait_for_ends
 from scheduler.clock import SystemClock
 from scheduler.config import load_settings
 from scheduler.errors import CallerError, NotFoundError
 from scheduler.store import control, reading
 from scheduler.store.stores import Store
+from scheduler.store.waiting import is_over, wait_for_ends
 from schemas.durations import parse_duration
 from schemas.vocabulary import RunState
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from scheduler.domain.calendar import WARN_AHEAD, Calendar, calendar_from
+from scheduler.domain.calendar import END, WARN_AHEAD, Calendar, NoDataError, calendar_from, weekday_names
 from scheduler.errors import NotFoundError
 from scheduler.store.queries import columns, queries
 from scheduler.store.stores import Store
@@ -93,6 +93,43 @@ async def list_ending(store: Store, tenant: str | None, today: date) -> list[End
     async with store.connection() as db:
         rows = await db.fetch(Q["list_ending_calendars"], tenant, today + WARN_AHEAD)
     return [EndingCalendar(**row) for row in rows]
+
+
+def calendar_row(stored: StoredCalendar) -> dict[str, Any]:
+    """Return a calendar as commands and answers show it."""
+    found = stored.calendar
+    weekend = frozenset().union(*(part.weekend for part in found.parts))
+    return {
+        "name": found.name,
+        "version": found.version,
+        "definition": stored.spec.model_dump(mode="json", exclude_defaults=True),
+        "weekend": list(weekday_names(weekend)),
+        "first_day": found.first.isoformat() if found.source else None,
+        "last_day": found.last.isoformat() if found.last < END else None,
+        "runs_out": found.runs_out.isoformat() if found.runs_out else None,
+        "holidays_from": found.source or None,
+        "source": stored.source,
+        "used_by": list(stored.used_by),
+        "applied_at": stored.applied_at,
+    }
+
+
+def closed_days(stored: StoredCalendar, year: int) -> dict[str, Any]:
+    """Return the closed days of ``year`` with their names, and the days that are open although they would not be.
+
+    Raises:
+        NotFoundError: there are no data of that year, which is not a year without holidays.
+    """
+    try:
+        days = list(stored.calendar.closed_days(date(year, 1, 1), date(year, 12, 31)))
+    except NoDataError as error:
+        raise NotFoundError(str(error)) from None
+    opened = sorted(day for part in stored.calendar.parts for day in part.opened if day.year == year)
+    return {
+        "year": year,
+        "closed": [{"date": day.isoformat(), "weekday": f"{day:%a}", "name": closed} for day, closed in days],
+        "open": [day.isoformat() for day in opened if stored.calendar.is_open(day)],
+    }
 
 
 def _stored(row: "asyncpg.Record", users: "Iterable[asyncpg.Record]") -> StoredCalendar:

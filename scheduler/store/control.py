@@ -183,10 +183,10 @@ async def _change_job(
         job = await db.fetchrow(Q["lock_job"], tenant, name)
         if job is None:
             raise NotFoundError(f"there is no job {name}")
+        query, *arguments = change
         changed = await db.fetchval(Q[query], job["id"], *arguments) is not None
         if changed:
             await _changed(db, tenant, [job["id"]], clock, held_until)
-        query, *arguments = change
         return changed
 
 

@@ -74,6 +74,18 @@ async def get_run(store: Store, tenant: str, run_id: UUID, *, lease_s: float = _
     return _run(found[0]) | {"attempts": attempts, "needs": await _rows(store, "list_edges", run_id)}
 
 
+async def get_flow(store: Store, tenant: str, flow_id: UUID) -> Row:
+    """Return one flow with its runs, those of other flows that it joined included, and what each needed."""
+    found = await _rows(store, "get_flow", tenant, flow_id)
+    if not found:
+        raise NotFoundError(f"there is no flow {flow_id}")
+    runs = await _rows(store, "list_flow_runs", flow_id)
+    edges: dict[UUID, list[Row]] = {}
+    for edge in await _rows(store, "list_edges_of", [run["id"] for run in runs]):
+        edges.setdefault(edge["run_id"], []).append(edge)
+    return found[0] | {"runs": [run | {"needs": edges.get(run["id"], [])} for run in runs]}
+
+
 async def list_outputs(store: Store, tenant: str, run_id: UUID, *, attempt: int | None = None) -> list[Row]:
     """Return what each ended attempt wrote: head, tail and the bytes there were in all."""
     if not await _rows(store, "get_run", tenant, run_id, _SILENT_S):

@@ -141,3 +141,17 @@ FROM runs WHERE id > $1 OR id = ANY ($2::uuid[]) ORDER BY id;
 -- Looks no further than the triggers that are due first, of all tenants: the index is by time alone.
 SELECT j.name AS job, t.key AS trigger, t.next_at AS fires_at FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id
 WHERE t.tenant = $1 AND t.active AND t.next_at IS NOT NULL ORDER BY t.next_at, t.id LIMIT $2;
+
+-- name: get_flow
+SELECT f.id, j.name AS job, f.firing_id, f.started_at FROM flows AS f JOIN jobs AS j ON j.id = f.job_id
+WHERE f.tenant = $1 AND f.id = $2;
+
+-- name: list_flow_runs
+-- Its own runs, and those of other flows that it joined.
+SELECT id, job_name AS job, state, outcome, reason, attempt, created_at, finished_at FROM runs
+WHERE id = $1 OR (flow_id = $1 AND flow_id <> id) OR id IN (SELECT run_id FROM flow_joins WHERE flow_id = $1)
+ORDER BY id;
+
+-- name: list_edges_of
+SELECT e.run_id, j.name AS job, e.upstream_run_id AS run, e.condition AS when, e.state
+FROM run_edges AS e JOIN jobs AS j ON j.id = e.upstream_job_id WHERE e.run_id = ANY ($1::uuid[]) ORDER BY j.name;

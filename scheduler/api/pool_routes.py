@@ -1,0 +1,133 @@
+"""What runs the jobs: executors, the queues of their pools; statistics; calendars."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Body, Path, Query
+from pydantic import Field
+
+from scheduler.api.job_routes import JOB_NAME
+from scheduler.api.route import ApiRoute, Calling, needs
+from scheduler.api.shapes import Shape
+from scheduler.api.wants import Moment, Want
+from scheduler.domain.access import Action
+from scheduler.store.calendars import calendar_row, closed_days, get_calendar, list_calendars
+from scheduler.store.queues import clear_queue, list_queues, pause_queue, resume_queue
+from scheduler.store.reading import list_executors
+from scheduler.store.stats import count_pools, measure_jobs
+from schemas.spec_model import Text
+
+_DAY: Final = timedelta(days=1)
+_OF_OPERATORS: Final = ("host", "pid", "version")
+"""What of an executor only those see to whom the installation belongs."""
+
+pools = APIRouter(tags=["pools"], route_class=ApiRoute)
+Pool = Annotated[str, Path(pattern=JOB_NAME, description="The pool.")]
+
+
+class Executors(Shape):
+    executors: list[dict[str, Any]]
+
+
+class Queue(Shape):
+    pool: str
+    queue_limit: int
+    paused_at: datetime | None
+    ready: int
+    queued: int
+    running: int
+
+
+class Queues(Shape):
+    queues: list[Queue]
+
+
+class QueueChanged(Shape):
+    pool: str
+    changed: bool
+
+
+class Clear(Want):
+    reason: Annotated[Text | None, Field(max_length=1000)] = None
+    """Kept with the runs."""
+
+
+class Cleared(Shape):
+    pool: str
+    cancelled: int
+
+
+class Stats(Shape):
+    since: datetime
+    pools: list[dict[str, Any]]
+    """What waits and runs in each pool now."""
+    jobs: list[dict[str, Any]]
+    """How the runs of each job went: counts, success rate, seconds."""
+
+
+class Calendars(Shape):
+    calendars: list[dict[str, Any]]
+
+
+@pools.get("/executors", openapi_extra=needs(Action.VIEW))
+async def list_all_executors(call: Calling) -> Executors:
+    """List executors that live, or stopped within a day; where they run is for the operator's tenant."""
+    rows = await list_executors(call.store, lease_s=call.site.lease_s)
+    hidden = () if call.caller.runs_installation else _OF_OPERATORS
+    return Executors(executors=[{key: value for key, value in row.items() if key not in hidden} for row in rows])
+
+
+@pools.get("/queues", openapi_extra=needs(Action.VIEW))
+async def list_all_queues(call: Calling) -> Queues:
+    """List the pools: how many runs of the tenant are ready, offered and running, and since when one is paused."""
+    return Queues(queues=[Queue.model_validate(row) for row in await list_queues(call.store)])
+
+
+@pools.post("/queues/{pool}/pause", openapi_extra=needs(Action.RUN_POOLS))
+async def pause_pool(call: Calling, pool: Pool) -> QueueChanged:
+    """Start nothing more in a pool, of any tenant; runs under way go on, offers of other tenants are still taken."""
+    return QueueChanged(pool=pool, changed=await pause_queue(call.store, pool))
+
+
+@pools.post("/queues/{pool}/resume", openapi_extra=needs(Action.RUN_POOLS))
+async def resume_pool(call: Calling, pool: Pool) -> QueueChanged:
+    """Start runs in a paused pool again."""
+    return QueueChanged(pool=pool, changed=await resume_queue(call.store, pool))
+
+
+@pools.post("/queues/{pool}/clear", openapi_extra=needs(Action.OPERATE))
+async def clear_pool(call: Calling, pool: Pool, wanted: Annotated[Clear, Body(default_factory=Clear)]) -> Cleared:
+    """Cancel every run of the tenant that waits in a pool for an executor; those that run go on."""
+    reason = wanted.reason or f"its queue was cleared by {call.caller.name}"
+    return Cleared(pool=pool, cancelled=await clear_queue(call.store, call.tenant, pool, reason=reason))
+
+
+@pools.get("/stats", openapi_extra=needs(Action.VIEW))
+async def read_stats(
+    call: Calling,
+    *,
+    since: Annotated[Moment | None, Query(description="Runs made then or later; default: a day ago.")] = None,
+    job: str | None = None,
+) -> Stats:
+    """Count what waits and runs in each pool, and say how the runs of each job went."""
+    begin = since or call.clock.now() - _DAY
+    counted = await count_pools(call.store, call.tenant, lease_s=call.site.lease_s)
+    return Stats(since=begin, pools=counted, jobs=await measure_jobs(call.store, call.tenant, since=begin, job=job))
+
+
+@pools.get("/calendars", openapi_extra=needs(Action.VIEW))
+async def list_all_calendars(call: Calling) -> Calendars:
+    """List the calendars that were applied, and the countries that triggers name, which have calendars too."""
+    found = await list_calendars(call.store, call.tenant)
+    return Calendars(calendars=[calendar_row(stored) for stored in found.values()])
+
+
+@pools.get("/calendars/{name}", openapi_extra=needs(Action.VIEW))
+async def read_calendar(
+    call: Calling,
+    name: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,63}$", description="Its name, or a country's code.")],
+    year: Annotated[int | None, Query(ge=1970, le=9989, description="Default: this year (UTC).")] = None,
+) -> dict[str, Any]:
+    """Return a calendar with the closed days of a year; 404 for a year without data."""
+    stored = await get_calendar(call.store, call.tenant, name)
+    return calendar_row(stored) | closed_days(stored, year or call.clock.now().year)

@@ -1,0 +1,148 @@
+"""Who may do what: every operation of the application, by role and by tenant. The list is the application's own."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from scheduler.api.app import make_app, served
+from scheduler.api.site import Site
+from scheduler.clock import SystemClock
+from scheduler.config import Settings
+from scheduler.domain.access import Action, Role
+from scheduler.metrics import Metrics
+from tests.support.api import TRUE, Api, serving
+
+OPEN = {"/livez", "/healthz", "/readyz", "/health", "/openapi.json", "/docs"}
+"""What asks nobody, or asks by itself."""
+MAY = {
+    Role.VIEWER: {Action.VIEW},
+    Role.OPERATOR: {Action.VIEW, Action.OPERATE},
+    Role.AUTHOR: {Action.VIEW, Action.OPERATE, Action.DEFINE},
+    Role.ADMIN: set(Action),
+}
+SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+BODIES: dict[str, Any] = {
+    "put_job": TRUE,
+    "patch_job": {"description": "x"},
+    "backfill_job": SPAN,
+    "start_batch": {"runs": [{"job": "nothing"}]},
+    "plan_definitions": {"version": 1, "jobs": {}},
+    "apply_definitions": {"version": 1, "jobs": {}},
+}
+
+
+EVERYTHING = served(make_app(Site(Settings(), SystemClock(), Metrics("test"))))
+OPERATIONS = [(one.name, one.method, one.path, one.action) for one in EVERYTHING if one.action is not None]
+
+
+def filled(path: str, job: str = "nothing", run: str = "") -> str:
+    some = run or str(uuid.UUID(int=7))
+    values = {"name": job, "pool": "default", "run_id": some, "backfill_id": some, "flow_id": some}
+    return path.format(**values)
+
+
+def test_every_route_says_what_it_needs_or_is_known_to_be_open() -> None:
+    assert OPEN == {one.path for one in EVERYTHING if one.action is None}
+    assert {action for *_, action in OPERATIONS} == {Action.VIEW, Action.OPERATE, Action.DEFINE, Action.RUN_POOLS}
+    assert len(OPERATIONS) > 40
+
+
+async def test_each_role_reaches_what_it_may_and_nothing_else(database_url: str) -> None:
+    async with serving(database_url, http={"auth": "keys", "per_second": 10_000}) as api:
+        found = {}
+        for role in Role:
+            key = await api.key(role)
+            for name, method, path, _ in OPERATIONS:
+                answer = await api.ask(method, filled(path), BODIES.get(name), key=key)
+                found[name, method, role] = answer.status
+
+        wrong = {
+            (name, role): found[name, method, role]
+            for name, method, _, action in OPERATIONS
+            for role in Role
+            if (found[name, method, role] == 403) == (action in MAY[role]) or found[name, method, role] in {401, 500}
+        }
+        assert {} == wrong
+
+
+async def test_nobody_is_answered_without_a_good_key(database_url: str) -> None:
+    async with serving(
+        database_url, http={"auth": "keys", "per_second": 10_000, "failures_per_minute": 100_000}
+    ) as api:
+        good = await api.key("admin")
+        statuses = {
+            (name, kind): (await api.ask(method, filled(path), BODIES.get(name), **given)).status
+            for name, method, path, _ in OPERATIONS
+            for kind, given in {
+                "none": {},
+                "wrong": {"key": "scheduler_key_" + "A" * 43},
+                "basic": {"headers": {"Authorization": f"Basic {good}"}},
+                "cookie": {"headers": {"Cookie": f"key={good}"}},
+            }.items()
+        }
+
+        assert {401} == set(statuses.values())
+
+
+async def test_what_is_another_tenants_is_not_there(database_url: str) -> None:
+    async with serving(database_url, http={"auth": "keys", "per_second": 10_000}) as api:
+        ours, run = await _with_a_run(api)
+        theirs = await api.key("admin", tenant="other")
+        own = await api.key("admin")
+        there = {}
+        for name, method, path, action in OPERATIONS:
+            if (
+                "{" not in path
+                or action is Action.RUN_POOLS
+                or path.startswith(("/api/v1/queues", "/api/v1/calendars"))
+            ):
+                continue
+            if name == "put_job":
+                continue  # makes a job of the same name in its own tenant, see below
+            there[name] = (await api.ask(method, filled(path, ours, run), BODIES.get(name), key=theirs)).status
+
+        assert {404} == set(there.values()), there
+        assert (await api.get(f"/api/v1/runs/{run}", key=own)).status == 200
+        made = await api.ask("PUT", f"/api/v1/jobs/{ours}", TRUE, key=theirs, headers={"If_None_Match": "*"})
+        assert made.status == 201
+        assert (await api.get("/api/v1/runs", key=theirs)).json["runs"] == []
+        for path in ("/api/v1/queues/default/pause", "/api/v1/queues/default/resume"):
+            assert (await api.post(path, key=theirs)).status == 403
+
+
+async def test_a_file_for_another_tenant_or_with_pools_is_refused(database_url: str) -> None:
+    pools = {"version": 1, "pools": {"gpu": {"queue_limit": 5}}, "jobs": {}}
+    async with serving(database_url, http={"auth": "keys"}) as api:
+        author, foreign = await api.key("author"), await api.key("admin", tenant="other")
+        elsewhere = await api.post(
+            "/api/v1/definitions/apply", {"version": 1, "tenant": "other", "jobs": {}}, key=author
+        )
+
+        assert elsewhere.status == 404
+        assert (await api.post("/api/v1/definitions/apply", pools, key=author)).status == 403
+        assert (await api.post("/api/v1/definitions/apply", pools, key=foreign)).status == 403
+        assert (await api.post("/api/v1/definitions/apply", pools, key=await api.key("admin"))).status == 200
+
+
+@pytest.mark.parametrize("how", ["revoked_at = now()", "expires_at = now()", "digest = sha256('')"])
+async def test_a_key_is_worth_nothing_from_the_next_request_on(database_url: str, how: str) -> None:
+    async with serving(database_url, http={"auth": "keys"}) as api:
+        key = await api.key("viewer")
+        before = await api.get("/api/v1/jobs", key=key)
+        used = await api.db.fetchval("SELECT last_used_at > now() - interval '1 minute' FROM api_keys")
+        await api.db.execute(f"UPDATE api_keys SET {how}")
+
+        assert (before.status, used) == (200, True)
+        assert (await api.get("/api/v1/jobs", key=key)).status == 401
+
+
+async def _with_a_run(api: Api) -> tuple[str, str]:
+    await api.apply(ours=TRUE)
+    run = uuid.uuid4()
+    await api.db.execute(
+        """INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, fired_at, state, pool, priority)
+           SELECT $1, tenant, id, version, name, $1, now(), 'ready', 'default', 2 FROM jobs""",
+        run,
+    )
+    return "ours", str(run)
