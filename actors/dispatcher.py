@@ -21,6 +21,7 @@ from actors.base import Actor, BatchHandler
 from actors.feeding import Feeding
 from actors.forgotten import SWEEP_BATCH, decide_forgotten
 from actors.offers import OfferDesk
+from scheduler import run_lines
 from scheduler.clock import Clock
 from scheduler.crash import crash_point
 from scheduler.errors import TransientError
@@ -275,5 +276,8 @@ class Dispatcher(Actor):
 def _note(store: Store, decided: Decided) -> bool:
     """Log what was decided, if anything was."""
     if decided.verdicts:
-        log.info("firings.decided", store=store.name, **{str(verdict): n for verdict, n in decided.verdicts.items()})
+        decided.said.say()
+        if not run_lines.wanted("firing.decided"):
+            counts = {str(verdict): n for verdict, n in decided.verdicts.items()}
+            log.info("firings.decided", store=store.name, **counts)
     return bool(decided.verdicts)

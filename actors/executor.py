@@ -20,6 +20,7 @@ from actors.executing.ends import Ends
 from actors.executing.fence import Fence
 from actors.executing.finished import Reporter, finished
 from actors.executing.heartbeats import Heartbeats
+from actors.executing.lines import say_started, say_succeeded
 from actors.executing.running import Grant, Run, Running
 from actors.executing.settings import ExecutorSettings
 from actors.executing.spool import Spool
@@ -88,6 +89,7 @@ class Executor(Actor):
         if granted:
             crash_point("executor.after_grant")
             self.running.start(granted)
+            say_started(self.settings.name, granted)
             crash_point("executor.after_start")
         self.desk.claim()
         await self.desk.ack()
@@ -245,6 +247,7 @@ class Executor(Actor):
     def _on_ends(self, ended: Sequence[tuple[Run, Ended]]) -> None:
         self._teller.say_last(run for run, _ in ended)
         at = self.clock.now(), self.clock.monotonic()
+        say_succeeded(self.settings.name, ended, at[1])
         self.ends.add([finished(run, end, self.ends.next_seq(), self._reporter, at=at) for run, end in ended])
         self.desk.claim()
 

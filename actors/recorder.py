@@ -6,6 +6,7 @@ Writes  runs, attempts, executors, recorders, live_progress, live_output
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ from scheduler.ports import Transport
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.claiming import claim, take_back
 from scheduler.store.leasing import find_expired, leave_recorders, record_heartbeats, report_recorder
+from scheduler.store.said_ends import say_ends
 from scheduler.store.settling import Settling
 from scheduler.store.stores import Store, Stores
 from scheduler.store.telling import forget_told, keep_last_progress, keep_told
@@ -37,6 +39,7 @@ from schemas.facts import (
     RunSettled,
 )
 from schemas.message import Message
+from schemas.vocabulary import ReturnReason
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -49,6 +52,10 @@ _LONGEST_BARRIER_PAUSE_S: Final = 2.0
 _FORGET_EVERY_S: Final = 15.0
 _BARRIERS_SENT: Final = 2
 """The broker deals messages out in turn: with one barrier, the other of two Recorders might never see any."""
+
+
+_SHORT: Final = frozenset({ReturnReason.NO_ROOM, ReturnReason.NO_HANDLER})
+"""There is not enough of something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +170,11 @@ class Recorder(Actor):
         self._tell(settled)
         if left:
             async with store.transaction() as db:
-                settled = await settling.settle(db, left)
+                settlements = await settling.settle(db, left)
                 crash_point("recorder.before_commit")
             crash_point("recorder.after_commit")
-            self._tell(settled)
+            self._tell([settlement.told() for settlement in settlements])
+            say_ends(settlements)
         if far := [fact for fact in batch if fact.progress is not None]:
             await keep_last_progress(store, far)
 
@@ -174,7 +182,9 @@ class Recorder(Actor):
         """Put what was handed back unstarted into the backlog again."""
         for store, batch in self._stores.sort(returned):
             moved = await take_back(store, batch)
-            log.info("attempts.returned", asked=len(batch), moved=moved, reason=batch[0].reason)
+            reasons = {str(reason): n for reason, n in Counter(back.reason for back in batch).items()}
+            short = any(back.reason in _SHORT for back in batch)
+            (log.warning if short else log.info)("attempts.returned", asked=len(batch), moved=moved, **reasons)
 
     async def on_told(self, facts: Sequence[AttemptTold]) -> None:
         """Keep what running attempts say of themselves, for who looks."""
@@ -224,12 +234,13 @@ class Recorder(Actor):
         if not expired:
             return
         async with store.transaction() as db:
-            settled = await self._settling[store.name].expire(db, expired)
+            settlements = await self._settling[store.name].expire(db, expired)
             crash_point("recorder.before_expiry_commit")
         crash_point("recorder.after_expiry_commit")
-        if settled:
-            log.warning("leases.expired", count=len(settled), runs=[str(fact.run_id) for fact in settled[:20]])
-            self._tell(settled)
+        if settlements:
+            log.warning("leases.expired", count=len(settlements), runs=[str(one.run["id"]) for one in settlements[:20]])
+            self._tell([settlement.told() for settlement in settlements])
+            say_ends(settlements)
 
 
 def _group(items: Iterable[T], key: Callable[[T], K]) -> list[tuple[K, list[T]]]:

@@ -23,6 +23,7 @@ from scheduler.ids import uuid7
 from scheduler.ports import Transport
 from scheduler.store.calendars import list_ending
 from scheduler.store.doorbell import DEFINITIONS, WAKE, Doorbell
+from scheduler.store.missed import say_missed
 from scheduler.store.pacing import Pacing
 from scheduler.store.planning import Planning
 from scheduler.store.stores import Store, Stores
@@ -123,6 +124,7 @@ class Ticker(Actor):
             pacing.holds = pacing.holds or planned.holds
             if planned.triggers:
                 crash_point("ticker.after_commit")
+                await say_missed(store, planned.misfired)
                 if planned.due:
                     await self.say("scheduler.firings", "firing.due", planned.due)
                 crash_point("ticker.after_confirm")

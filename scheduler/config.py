@@ -130,6 +130,8 @@ class Settings(Section):
     """Lines below this level are not written."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """auto: console on a terminal, else json."""
+    log_runs: Literal["each", "batch"] = "each"
+    """each: a line for each firing, start and success; batch: only what went wrong has lines of its own."""
     probe_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Address of /livez, /readyz and /metrics. They ask nobody who they are: keep it on loopback."""
     probe_port: Annotated[int, Field(ge=0, le=65_535)] | None = None

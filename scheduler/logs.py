@@ -8,17 +8,24 @@ a live display may take it over.
 import logging
 import re
 import sys
-from base64 import b64encode
-from collections.abc import Callable, Iterable, MutableMapping
-from typing import Any, Final, Literal
-from urllib.parse import quote, unquote, urlsplit
+from collections.abc import Iterable, MutableMapping, Sequence
+from typing import Any, Final, Literal, Protocol
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from scheduler.clock import Clock
+from scheduler.domain.secret_forms import forms_of
 
 LogFormat = Literal["auto", "json", "console"]
+
+
+class CountLines(Protocol):
+    """Told the name and the level of lines that were written, and how many."""
+
+    def __call__(self, name: str, level: str, count: int = 1, /) -> None: ...
+
 
 MASK: Final = "***"
 _MIN_SECRET: Final = 8
@@ -30,9 +37,10 @@ _SENSITIVE_KEYS: Final = re.compile(r"passw|secret|token|api_?key|authorization|
 
 
 class Redactor:
-    """Masks known secret values, in plain, URL-encoded and base64 form, and accounts in URLs."""
+    """Masks known secret values in every form that is foreseen, and accounts in URLs."""
 
     def __init__(self) -> None:
+        self._signs: Sequence[str] = ()
         self._known: re.Pattern[str] | None = None
 
     def learn(self, secrets: Iterable[str]) -> None:
@@ -40,14 +48,14 @@ class Redactor:
         forms: set[str] = set()
         for secret in secrets:
             password = unquote(urlsplit(secret).password or "") if "://" in secret else secret
-            for plain in (secret, password):
-                if len(plain) >= _MIN_SECRET:
-                    forms |= {plain, quote(plain, safe=""), b64encode(plain.encode()).decode().rstrip("=")}
-        pattern = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
-        self._known = re.compile(pattern) if pattern else None
+            forms.update(form for plain in (secret, password) if len(plain) >= _MIN_SECRET for form in forms_of(plain))
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        self._signs = [form for form in forms if not any(other in form for other in forms - {form})]
 
     def __call__(self, line: str) -> str:
-        if self._known is not None:
+        # Looking for a few texts is many times faster than the pattern, and most lines hold none.
+        if self._known is not None and any(sign in line for sign in self._signs):
             line = self._known.sub(MASK, line)
         return _ACCOUNT.sub(f"://{MASK}@", line) if "://" in line else line
 
@@ -63,11 +71,13 @@ def configure(
     level: str,
     log_format: LogFormat,
     secrets: Iterable[str] = (),
-    on_line: Callable[[str, str], None] | None = None,
+    each_run: bool = True,
+    on_line: CountLines | None = None,
 ) -> None:
     """Set up logging of this process; also what libraries log with the standard module.
 
-    ``on_line`` is told name and level of each line of ours, for counting.
+    ``each_run`` is for :mod:`scheduler.run_lines`. ``on_line`` is told name and level of each line of ours, for
+    counting.
     """
     console = sys.stdout.isatty() if log_format == "auto" else log_format == "console"
     redact = Redactor()
@@ -94,6 +104,9 @@ def configure(
         logger_factory=lambda *_: _Output(),
         cache_logger_on_first_use=True,
     )
+    _state.each_run = each_run
+    _state.threshold = threshold
+    _state.block = None if console else Block(clock, redact, on_line)
     _configure_libraries([*shared, structlog.stdlib.add_logger_name], [_mask_keys, *last, _finish(redact)], threshold)
 
 
@@ -106,6 +119,44 @@ def _configure_libraries(first: list[Processor], then: list[Processor], threshol
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+
+
+class Block:
+    """Many JSON lines in one write: what lines about single runs would cost one by one is several times as much."""
+
+    def __init__(self, clock: Clock, redact: Redactor, on_line: CountLines | None) -> None:
+        self._clock = clock
+        self._redact = redact
+        self._on_line = on_line
+
+    def write(self, name: str, level: str, logger: str, bodies: Sequence[str]) -> None:
+        """Write a line for each of ``bodies``, the inside of its object but for what all lines begin with."""
+        head = f'{{"timestamp": "{stamp(self._clock)}", "level": "{level}", "logger": "{logger}", "message": "{name}", '
+        sys.stdout.write(self._redact("".join([f"{head}{body}}}\n" for body in bodies])))
+        sys.stdout.flush()
+        if self._on_line is not None:
+            self._on_line(name, level, len(bodies))
+
+
+class _State:
+    """How this process logs runs, from ``configure``; until then as structlog does by itself."""
+
+    each_run = True
+    threshold = logging.NOTSET
+    block: Block | None = None
+
+
+_state: Final = _State()
+
+
+def current() -> _State:
+    """Return how this process logs runs."""
+    return _state
+
+
+def stamp(clock: Clock) -> str:
+    """Return now as RFC 3339 in UTC with milliseconds."""
+    return clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class _Output:
@@ -129,12 +180,12 @@ class _Timestamp:
         self._clock = clock
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        event["timestamp"] = self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        event["timestamp"] = stamp(self._clock)
         return event
 
 
 class _Told:
-    def __init__(self, on_line: Callable[[str, str], None]) -> None:
+    def __init__(self, on_line: CountLines) -> None:
         self._on_line = on_line
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -170,7 +221,8 @@ def _console_chain() -> list[Processor]:
 
 
 def _name_logger(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    event["logger"] = event.pop("module", None)
+    module = event.pop("module", None)
+    event.setdefault("logger", module)
     return event
 
 

@@ -23,8 +23,8 @@ class Metrics:
         lines = "Log lines by name; the names are stable."
         self._lines = Counter("scheduler_log_lines", lines, ("name", "level"), registry=self._registry)
 
-    def count_line(self, name: str, level: str) -> None:
-        self._lines.labels(name, level).inc()
+    def count_line(self, name: str, level: str, count: int = 1, /) -> None:
+        self._lines.labels(name, level).inc(count)
 
     def render(self, *, ready: bool, round_trips: Mapping[str, float]) -> bytes:
         """Return the exposition text of this moment; ``round_trips`` in seconds, by part."""

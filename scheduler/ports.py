@@ -197,19 +197,19 @@ class Transport(Protocol):
 
     def watch(self) -> AsyncIterator[LinkState]:
         """Yield the present state, then each change."""
-        ...
 
     async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptContext:
-    """Which attempt a job's code runs for; told to the job as ``SCHEDULER_*`` variables or its handler context."""
+    """Which attempt a job's code runs for; told as ``SCHEDULER_*`` variables. ``traceparent``: given to its flow."""
 
     tenant: str
     run_id: UUID
     attempt: int
     lease_token: UUID
+    traceparent: str | None = None
     voice: Voice = field(default_factory=Voice, compare=False)
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from schemas.message import Attempt, Command
+from schemas.message import TRACEPARENT, Attempt, Command
 from schemas.vocabulary import ReturnReason
 from schemas.work import WorkOrder
 
@@ -23,6 +23,8 @@ class StartAttempt(Command):
     lease_token: UUID
     pool: str
     order: WorkOrder
+    traceparent: Annotated[str | None, Field(pattern=TRACEPARENT)] = None
+    """The trace that the flow was given; None: it has its own."""
 
 
 class ClaimAttempt(Command):

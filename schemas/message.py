@@ -5,12 +5,14 @@ Writers refuse unknown fields; readers ignore them, so that a new optional field
 version and old and new processes can share a queue during an upgrade.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+TRACEPARENT: Final = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+"""W3C trace context, version 00."""
 Attempt = Annotated[int, Field(ge=1, le=1_000_000)]
 """The number of a try of a run, from 1; with the lease token it is the fence."""
 
@@ -44,4 +46,4 @@ class AttemptKey(BaseModel):
     lease_token: UUID
 
 
-__all__ = ["Attempt", "AttemptKey", "AwareDatetime", "Command", "Fact", "Message", "Name"]
+__all__ = ["TRACEPARENT", "Attempt", "AttemptKey", "AwareDatetime", "Command", "Fact", "Message", "Name"]

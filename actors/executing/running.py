@@ -89,7 +89,9 @@ class Running:
         for start, claim_id, asked_at in granted:
             run = Run(start, claim_id, now, monotonic, asked_at)
             self._runs[start.run_id, start.attempt, start.lease_token] = run
-            context = AttemptContext(start.tenant, start.run_id, start.attempt, start.lease_token, voice=run.voice)
+            context = AttemptContext(
+                start.tenant, start.run_id, start.attempt, start.lease_token, start.traceparent, voice=run.voice
+            )
             if self._sandbox.is_inline(start.order):
                 inline.append(InlineStart(start.order, context, run.stop))
             else:

@@ -39,6 +39,7 @@ class Process:
             level=self.settings.log_level,
             log_format=self.settings.log_format,
             secrets=_secrets(self.settings),
+            each_run=self.settings.log_runs == "each",
             on_line=self.metrics.count_line,
         )
 

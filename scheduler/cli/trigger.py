@@ -29,8 +29,8 @@ def trigger(
 
       scheduler trigger import --params '{"day": "2026-03-01"}' --wait --timeout 10m
 
-    Fire jobs now. Exit 4 when a job is disabled or its firing was not started (its verdict says why),
-    1 when a run failed.
+    Fire jobs now; runs join the trace that TRACEPARENT names, if any. Exit 4 when a job is disabled or
+    its firing was not started (its verdict says why), 1 when a run failed.
     """
     import asyncio
 
@@ -56,16 +56,17 @@ async def _fire(
     settings: "Settings", names: list[str], params: dict[str, Any] | None, *, wait: bool, limit_s: float | None
 ) -> "tuple[list[Asked], dict[Any, Row], bool]":
     import asyncio
+    import os
 
     from scheduler.client.opening import open_store
-    from scheduler.client.waiting import wait_for_ends
     from scheduler.clock import SystemClock
     from scheduler.store.control import trigger_jobs
     from scheduler.store.waiting import wait_for_ends
 
     clock = SystemClock()
     async with open_store(settings, name="cli") as store:
-        asked = await trigger_jobs(store, settings.tenant, names, params=params, clock=clock)
+        trace = os.environ.get("TRACEPARENT")
+        asked = await trigger_jobs(store, settings.tenant, names, params=params, clock=clock, traceparent=trace)
         if not wait:
             return asked, {}, True
         seen: dict[Any, Row] = {}

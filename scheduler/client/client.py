@@ -56,16 +56,24 @@ class Client:
         await self._stack.aclose()
 
     async def trigger(
-        self, job: str, params: Mapping[str, Any] | None = None, *, wait: bool = False, timeout: Span | None = None
+        self,
+        job: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        wait: bool = False,
+        timeout: Span | None = None,
+        traceparent: str | None = None,
     ) -> Fired:
         """Fire a job now, and with ``wait`` come back when its run has ended, or after ``timeout`` as it stands then.
+
+        The run joins the trace that ``traceparent`` names (W3C trace context); what is none is ignored.
 
         Raises:
             NotFoundError: there is no such job.
             ConflictError: it is disabled.
             CallerError: the params are not a JSON object.
         """
-        return (await self.trigger_all([job], params, wait=wait, timeout=timeout))[0]
+        return (await self.trigger_all([job], params, wait=wait, timeout=timeout, traceparent=traceparent))[0]
 
     async def trigger_all(
         self,
@@ -74,10 +82,13 @@ class Client:
         *,
         wait: bool = False,
         timeout: Span | None = None,
+        traceparent: str | None = None,
     ) -> list[Fired]:
         """Fire several jobs at once: all of them or, when one cannot be, none. As ``trigger`` otherwise."""
         checked = _checked(params)
-        asked = await control.trigger_jobs(self._store, self._tenant, jobs, params=checked, clock=self._clock)
+        asked = await control.trigger_jobs(
+            self._store, self._tenant, jobs, params=checked, clock=self._clock, traceparent=traceparent
+        )
         fired = [Fired(firing_id=one.firing_id, job=one.job) for one in asked]
         return await self.wait(fired, timeout=timeout) if wait else fired
 

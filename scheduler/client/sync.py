@@ -45,10 +45,16 @@ class SyncClient:
             self._end_loop()
 
     def trigger(
-        self, job: str, params: Mapping[str, Any] | None = None, *, wait: bool = False, timeout: Span | None = None
+        self,
+        job: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        wait: bool = False,
+        timeout: Span | None = None,
+        traceparent: str | None = None,
     ) -> Fired:
         """As ``Client.trigger``."""
-        return self._do(self._client.trigger(job, params, wait=wait, timeout=timeout))
+        return self._do(self._client.trigger(job, params, wait=wait, timeout=timeout, traceparent=traceparent))
 
     def trigger_all(
         self,
@@ -57,9 +63,10 @@ class SyncClient:
         *,
         wait: bool = False,
         timeout: Span | None = None,
+        traceparent: str | None = None,
     ) -> list[Fired]:
         """As ``Client.trigger_all``."""
-        return self._do(self._client.trigger_all(jobs, params, wait=wait, timeout=timeout))
+        return self._do(self._client.trigger_all(jobs, params, wait=wait, timeout=timeout, traceparent=traceparent))
 
     def wait(self, fired: Sequence[Fired], *, timeout: Span | None = None) -> list[Fired]:
         """As ``Client.wait``."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from scheduler.domain.trace import traceparent_of
 from scheduler.ports import AttemptContext
 from schemas.work import SecretRef, WorkOrder
 
@@ -42,8 +43,9 @@ def build_environment(order: WorkOrder, context: AttemptContext, secrets: Mappin
 
 
 def run_variables(order: WorkOrder, context: AttemptContext) -> dict[str, str]:
-    """Return the ``SCHEDULER_*`` variables that tell a job which run it is."""
+    """Return the ``SCHEDULER_*`` variables that tell a job which run it is, and its place in its trace."""
     return {
+        "TRACEPARENT": traceparent_of(order.flow_id, context.run_id, context.attempt, context.traceparent),
         "SCHEDULER_TENANT": context.tenant,
         "SCHEDULER_RUN_ID": str(context.run_id),
         "SCHEDULER_ATTEMPT": str(context.attempt),

@@ -61,8 +61,12 @@ class HttpRequest:
         return HttpRequest(method, url, _OWN, None)
 
 
-def make_request(work: HttpWork, secrets: Mapping[str, str], *, run_id: UUID, now_s: float) -> HttpRequest:
+def make_request(
+    work: HttpWork, secrets: Mapping[str, str], *, run_id: UUID, now_s: float, traceparent: str | None = None
+) -> HttpRequest:
     """Return the request that ``work`` asks for; ``now_s`` is Unix time, for the signature.
+
+    A ``traceparent`` of the job's own goes before the one given here.
 
     Raises:
         UnusableOrderError: it cannot be sent; the text holds no value of a secret.
@@ -78,6 +82,8 @@ def make_request(work: HttpWork, secrets: Mapping[str, str], *, run_id: UUID, no
         data = json.dumps(work.json_body).encode()
         if not any(name.lower() == "content-type" for name in headers):
             headers["Content-Type"] = "application/json"
+    if traceparent is not None and not any(name.lower() == "traceparent" for name in headers):
+        headers["traceparent"] = traceparent
     if work.sign_with is not None:
         headers |= _signature(work.sign_with, secrets, data or b"", run_id=run_id, now_s=now_s)
     return HttpRequest(work.method.upper(), checked_url(work.url), headers, data)

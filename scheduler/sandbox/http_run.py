@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from scheduler.clock import Clock
+from scheduler.domain.trace import traceparent_of
 from scheduler.ports import AttemptContext, Ended, StopRequest
 from scheduler.sandbox.address_guard import NetworkPolicy
 from scheduler.sandbox.environment import UnusableOrderError
@@ -43,7 +45,7 @@ class HttpRuns:
     ) -> Ended:
         """Return how the request ended; 2xx is success. CancelledError ends it."""
         ladder = Ladder(order.limits, self._clock.monotonic())
-        request = asyncio.ensure_future(self._attempt(work, context, secrets))
+        request = asyncio.ensure_future(self._attempt(work, order.flow_id, context, secrets))
         asked = asyncio.Event()
         stop.listen(asked.set)
         waiting = asyncio.ensure_future(asked.wait())
@@ -66,10 +68,13 @@ class HttpRuns:
             request.cancel()
             await asyncio.wait({request})
 
-    async def _attempt(self, work: HttpWork, context: AttemptContext, secrets: Mapping[str, str]) -> Ended:
+    async def _attempt(
+        self, work: HttpWork, flow_id: UUID, context: AttemptContext, secrets: Mapping[str, str]
+    ) -> Ended:
         try:
             now_s = self._clock.now().timestamp()
-            request = make_request(work, secrets, run_id=context.run_id, now_s=now_s)
+            trace = traceparent_of(flow_id, context.run_id, context.attempt, context.traceparent)
+            request = make_request(work, secrets, run_id=context.run_id, now_s=now_s, traceparent=trace)
             return await self._send(request, work.redirects)
         except UnusableOrderError as error:
             return Ended(Outcome.FAILED, reason=one_line(str(error)))

@@ -1,21 +1,14 @@
 """Takes the values of secrets out of what a job hands back, before anything is sent, stored or shown."""
 
-import json
 import re
-from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final
-from urllib.parse import quote, quote_plus
+from typing import Any
 
+from scheduler.domain.secret_forms import LEAST_CHARS, forms_of
 from scheduler.logs import MASK
 from scheduler.ports import Ended
 from schemas.facts import Output
-
-LEAST_CHARS: Final = 4
-"""Shorter values are not searched for: every text would be full of them."""
-_LEAST_LINE_CHARS: Final = 16
-"""A line of a secret of several lines, a key file say, is masked by itself from this length on."""
 
 
 class Mask:
@@ -27,7 +20,7 @@ class Mask:
     """
 
     def __init__(self, values: Iterable[str]) -> None:
-        forms = {form for value in values for form in _forms(value) if len(form) >= LEAST_CHARS}
+        forms = {form for value in values for form in forms_of(value)}
         self._forms = sorted(forms, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, self._forms))) if forms else None
 
@@ -103,25 +96,3 @@ def _begun(text: str, form: str) -> int:
             return len(text) - at
         at += 1
     return next((size for size in range(LEAST_CHARS - 1, 0, -1) if text.endswith(form[:size])), 0)
-
-
-def _forms(value: str) -> Iterator[str]:
-    plain = value.strip()
-    yield plain
-    yield " ".join(plain.splitlines())  # as in a reason, which is one line
-    yield from (line.strip() for line in plain.splitlines() if len(line.strip()) >= _LEAST_LINE_CHARS)
-    yield json.dumps(plain)[1:-1]
-    yield json.dumps(plain, ensure_ascii=False)[1:-1]
-    yield from (quote(plain, safe=""), quote(plain), quote_plus(plain))
-    raw = plain.encode("utf-8", "replace")
-    for before in range(3):
-        if len(raw) < LEAST_CHARS + before:
-            continue
-        encoded = b64encode(b"\0" * before + raw).decode().rstrip("=")
-        # The first and the last characters also hold bits of what stands beside the value.
-        middle = encoded[(before * 8 + 5) // 6 : (before + len(raw)) * 8 // 6]
-        yield middle
-        yield middle.translate(_URL_SAFE)
-
-
-_URL_SAFE: Final = str.maketrans("+/", "-_")

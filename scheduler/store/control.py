@@ -8,6 +8,7 @@ from uuid import UUID
 
 from scheduler.clock import Clock
 from scheduler.domain.run_state import FINAL, Move, sources
+from scheduler.domain.trace import read_traceparent
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.ids import uuid7
 from scheduler.store.doorbell import CANCEL, DEFINITIONS, WORK
@@ -73,9 +74,17 @@ async def resume_all(store: Store, tenant: str, *, clock: Clock) -> bool:
 
 
 async def trigger_jobs(
-    store: Store, tenant: str, names: Sequence[str], *, params: Mapping[str, Any] | None, clock: Clock
+    store: Store,
+    tenant: str,
+    names: Sequence[str],
+    *,
+    params: Mapping[str, Any] | None,
+    clock: Clock,
+    traceparent: str | None = None,
 ) -> list[Asked]:
     """Fire jobs now, in the order of ``names``; each firing gets a verdict like any other.
+
+    ``traceparent``: the W3C trace context of who asks, if it has one; what is none is ignored.
 
     Raises:
         NotFoundError: there is no such job; nothing is fired.
@@ -93,7 +102,9 @@ async def trigger_jobs(
                 raise ConflictError(f"tenant {tenant} is suspended: scheduler tenant activate {tenant}")
         wanted: list[Mapping[str, Any]] = [dict(jobs[name]) for name in dict.fromkeys(names)]
         await check_given_params(db, wanted, params)
-        data = {"jobs": [row["name"] for row in wanted], "params": params}
+        data: dict[str, Any] = {"jobs": [row["name"] for row in wanted], "params": params}
+        if (trace := read_traceparent(traceparent)) is not None:
+            data["traceparent"] = trace
         return await _ask(db, tenant, FiringKind.MANUAL, wanted, data, clock=clock)
 
 
@@ -243,6 +254,7 @@ async def _ask(
         ids,
         [job["id"] for job in jobs],
         [job["version"] for job in jobs],
+        data.get("traceparent"),
     )
     await db.execute(_DEFINITIONS["ring"], WORK, "")
     return [Asked(firing_id, job["name"]) for firing_id, job in zip(ids, jobs, strict=True)]

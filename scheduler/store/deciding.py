@@ -14,6 +14,7 @@ from scheduler.store.flow_rows import complete, write_flows
 from scheduler.store.offering import Filled, Offering, PaceOf
 from scheduler.store.queries import queries
 from scheduler.store.quotas import Starts
+from scheduler.store.said_firings import SaidFirings, said_firings
 from scheduler.store.turns import find_last, tend_lines
 from scheduler.store.twins import Twins
 from schemas.vocabulary import FiringKind, OverlapPolicy, RunState, Turn, Verdict
@@ -38,6 +39,8 @@ class Decided:
     """Offers by pool."""
     left: frozenset[str] = frozenset()
     """Pools in whose backlog some of the new runs are."""
+    said: SaidFirings = field(default_factory=SaidFirings)
+    """Lines to log after the commit."""
 
 
 class Deciding:
@@ -92,7 +95,8 @@ class Deciding:
         left = {root.job.spec.pool for _, root in roots if root.state is RunState.READY}
         if lined := {root.job.id for _, root in roots if root.turn is Turn.AWAITS}:
             left |= await tend_lines(db, lined)
-        return Decided(Counter(decision.verdict for _, decision, _ in decisions), filled, frozenset(left))
+        verdicts = Counter(decision.verdict for _, decision, _ in decisions)
+        return Decided(verdicts, filled, frozenset(left), said_firings(decisions, tenants))
 
     async def _judge(
         self, db: "Connection", firings: Sequence["asyncpg.Record"], tenants: Mapping[str, TenantJobs], starts: Starts

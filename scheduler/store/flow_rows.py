@@ -56,6 +56,9 @@ async def start_flows(
     flows = [(plan.runs[0].id, firing["tenant"], firing["job_id"], firing["id"]) for firing, plan in started]
     runs = [_run_row(firing, run, plan) for firing, plan in started for run in plan.runs]
     await db.execute(Q["start_flows"], *verdicts, *columns(flows), *columns(runs), resend_s)
+    traced = [(run.id, trace) for firing, plan in started if (trace := firing.get("traceparent")) for run in plan.runs]
+    if traced:
+        await db.execute(Q["trace_runs"], *columns(traced))
     stillborn = [(run.id, firing["tenant"], run.job.id, run.state)
                  for firing, plan in started for run in plan.runs if run.state in FINAL]  # fmt: skip
     if stillborn:

@@ -194,6 +194,7 @@ def _offer_new(firing: "asyncpg.Record", root: PlannedRun) -> StartAttempt | Non
             lease_token=root.lease_token,
             pool=job.spec.pool,
             order=_checked(make_order(job.spec, run, {})),
+            traceparent=firing["traceparent"],
         )
     except (TemplateError, ValueError) as error:
         root.state, root.reason, root.lease_token = RunState.FAILED, f"{_NO_ORDER}: {error}", None
@@ -210,6 +211,7 @@ def _offer(row: "asyncpg.Record", order: WorkOrder) -> StartAttempt:
         lease_token=row["lease_token"],
         pool=row["pool"],
         order=_checked(order),
+        traceparent=row["traceparent"],
     )
 
 

@@ -24,6 +24,10 @@ Q: Final = queries("triggers")
 UNPLANNED: Final = timedelta(minutes=5)
 """After so long a trigger that cannot be planned is looked at again."""
 
+_MISFIRED: Final = Verdict.MISFIRED
+
+Missed = tuple["asyncpg.Record", PlannedFiring]
+"""A trigger, and a stretch of its instants that was too late to run."""
 _Made = tuple["asyncpg.Record", Rule, Plan]
 _Fresh = tuple["asyncpg.Record", Rule, PlannedFiring, bool]
 
@@ -38,6 +42,8 @@ class Planned:
     more: bool
     holds: bool = False
     """Whether some of the rows are held by pacing."""
+    misfired: Sequence["Missed"] = ()
+    """Lines to log after the commit."""
 
 
 class Planning:
@@ -74,7 +80,8 @@ class Planning:
         more = len(held) == limit or any(planned.more for _, _, planned in plans)
         due = [_due(row, now) for row in written if row["held_rank"] is None and row["fires_at"] <= now + self._lead]
         holds = any(row["held_rank"] is not None for row in written)
-        return Planned(due, len(held), rows, more, holds)
+        missed = [(row, firing) for row, _, planned in plans for firing in planned.rows if firing.verdict is _MISFIRED]
+        return Planned(due, len(held), rows, more, holds, missed)
 
     def _plan(self, row: "asyncpg.Record", now: datetime, ahead: timedelta) -> "_Made | None":
         """Return the plan of a trigger; None when there can be none."""

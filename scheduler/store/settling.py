@@ -49,6 +49,17 @@ class Settlement:
             raise AssertionError(f"{self.decision.move} from {self.run['state']} is not in the table")
         return state
 
+    def told(self) -> RunSettled:
+        """Return what the Dispatcher is told of it."""
+        return RunSettled(
+            tenant=self.run["tenant"],
+            run_id=self.run["id"],
+            state=self.state,
+            pool=self.run["pool"],
+            elapsed_s=self.fact.elapsed_s if self.fact else None,
+            has_downstream=self.run["has_downstream"],
+        )
+
 
 class Settling:
     """Judges ends and writes them, a batch in one transaction."""
@@ -81,7 +92,7 @@ class Settling:
         moved = {fact.run_id for fact in settled}
         return settled, [fact for fact in facts if fact.run_id not in moved or fact is not successes[fact.run_id]]
 
-    async def settle(self, db: "Connection", facts: Sequence[AttemptFinished]) -> list[RunSettled]:
+    async def settle(self, db: "Connection", facts: Sequence[AttemptFinished]) -> Sequence[Settlement]:
         """Write the ends of a batch; late and repeated ones settle nothing. Returns what moved."""
         pausing = await lock_pausing(db, [fact.run_id for fact in facts if not _succeeded(fact)])
         latest = {(fact.run_id, fact.attempt, fact.lease_token): fact for fact in facts}
@@ -102,7 +113,7 @@ class Settling:
         await _keep(db, late, orphans)
         return settled
 
-    async def expire(self, db: "Connection", run_ids: Sequence[UUID]) -> list[RunSettled]:
+    async def expire(self, db: "Connection", run_ids: Sequence[UUID]) -> Sequence[Settlement]:
         """Give up attempts whose lease ran out; returns what moved."""
         pausing = await lock_pausing(db, run_ids)
         rows = await db.fetch(LEASES["lock_expired"], run_ids)
@@ -134,9 +145,9 @@ class Settling:
 
     async def _write(
         self, db: "Connection", settlements: Sequence[Settlement], pausing: Sequence[UUID]
-    ) -> list[RunSettled]:
+    ) -> Sequence[Settlement]:
         if not settlements:
-            return []
+            return ()
         rows = [_attempt_row(settlement) + _run_row(settlement) for settlement in settlements]
         await db.execute(Q["settle_attempts"], *columns(rows))
         if any(settlement.decision.move is Move.RETRY for settlement in settlements):
@@ -144,17 +155,7 @@ class Settling:
         failed = {settlement.run["job_id"] for settlement in settlements if settlement.state is RunState.FAILED}
         if failing := failed.intersection(pausing):
             await pause_failing(db, sorted(failing))
-        return [
-            RunSettled(
-                tenant=settlement.run["tenant"],
-                run_id=settlement.run["id"],
-                state=settlement.state,
-                pool=settlement.run["pool"],
-                elapsed_s=settlement.fact.elapsed_s if settlement.fact else None,
-                has_downstream=settlement.run["has_downstream"],
-            )
-            for settlement in settlements
-        ]
+        return settlements
 
 
 def _succeeded(fact: AttemptFinished | None) -> bool:

@@ -140,6 +140,7 @@ CREATE TABLE firings (
     tzdata           text,                  -- version of the zone data that computed it; null: no schedule did
     params           jsonb,
     retry_of         uuid,
+    traceparent      text,                  -- null: its flow has a trace of its own
     verdict          text,                  -- null: not decided yet, the Dispatcher owes it
     reason           text,
     run_id           uuid,
@@ -206,6 +207,7 @@ CREATE TABLE runs (
     priority          smallint NOT NULL,
     params            jsonb,
     retry_of          uuid,
+    traceparent       text,                 -- of the firing of its flow
     -- needs
     needs_open        integer NOT NULL DEFAULT 0,
     needs_met         integer NOT NULL DEFAULT 0,

@@ -48,7 +48,7 @@ SELECT id, tenant, pool FROM moved;
 
 -- name: lock_runs
 SELECT id, tenant, job_id, job_version, state, attempt, losses, snoozes, lease_token, owner, pool, has_downstream,
-       cancel_at IS NOT NULL AS cancelled, cancel_reason, executor, claimed_at
+       cancel_at IS NOT NULL AS cancelled, cancel_reason, executor, claimed_at, job_name, flow_id, traceparent
 FROM runs WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE;
 
 -- name: settle_succeeded

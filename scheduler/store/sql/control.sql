@@ -35,8 +35,9 @@ INSERT INTO events (id, tenant, source, topic, data) VALUES ($1, $2, 'cli', $3, 
 
 -- name: insert_firings
 -- What a person asks for: due now, owed a verdict.
-INSERT INTO firings (id, tenant, kind, event_id, job_id, job_version, fires_at, wall_time, zone, params, retry_of, sweep_at)
-SELECT id, $1, $2, $3, job_id, job_version, $4, $5, 'UTC', $6, $7, now()
+INSERT INTO firings (id, tenant, kind, event_id, job_id, job_version, fires_at, wall_time, zone, params, retry_of,
+                     traceparent, sweep_at)
+SELECT id, $1, $2, $3, job_id, job_version, $4, $5, 'UTC', $6, $7, $11, now()
 FROM unnest($8::uuid[], $9::uuid[], $10::int[]) AS f (id, job_id, job_version);
 
 -- name: lock_run

@@ -1,6 +1,6 @@
 -- name: lock_undecided
 -- Firings that wait for their verdict. A row another Dispatcher holds is being decided there.
-SELECT f.id, f.tenant, f.kind, f.job_id, f.job_version, f.fires_at, f.params, f.retry_of, t.revision,
+SELECT f.id, f.tenant, f.kind, f.job_id, f.job_version, f.fires_at, f.params, f.retry_of, f.traceparent, t.revision,
        coalesce(f.start_until < now(), false) AS is_late
 FROM firings AS f JOIN tenants AS t ON t.name = f.tenant
 WHERE f.id = ANY ($1::uuid[]) AND CASE WHEN f.verdict IS NULL THEN true ELSE false END
@@ -8,7 +8,7 @@ ORDER BY f.id FOR UPDATE OF f SKIP LOCKED;
 
 -- name: lock_forgotten
 -- Firings whose message may be lost.
-SELECT f.id, f.tenant, f.kind, f.job_id, f.job_version, f.fires_at, f.params, f.retry_of, t.revision,
+SELECT f.id, f.tenant, f.kind, f.job_id, f.job_version, f.fires_at, f.params, f.retry_of, f.traceparent, t.revision,
        coalesce(f.start_until < now(), false) AS is_late
 FROM firings AS f JOIN tenants AS t ON t.name = f.tenant
 WHERE f.verdict IS NULL AND f.sweep_at <= now()
@@ -87,6 +87,11 @@ FROM unnest($10::uuid[], $11::text[], $12::uuid[], $13::int[], $14::text[], $15:
 INSERT INTO feed (tenant, fact, ids, job_ids)
 SELECT tenant, 'run.' || state, array_agg(id), array_agg(job_id)
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[]) AS r (id, tenant, job_id, state) GROUP BY tenant, state;
+
+-- name: trace_runs
+-- Few flows are given a trace, so that all others pay nothing for it.
+UPDATE runs AS r SET traceparent = t.traceparent
+FROM unnest($1::uuid[], $2::text[]) AS t (id, traceparent) WHERE r.id = t.id;
 
 -- name: insert_edges
 INSERT INTO run_edges (run_id, upstream_job_id, tenant, upstream_run_id, condition, delay)

@@ -12,9 +12,10 @@ WHERE paused_at IS NULL
 
 -- name: pool_strength
 -- What stands ready in a pool: slots of live executors, offers in the queue, and what some live executor
--- lacks, so that an offer might land where it cannot run: the sandbox, and which of the handlers $3.
+-- lacks, so that an offer might land where it cannot run: the sandbox, and which of the handlers
+-- and labels $3.
 WITH alive AS MATERIALIZED (
-    SELECT slots, handlers, sandboxes FROM executors
+    SELECT slots, handlers || labels AS has, sandboxes FROM executors
     WHERE pool = $1 AND stopped_at IS NULL AND held IS NULL AND NOT draining
       AND seen_at > now() - $2::float8 * interval '1 second')
 SELECT coalesce(sum(slots), 0)::int AS slots, count(*)::int AS executors, NOT bool_and(sandboxes) AS no_sandbox,
@@ -22,7 +23,7 @@ SELECT coalesce(sum(slots), 0)::int AS slots, count(*)::int AS executors, NOT bo
        EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready' AND limit_key IS NULL) AS backlog,
        EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready' AND limit_key IS NOT NULL) AS limited,
        ARRAY (SELECT name FROM unnest($3::text[]) AS wanted (name)
-              WHERE EXISTS (SELECT FROM alive WHERE NOT wanted.name = ANY (handlers))) AS gaps
+              WHERE EXISTS (SELECT FROM alive WHERE NOT wanted.name = ANY (has))) AS gaps
 FROM alive;
 
 -- name: offer_runs
@@ -69,7 +70,7 @@ UPDATE runs SET state = 'queued', queued_at = now(), lease_token = gen_random_uu
 WHERE id IN (SELECT id FROM runs WHERE id = ANY (ARRAY(SELECT id FROM chosen))
              AND CASE state WHEN 'ready' THEN true ELSE false END ORDER BY id FOR UPDATE)
 RETURNING id, tenant, job_id, job_version, job_name, flow_id, fired_at, attempt, lease_token, pool, params,
-          needs_met, queue_until, intent, losses;
+          needs_met, queue_until, intent, losses, traceparent;
 
 -- name: list_results
 SELECT e.run_id, u.job_name, u.result FROM run_edges AS e JOIN runs AS u ON u.id = e.upstream_run_id
@@ -110,4 +111,4 @@ UPDATE runs SET intent = intent + 1, sweep_at = least(now() + $2::float8 * inter
 WHERE id IN (SELECT id FROM runs WHERE pool = $1 AND state = 'queued' AND sweep_at <= now()
              ORDER BY sweep_at LIMIT $3 FOR UPDATE SKIP LOCKED)
 RETURNING id, tenant, job_id, job_version, job_name, flow_id, fired_at, attempt, lease_token, pool, params,
-          needs_met, queue_until, intent, losses;
+          needs_met, queue_until, intent, losses, traceparent;

@@ -45,7 +45,8 @@ SELECT EXISTS (SELECT FROM tenants WHERE name = $1) AS known;
 -- name: get_run
 SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priority, pool, flow_id, firing_id, fired_at,
        created_at, ready_at, queued_at, claimed_at, finished_at, executor, params, result, retry_of, retried_by, cancel_at,
-       cancel_reason, discarded_at, backfill_id,
+       cancel_reason, discarded_at, backfill_id, coalesce(substr(traceparent, 4, 32), replace(flow_id::text, '-', ''))
+       AS trace_id,
        CASE WHEN state IN ('ready', 'queued', 'backing_off') THEN missing_executor(pool, (
            SELECT v.spec FROM job_versions AS v
            WHERE v.job_id = runs.job_id AND v.version = runs.job_version), $3) END AS held_by,

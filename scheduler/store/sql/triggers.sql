@@ -92,3 +92,6 @@ FROM runs WHERE state IN ('waiting', 'backing_off') AND sweep_at IS NOT NULL;
 
 -- name: ring
 SELECT pg_notify($1, $2);
+
+-- name: list_job_names
+SELECT id, name FROM jobs WHERE id = ANY ($1::uuid[]);

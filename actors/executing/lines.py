@@ -1,0 +1,37 @@
+"""What an executor says of each attempt: that it started, and that it ended well. The Recorder tells the other ends."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from actors.executing.running import Grant, Run
+from scheduler import run_lines
+from scheduler.domain.trace import trace_id_of
+from scheduler.ports import Ended
+from schemas.vocabulary import Outcome
+
+_LOGGER: Final = "executor"
+_STARTED: Final = ("tenant", "job_id", "run_id", "attempt", "trace_id", "executor", "pool")
+_ENDED: Final = (*run_lines.KEYS, "executor", "pool")
+
+
+def say_started(executor: str, granted: Iterable[Grant]) -> None:
+    if not run_lines.wanted("attempt.started"):
+        return
+    rows = [
+        (s.tenant, s.order.job, s.run_id, s.attempt, trace_id_of(s.order.flow_id, s.traceparent), executor, s.pool)
+        for s, _, _ in granted
+    ]
+    run_lines.say_plain("attempt.started", _LOGGER, _STARTED, rows)
+
+
+def say_succeeded(executor: str, ended: Iterable[tuple[Run, Ended]], now: float) -> None:
+    """``now``: the monotonic instant of the ends."""
+    if not run_lines.wanted("attempt.succeeded"):
+        return
+    rows = []
+    for run, end in ended:
+        if end.outcome is Outcome.SUCCEEDED and run.abandoned is None:
+            s, elapsed_ms = run.start, round((now - run.began) * 1000, 3)
+            trace_id = trace_id_of(s.order.flow_id, s.traceparent)
+            rows.append((s.tenant, s.order.job, s.run_id, s.attempt, elapsed_ms, trace_id, executor, s.pool))
+    run_lines.say_plain("attempt.succeeded", _LOGGER, _ENDED, rows)
