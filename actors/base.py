@@ -15,13 +15,13 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from pydantic_core import to_json
 
 from actors.suspects import CRASHES, Suspects, reason
 from scheduler.clock import Clock
 from scheduler.crash import CRASH_AT, crash_point
+from scheduler.dead_letter import dead_letter, element_letter
 from scheduler.errors import SessionLostError, TransientError
-from scheduler.ports import Consumer, Delivery, Headers, Out, Publisher, PublishOutcome, Transport
+from scheduler.ports import Consumer, Delivery, Out, Publisher, PublishOutcome, Transport
 from scheduler.service import Service
 from schemas.message import Message
 from schemas.registry import UnreadableError, dump, parse, split
@@ -30,7 +30,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 BatchHandler = Callable[[Sequence[Any]], Awaitable[None]]
 
-DEAD_LETTERS: Final = "scheduler.dead-letters"
 BATCH_DELIVERIES: Final = 100
 """Deliveries taken at once; a delivery may hold many elements."""
 BATCH_ELEMENTS: Final = 500
@@ -162,7 +161,7 @@ class Actor(Service):
                 if crashes >= CRASHES:
                     await self._bury(consumer, delivery, reason(crashes))
                     return True
-                elements = elements_of(delivery) if crashes else ()
+                elements = self.elements_of(delivery) if crashes else ()
                 if len(elements) <= 1:
                     return await self._settle_together(consumer, [delivery])
                 deal = partial(self._deal, delivery)
@@ -211,14 +210,14 @@ class Actor(Service):
         table = self.handlers() if hears is None else hears
         for delivery in batch:
             try:
-                elements = split(delivery.body)
+                elements = self.elements(delivery)
             except UnreadableError as error:
                 await self._bury(consumer, delivery, str(error))
                 buried.add(id(delivery))
                 continue
             for element in elements:
                 try:
-                    items.append(_item(delivery, element, table))
+                    items.append(self._item(delivery, element, table))
                 except UnreadableError as error:
                     await self._bury_element(delivery, element, str(error))
         return items, buried
@@ -226,7 +225,7 @@ class Actor(Service):
     async def _read_element(self, delivery: Delivery, element: Any, hears: Container[type[Message]]) -> Item | None:
         """Return what an element says; None when it cannot be read, and is buried."""
         try:
-            return _item(delivery, element, hears)
+            return self._item(delivery, element, hears)
         except UnreadableError as error:
             await self._bury_element(delivery, element, str(error))
             return None
@@ -252,30 +251,46 @@ class Actor(Service):
 
     async def _bury_element(self, delivery: Delivery, element: Any, reason: str) -> None:
         log.warning("message.buried", actor=self.name, queue=delivery.queue, reason=reason)
-        headers: Headers = {"x-reason": reason[:1000], "x-origin-queue": delivery.queue}
+        whole = element is delivery
+        await self.put_away(dead_letter(delivery, reason) if whole else element_letter(delivery, element, reason))
+
+    async def put_away(self, letter: Out) -> None:
+        """Publish a dead letter; it is stored when this returns."""
         if self._publisher is None:
             raise SessionLostError(f"{self.name} is stopped")
-        body = to_json(element, inf_nan_mode="constants")
-        outcome = await self._publisher.publish(Out(DEAD_LETTERS, delivery.queue, body, headers=headers))
-        if outcome is not PublishOutcome.STORED:
+        if await self._publisher.publish(letter) is not PublishOutcome.STORED:
             raise SessionLostError("the dead letter was not confirmed")
 
+    def elements(self, delivery: Delivery) -> Sequence[Any]:
+        """Return what is handled apart of a body. A delivery that stands for itself is its only element.
 
-def _item(delivery: Delivery, element: Any, hears: Container[type[Message]]) -> Item:
-    if CRASH_AT:
-        crash_point("actor.reading", str(element.get("tenant")) if isinstance(element, dict) else "")
-    message = parse(element)
-    if type(message) not in hears:
-        raise UnreadableError(f"{message.type} does not belong on {delivery.queue}")
-    return Item(delivery, element, message)
-
-
-def elements_of(delivery: Delivery) -> Sequence[Any]:
-    """Return the elements of a body; none when it cannot be read."""
-    try:
+        Raises:
+            UnreadableError: it cannot be read.
+        """
         return split(delivery.body)
-    except UnreadableError:
-        return ()
+
+    def understand(self, element: Any) -> Message:
+        """Return what an element says.
+
+        Raises:
+            UnreadableError: it cannot be read.
+        """
+        return parse(element)
+
+    def elements_of(self, delivery: Delivery) -> Sequence[Any]:
+        """Return the elements of a body; none when it cannot be read."""
+        try:
+            return self.elements(delivery)
+        except UnreadableError:
+            return ()
+
+    def _item(self, delivery: Delivery, element: Any, hears: Container[type[Message]]) -> Item:
+        if CRASH_AT:
+            crash_point("actor.reading", str(element.get("tenant")) if isinstance(element, dict) else "")
+        message = self.understand(element)
+        if type(message) not in hears:
+            raise UnreadableError(f"{message.type} does not belong on {delivery.queue}")
+        return Item(delivery, element, message)
 
 
 def _by_type(items: Iterable[Item]) -> list[tuple[type[Message], list[Item]]]:

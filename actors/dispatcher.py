@@ -1,8 +1,8 @@
 """Dispatcher: gives every firing its verdict, moves flows along the DAG, and offers what is ready.
 
-Hears   firing.due, run.settled
+Hears   firing.due, event.received, run.settled, and what publishers send
 Says    attempt.start, attempt.cancel, attempt.follow, the feed
-Writes  firings (verdicts), flows, runs, run edges
+Writes  events, firings (verdicts), flows, runs, run edges
 
 Messages are hints: the same work is found in the rows by the sweep, every second.
 """
@@ -17,7 +17,8 @@ from uuid import UUID
 
 import structlog
 
-from actors.base import Actor, BatchHandler
+from actors.base import BatchHandler
+from actors.events import EventDesk, EventPublished, PublisherListener
 from actors.feeding import Feeding
 from actors.forgotten import SWEEP_BATCH, decide_forgotten
 from actors.offers import OfferDesk
@@ -32,6 +33,7 @@ from scheduler.store.backfilling import Backfilling, find_due_backfills, postpon
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.deciding import Decided, Deciding
 from scheduler.store.doorbell import CANCEL, DEFINITIONS, EXECUTORS, FOLLOW, WORK, Doorbell
+from scheduler.store.event_deciding import EventDeciding
 from scheduler.store.offering import Offering
 from scheduler.store.stores import Store, Stores
 from scheduler.store.sweeping import (
@@ -45,7 +47,7 @@ from scheduler.store.sweeping import (
 )
 from scheduler.store.telling import find_followed
 from scheduler.store.turns import list_lines, pass_on
-from schemas.facts import FiringDue, HeartbeatRecorded, RunSettled
+from schemas.facts import EventReceived, FiringDue, HeartbeatRecorded, RunSettled
 from schemas.message import Message
 from schemas.vocabulary import RunState
 
@@ -70,16 +72,15 @@ class DispatchSettings:
     """Rows of the feed are kept for this long."""
 
 
-class Dispatcher(Actor):
+class Dispatcher(PublisherListener):
     """Decides, advances, offers; each in one transaction, published after it."""
 
-    queues = ("scheduler.dispatcher.firings", "scheduler.dispatcher.settled")
+    queues = ("scheduler.dispatcher.firings", "scheduler.dispatcher.events", "scheduler.dispatcher.settled")
 
     def __init__(
         self, stores: Stores, transport: Transport, clock: Clock, rng: random.Random, settings: DispatchSettings
     ) -> None:
-        super().__init__("dispatcher", transport, clock, rng)
-        self._stores = stores
+        super().__init__("dispatcher", stores, transport, clock, rng)
         self._settings = settings
         self.on_definitions: Callable[[], Awaitable[None]] | None = None
         """Called when jobs or pools have changed, for who makes the queues of pools in this process."""
@@ -95,7 +96,9 @@ class Dispatcher(Actor):
             self._backfilling[store.name] = Backfilling(catalogue, partial(uuid7, clock))
             said = partial(self.well, f"feed {store.name}")
             self._feeds[store.name] = Feeding(store, transport, clock, settings.feed_retention_s, said)
-            self._desks[store.name] = OfferDesk(self, store, offering, settings.lease_s, settings.resend_s)
+            desk = self._desks[store.name] = OfferDesk(self, store, offering, settings.lease_s, settings.resend_s)
+            decides = EventDeciding(catalogue, self._deciding[store.name], partial(uuid7, clock))
+            self._events[store.name] = EventDesk(self, store, decides, desk)
 
     async def start(self) -> None:
         await super().start()
@@ -104,7 +107,8 @@ class Dispatcher(Actor):
             self.keep(f"feed {store.name}", self._feeds[store.name].publish_for_ever)
 
     def handlers(self) -> Mapping[type[Message], BatchHandler]:
-        return {FiringDue: self.on_firings, RunSettled: self.on_settled}
+        return {FiringDue: self.on_firings, RunSettled: self.on_settled, EventReceived: self.on_events,
+                EventPublished: self.on_published}  # fmt: skip
 
     async def on_firings(self, facts: Sequence[FiringDue]) -> None:
         """Decide each firing once, at its instant; a repeated one finds its verdict given."""
@@ -221,6 +225,8 @@ class Dispatcher(Actor):
         parts: list[Callable[[], Awaitable[None]]] = []
         if owed & Owed.FIRINGS:
             parts.append(partial(decide_forgotten, store, desk, partial(self._decide, store)))
+        if owed & Owed.EVENTS:
+            parts.append(self._events[store.name].decide_owed)
         if owed & Owed.RUNS:
             parts += [partial(self._advance_owed, store), desk.repeat_unclaimed]
         if owed & Owed.BACKFILLS:

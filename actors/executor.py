@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from actors.base import Actor, BatchHandler, elements_of
+from actors.base import Actor, BatchHandler
 from actors.executing.desk import Desk, Site
 from actors.executing.ends import Ends
 from actors.executing.fence import Fence
@@ -212,7 +212,7 @@ class Executor(Actor):
                 starts.append(item.message)
 
         async with suspects.in_hand(delivery) as crashes:
-            elements = elements_of(delivery) if crashes else ()
+            elements = self.elements_of(delivery) if crashes else ()
             if crashes >= CRASHES:
                 await self._bury(consumer, delivery, reason(crashes))
             elif len(elements) <= 1:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from scheduler.client.client import Client
     from scheduler.client.sync import SyncClient
     from scheduler.code.job import file_keys, job
-    from scheduler.code.triggers import at, calendar, cron, every
+    from scheduler.code.triggers import at, calendar, cron, event, every, file, webhook
     from scheduler.code.words import CatchUp, Concurrency, Dst, Need, Retry, Secret, Timeout, Unique
     from scheduler.sandbox.handlers import HandlerContext
     from scheduler.testing.scheduler import TestScheduler
@@ -22,7 +22,7 @@ _HOMES = {
     "scheduler.client.client": ("Client",),
     "scheduler.client.sync": ("SyncClient",),
     "scheduler.code.job": ("file_keys", "job"),
-    "scheduler.code.triggers": ("at", "calendar", "cron", "every"),
+    "scheduler.code.triggers": ("at", "calendar", "cron", "event", "every", "file", "webhook"),
     "scheduler.code.words": ("CatchUp", "Concurrency", "Dst", "Need", "Retry", "Secret", "Timeout", "Unique"),
     "scheduler.sandbox.handlers": ("HandlerContext",),
     "scheduler.testing.scheduler": ("TestScheduler",),
@@ -49,9 +49,12 @@ __all__ = [
     "at",
     "calendar",
     "cron",
+    "event",
     "every",
+    "file",
     "file_keys",
     "job",
+    "webhook",
 ]
 
 

@@ -57,7 +57,8 @@ def planned_changes(definitions: Definitions, result: ApplyResult, stood: Stood,
 def other_changes(result: ApplyResult) -> dict[str, list[Any]]:
     """Return what would change beside jobs."""
     calendars: list[Any] = [calendar_change_row(change) for change in result.calendars]
-    return {"pools": result.pools, "calendars": calendars, "removed_calendars": result.removed_calendars}
+    webhooks = {"webhooks": result.webhooks.changed, "removed_webhooks": result.webhooks.removed}
+    return {"pools": result.pools, "calendars": calendars, "removed_calendars": result.removed_calendars} | webhooks
 
 
 def calendar_change_row(change: CalendarChange) -> dict[str, Any]:

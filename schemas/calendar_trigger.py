@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, mo
 from schemas.calendar_spec import CountryCode
 from schemas.message import Name
 from schemas.spec_model import SpecModel, StrictInt
-from schemas.trigger_model import TriggerModel
+from schemas.trigger_model import TimeTriggerModel
 from schemas.vocabulary import Roll, TriggerKind
 
 MOST_BUSINESS_DAYS: Final = 23
@@ -109,7 +109,7 @@ class CalendarRule(SpecModel):
         return self.business_day is not None or "business" in (self.month_end, self.quarter_end)
 
 
-class CalendarTrigger(TriggerModel):
+class CalendarTrigger(TimeTriggerModel):
     """Fires on business days, at ends of months or quarters, or on a day of each year."""
 
     kind = TriggerKind.CALENDAR

@@ -7,6 +7,7 @@ from pydantic import Field, StrictInt
 from schemas.calendar_spec import CalendarSpec
 from schemas.message import Name
 from schemas.spec_model import SpecModel
+from schemas.webhook_spec import WebhookSpec
 
 
 class PoolSpec(SpecModel):
@@ -35,5 +36,7 @@ class DefinitionsFile(SpecModel):
     """Lists of jobs, each of which needs the one before it."""
     calendars: dict[Name, CalendarSpec] = Field(default_factory=dict)
     """Business calendars by name, for calendar triggers."""
+    webhooks: dict[Name, WebhookSpec] = Field(default_factory=dict)
+    """Endpoints by name, each at POST /hooks/TENANT/NAME; for webhook triggers."""
     pools: dict[Name, PoolSpec] = Field(default_factory=dict)
     """Settings of executor pools; for the operator's tenant."""

@@ -19,6 +19,14 @@ class FiringDue(Fact):
     """Not to be decided before this instant, which is near; None: it has come."""
 
 
+class EventReceived(Fact):
+    """An event is recorded and waits for its verdict. A hint: the row says so too."""
+
+    type: ClassVar[str] = "event.received"
+
+    event_id: UUID
+
+
 class ClaimAnswered(Fact):
     """The answer to one claim. Denied is final for this claim id."""
 

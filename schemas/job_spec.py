@@ -6,6 +6,7 @@ Script files stay relative to the code directory. ``model_dump(mode="json")`` is
 
 import re
 from datetime import timedelta
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -17,18 +18,12 @@ from schemas.message import Name
 from schemas.run_spec import HttpSpec, RunSpec, ScriptSpec
 from schemas.sizes import Cores, Size
 from schemas.spec_model import SpecModel, StrictBool, StrictInt, Text, Word
-from schemas.trigger_model import CatchUpSpec, DstSpec
-from schemas.trigger_spec import AtTrigger, CronTrigger, EveryTrigger, TriggerSpec
+from schemas.trigger_model import CatchUpSpec, DstSpec, TimeTriggerModel
+from schemas.trigger_spec import AtTrigger, CronTrigger, EveryTrigger, TimeTriggerSpec, TriggerSpec, waits_for_events
 from schemas.vocabulary import Backoff, NeedCondition, NeedsRule, OnLost, OnLostContact, OverlapPolicy, Priority
-from schemas.work import SecretRef
+from schemas.work import SecretRef, one_place
 
 _RETRY_WORD: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-
-
-def _one_place(secret: SecretRef) -> SecretRef:
-    if (secret.env is None) == (secret.file is None):
-        raise ValueError("give exactly one of env and file")
-    return secret
 
 
 def _retry_reason(value: object) -> int | str:
@@ -121,6 +116,12 @@ def _need_of(value: object) -> object:
     return {"job": value} if isinstance(value, str) else value
 
 
+def _with_dst(trigger: TriggerSpec, below: DstSpec) -> TriggerSpec:
+    if not isinstance(trigger, TimeTriggerModel):
+        return trigger
+    return trigger.model_copy(update={"dst": trigger.dst.over(below) if trigger.dst else below})
+
+
 class JobSpec(SpecModel):
     """A job: what to run, when, and within which limits."""
 
@@ -133,7 +134,7 @@ class JobSpec(SpecModel):
     params_schema: JsonObject | None = None
     """JSON Schema of the params, with those of the trigger or of a person over them."""
     triggers: Annotated[tuple[TriggerSpec, ...], Field(max_length=100)] = ()
-    """When the job runs by itself: each entry is one of cron, every, at, calendar; together they are a union."""
+    """When the job runs by itself: each entry is of one kind, by time or by events; together they are a union."""
     needs: Annotated[tuple[Annotated[NeedSpec, BeforeValidator(_need_of)], ...], Field(max_length=1000)] = ()
     """Jobs that must end first."""
     needs_rule: NeedsRule = NeedsRule.ALL
@@ -145,7 +146,8 @@ class JobSpec(SpecModel):
     catch_up: CatchUpSpec = CatchUpSpec()
     """Which missed firings are still run."""
     overlap: OverlapPolicy = OverlapPolicy.SKIP
-    """What a firing does while max_running runs are active; allow means no limit."""
+    """What a firing does while max_running runs are active; allow means no limit, and is the default of a job all of
+    whose triggers wait for events."""
     max_running: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
     """Default 1; not together with overlap: allow, for which it is empty: no limit."""
     concurrency: ConcurrencySpec | None = None
@@ -176,7 +178,7 @@ class JobSpec(SpecModel):
     """Limits of what an attempt uses, for jobs that run in processes; default: none."""
     env: dict[EnvName, Word] = Field(default_factory=dict)
     """The environment of the child, which starts empty; templates are filled in."""
-    secrets: dict[EnvName, Annotated[SecretRef, AfterValidator(_one_place)]] = Field(default_factory=dict)
+    secrets: dict[EnvName, Annotated[SecretRef, AfterValidator(one_place)]] = Field(default_factory=dict)
     """What the executor reads from its environment or a file: for the child's environment, ctx.secrets, and http."""
     cwd: Annotated[Text, Field(min_length=1)] | None = None
     """Working directory; default: the code directory."""
@@ -190,9 +192,13 @@ class JobSpec(SpecModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_max_running(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "max_running" not in value and value.get("overlap") != OverlapPolicy.ALLOW:
-            return {**value, "max_running": 1}
-        return value
+        if not isinstance(value, dict) or "max_running" in value or value.get("overlap") == OverlapPolicy.ALLOW:
+            return value
+        given = value.get("triggers")
+        triggers = given if isinstance(given, list | tuple) else ()
+        if triggers and "overlap" not in value and all(waits_for_events(trigger) for trigger in triggers):
+            return {**value, "overlap": OverlapPolicy.ALLOW}
+        return {**value, "max_running": 1}
 
     @model_validator(mode="after")
     def _place_fits(self) -> Self:
@@ -228,7 +234,7 @@ class JobSpec(SpecModel):
     def _triggers_inherit_dst(self) -> Self:
         """Complete the rules of each trigger, so that a trigger alone says when it fires."""
         if (below := self.dst) is not None:
-            laid = tuple(t.model_copy(update={"dst": t.dst.over(below) if t.dst else below}) for t in self.triggers)
+            laid = tuple(_with_dst(trigger, below) for trigger in self.triggers)
             object.__setattr__(self, "triggers", laid)  # frozen, and nobody has seen it yet
         return self
 
@@ -236,6 +242,17 @@ class JobSpec(SpecModel):
     def in_process(self) -> bool:
         """Whether attempts are processes of their own."""
         return self.run.kind in {"command", "script", "python"} or self.isolation in {"process", "sandbox"}
+
+    @property
+    def time_triggers(self) -> tuple[tuple[int, TimeTriggerSpec], ...]:
+        """The triggers that fire by the clock, each with its place in ``triggers``."""
+        return tuple((index, t) for index, t in enumerate(self.triggers) if isinstance(t, TimeTriggerModel))
+
+    @cached_property
+    def may_name_event(self) -> bool:
+        """Whether a template may read the event that started the flow: it is looked for then."""
+        texts = self.model_dump_json(include={"run", "params", "env"})
+        return "{{" in texts and "event" in texts
 
     def timezone_of(self, trigger: TriggerSpec) -> str:
         """Return the time zone that ``trigger`` of this job is read in."""

@@ -1,4 +1,4 @@
-"""What every kind of trigger has: the common keys, and what names it within its job."""
+"""What every kind of trigger has, and what the kinds have that fire by the clock."""
 
 import hashlib
 import json
@@ -68,12 +68,6 @@ class TriggerModel(SpecModel):
     """The trigger is over after this many firings; default: no limit."""
     enabled: StrictBool = True
     """false: it does not fire."""
-    catch_up: CatchUpSpec | None = None
-    """Default: the job's."""
-    jitter: Annotated[Duration, AfterValidator(_at_most_a_day)] = timedelta(0)
-    """Each firing comes later by a fixed share of this, at most 1d, and before the next one."""
-    dst: DstSpec | None = None
-    """What becomes of skipped and repeated wall times; each rule that is not given is the job's."""
 
     @property
     def key(self) -> str:
@@ -86,3 +80,14 @@ class TriggerModel(SpecModel):
         fields = self.model_dump(mode="json", include={*self.timing, "timezone"}, exclude_none=True)
         canonical = json.dumps(fields, sort_keys=True, ensure_ascii=False)
         return f"{self.kind}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+
+
+class TimeTriggerModel(TriggerModel):
+    """The keys of a trigger that fires by the clock."""
+
+    catch_up: CatchUpSpec | None = None
+    """Default: the job's."""
+    jitter: Annotated[Duration, AfterValidator(_at_most_a_day)] = timedelta(0)
+    """Each firing comes later by a fixed share of this, at most 1d, and before the next one."""
+    dst: DstSpec | None = None
+    """What becomes of skipped and repeated wall times; each rule that is not given is the job's."""

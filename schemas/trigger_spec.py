@@ -7,8 +7,9 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from schemas.calendar_trigger import CalendarTrigger
 from schemas.durations import IntervalField
+from schemas.event_trigger import EventTrigger, FileTrigger, WebhookTrigger
 from schemas.spec_model import Moment, StrictBool, Text
-from schemas.trigger_model import TriggerModel
+from schemas.trigger_model import TimeTriggerModel, TriggerModel
 from schemas.vocabulary import TriggerKind
 
 
@@ -20,7 +21,7 @@ def _one_or_many(value: object) -> object:
     return value if isinstance(value, list | tuple) else (value,)
 
 
-class CronTrigger(TriggerModel):
+class CronTrigger(TimeTriggerModel):
     """Fires at the wall times of a cron expression."""
 
     kind = TriggerKind.CRON
@@ -34,7 +35,7 @@ class CronTrigger(TriggerModel):
     """When day of month and day of week are both given: any one of them, or both."""
 
 
-class EveryTrigger(TriggerModel):
+class EveryTrigger(TimeTriggerModel):
     """Fires at a fixed distance from an anchor."""
 
     kind = TriggerKind.EVERY
@@ -46,7 +47,7 @@ class EveryTrigger(TriggerModel):
     """An instant at which it fires; default: the time of the first apply."""
 
 
-class AtTrigger(TriggerModel):
+class AtTrigger(TimeTriggerModel):
     """Fires at the given times, once each."""
 
     kind = TriggerKind.AT
@@ -57,6 +58,10 @@ class AtTrigger(TriggerModel):
 
 
 TRIGGER_KINDS: Final = tuple(kind.value for kind in TriggerKind)
+EVENT_KINDS: Final = frozenset({TriggerKind.EVENT, TriggerKind.WEBHOOK, TriggerKind.FILE})
+"""The kinds that fire for events."""
+TIME_KINDS: Final = frozenset(TriggerKind) - EVENT_KINDS
+"""The kinds that fire by the clock."""
 
 
 def _kind_of(value: Any) -> str | None:
@@ -77,15 +82,44 @@ def _one_kind(value: object) -> object:
     return value
 
 
-TriggerSpec = Annotated[
+_BY_KIND: Final = Discriminator(
+    _kind_of,
+    custom_error_type="trigger_kind",
+    custom_error_message=f"must be a mapping with one of the keys {', '.join(TRIGGER_KINDS)}",
+)
+
+TimeTriggerSpec = Annotated[
     Annotated[CronTrigger, Tag("cron")]
     | Annotated[EveryTrigger, Tag("every")]
     | Annotated[AtTrigger, Tag("at")]
     | Annotated[CalendarTrigger, Tag("calendar")],
-    Discriminator(
-        _kind_of,
-        custom_error_type="trigger_kind",
-        custom_error_message=f"must be a mapping with one of the keys {', '.join(TRIGGER_KINDS)}",
-    ),
+    _BY_KIND,
     BeforeValidator(_one_kind),
 ]
+"""A trigger that fires by the clock: it has a schedule."""
+
+EventTriggerSpec = Annotated[
+    Annotated[EventTrigger, Tag("event")]
+    | Annotated[WebhookTrigger, Tag("webhook")]
+    | Annotated[FileTrigger, Tag("file")],
+    _BY_KIND,
+    BeforeValidator(_one_kind),
+]
+"""A trigger that waits for events."""
+
+TriggerSpec = Annotated[
+    Annotated[CronTrigger, Tag("cron")]
+    | Annotated[EveryTrigger, Tag("every")]
+    | Annotated[AtTrigger, Tag("at")]
+    | Annotated[CalendarTrigger, Tag("calendar")]
+    | Annotated[EventTrigger, Tag("event")]
+    | Annotated[WebhookTrigger, Tag("webhook")]
+    | Annotated[FileTrigger, Tag("file")],
+    _BY_KIND,
+    BeforeValidator(_one_kind),
+]
+
+
+def waits_for_events(value: Any) -> bool:
+    """Whether ``value``, a trigger or what is to become one, fires for events."""
+    return _kind_of(value) in EVENT_KINDS

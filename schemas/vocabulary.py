@@ -64,6 +64,8 @@ class Verdict(StrEnum):
     """Its tenant had used up a quota: runs per minute, or storage."""
     SUPERSEDED = "superseded"
     """Its trigger or job was changed or removed before it was decided."""
+    INVALID = "invalid"
+    """Its event lacks what the trigger's params are made of."""
 
 
 class FiringKind(StrEnum):
@@ -73,6 +75,51 @@ class FiringKind(StrEnum):
     MANUAL = "manual"
     RETRY = "retry"
     """A person asked to run an ended run again."""
+    EVENT = "event"
+    """An event that a trigger was waiting for."""
+
+
+class EventSource(StrEnum):
+    """Where an event came from."""
+
+    AMQP = "amqp"
+    WEBHOOK = "webhook"
+    FILE = "file"
+    CLI = "cli"
+    API = "api"
+    RUN = "run"
+    """The end of a run."""
+    SYSTEM = "system"
+    ABSENCE = "absence"
+    """Something did not happen by its time."""
+
+
+class EventVerdict(StrEnum):
+    """What became of an event."""
+
+    STARTED = "started"
+    """It fired: each of its firings has a verdict of its own."""
+    UNMATCHED = "unmatched"
+    """No trigger waited for it; the reason names those that did not for some cause of their own."""
+    INVALID = "invalid"
+    """It could not be read, or nothing could be made of it."""
+
+
+class FileChange(StrEnum):
+    ADDED = "added"
+    MODIFIED = "modified"
+    DELETED = "deleted"
+
+
+class VerifyScheme(StrEnum):
+    """How a webhook shows who sent it."""
+
+    STANDARD_WEBHOOKS = "standard-webhooks"
+    GITHUB = "github"
+    STRIPE = "stripe"
+    SLACK = "slack"
+    TOKEN = "token"  # noqa: S105 - the name of a scheme
+    NONE = "none"
 
 
 class TriggerKind(StrEnum):
@@ -80,6 +127,9 @@ class TriggerKind(StrEnum):
     EVERY = "every"
     AT = "at"
     CALENDAR = "calendar"
+    EVENT = "event"
+    WEBHOOK = "webhook"
+    FILE = "file"
 
 
 class Roll(StrEnum):
@@ -209,6 +259,7 @@ class ReturnReason(StrEnum):
     LATE_GRANT = "late_grant"
     """The grant came after the executor had given the claim up."""
     NO_HANDLER = "no_handler"
+    NO_LABEL = "no_label"
     NO_SANDBOX = "no_sandbox"
     """It cannot run isolation sandbox, and never runs such a job without."""
     NO_SLOT = "no_slot"

@@ -74,6 +74,13 @@ class SecretRef(WorkModel):
     file: str | None = None
 
 
+def one_place(secret: SecretRef) -> SecretRef:
+    """Refuse a reference to no place or to two."""
+    if (secret.env is None) == (secret.file is None):
+        raise ValueError("give exactly one of env and file")
+    return secret
+
+
 class TimeLimits(WorkModel):
     """Seconds. ``soft`` asks the job to stop, ``hard`` kills it, ``grace`` lies between ask and kill."""
 

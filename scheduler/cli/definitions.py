@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scheduler.store.calendars import StoredCalendar
     from scheduler.store.definitions import ApplyResult
     from scheduler.store.stores import Store
+    from scheduler.store.webhooks import StoredWebhook
 
 Files = Annotated[
     list[Path],
@@ -86,6 +87,7 @@ def apply(
     named = {"created": result.created, "changed": result.changed, "removed": result.removed}
     if json:
         named |= {"unchanged": result.unchanged, "pools": result.pools, "removed_calendars": result.removed_calendars}
+        named |= {"webhooks": result.webhooks.changed, "removed_webhooks": result.webhooks.removed}
         changes = [calendar_change_row(change) for change in result.calendars]
         print_json(named | {"calendars": changes, "warnings": definitions.warnings})
         return
@@ -93,13 +95,24 @@ def apply(
     for word, names in named.items():
         for name in names:
             print_line(f"{word} {name}")
+    _say_others(result)
+    print_line(f"{len(definitions.jobs)} jobs applied, {len(result.unchanged)} unchanged")
+
+
+def _say_others(result: "ApplyResult") -> None:
+    """Say what was changed beside jobs."""
+    from scheduler.cli.output import print_line
+
     for change in result.calendars:
         say_calendar_change(change)
     for name in result.removed_calendars:
         print_line(f"removed calendar {name}")
+    for name in result.webhooks.changed:
+        print_line(f"webhook {name}: made or changed")
+    for name in result.webhooks.removed:
+        print_line(f"removed webhook {name}")
     for name in result.pools:
         print_line(f"pool {name}: without `scheduler up`, run `scheduler broker declare` to make its queue")
-    print_line(f"{len(definitions.jobs)} jobs applied, {len(result.unchanged)} unchanged")
 
 
 def export(
@@ -124,6 +137,7 @@ def export(
     from scheduler.store.calendars import list_calendars
     from scheduler.store.definitions import list_definitions, list_pools
     from scheduler.store.reading import Row, list_jobs
+    from scheduler.store.webhooks import exported_webhooks, list_webhooks
     from schemas.definitions_file import PoolSpec
 
     async def states(store: "Store", settings: "Settings") -> list[Row]:
@@ -131,6 +145,9 @@ def export(
 
     async def calendars(store: "Store", settings: "Settings") -> "dict[str, StoredCalendar]":
         return await list_calendars(store, settings.tenant)
+
+    async def webhooks(store: "Store", settings: "Settings") -> "dict[str, StoredWebhook]":
+        return await list_webhooks(store, settings.tenant)
 
     async def question(store: "Store", settings: "Settings") -> tuple[str, Row, dict[str, int]]:
         return settings.tenant, await list_definitions(store, settings.tenant), await list_pools(store)
@@ -148,7 +165,8 @@ def export(
     used = {spec.pool for spec in jobs.values()}
     limits = {name: PoolSpec(queue_limit=limit) for name, limit in pools.items() if name in used}
     specs = exported_calendars(ask(context, calendars), source, jobs)
-    definitions = Definitions(tenant, source, jobs, limits, (), calendars=specs)
+    hooks = exported_webhooks(ask(context, webhooks), source, jobs)
+    definitions = Definitions(tenant, source, jobs, limits, (), calendars=specs, webhooks=hooks)
     if json:
         print_json(exported(definitions))
     else:

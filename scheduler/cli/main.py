@@ -17,6 +17,7 @@ from scheduler.cli import (
     dead,
     definitions,
     doctor,
+    events,
     executors,
     feed,
     firings,
@@ -31,6 +32,7 @@ from scheduler.cli import (
     simulate,
     start,
     stats,
+    tenants,
     trigger,
     up,
 )
@@ -106,6 +108,7 @@ for module in (
     stats,
     doctor,
     pools,
+    events,
     queues,
     calendars,
     keys,

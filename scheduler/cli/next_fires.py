@@ -9,7 +9,7 @@ from scheduler.cli.shared import Json, ask, load
 from schemas.vocabulary import FoldRule, GapRule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from scheduler.config import Settings
     from scheduler.domain.calendar import Calendar
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scheduler.store.job_times import JobTimes
     from scheduler.store.stores import Store
     from schemas.job_spec import JobSpec
+    from schemas.trigger_spec import TimeTriggerSpec
 
 
 def next_fires(
@@ -55,8 +56,9 @@ def next_fires(
       scheduler next --job backup --json
 
     Print when an expression, a trigger or a job fires next: wall time and zone, the instant in UTC, and what
-    a change of the clock does to it; then what is left out up to there, and why it stops if it does. max_fires
-    is counted from --from, with --job what is left of it. --json gives {"fires": […]} in UTC.
+    a change of the clock does to it; then what is left out up to there, what triggers wait for that wait for
+    events, and why it stops if it does. max_fires is counted from --from, with --job what is left of it. --json
+    gives {"fires": […]} in UTC, and "waits_for" where there is such a trigger.
     """
     from scheduler.cli.moments import read_instant
     from scheduler.cli.output import print_json, rfc3339
@@ -80,12 +82,13 @@ def next_fires(
         times, now = _times_of(context, _spec(words, zone, {"gap": gap, "fold": fold}), since), since
     found = merge(times.sources, since, now, count)
     if json:
-        print_json({"fires": [rfc3339(at.fires_at) for at in found.fires]})
+        waits = {"waits_for": times.waits_for} if times.waits_for else {}
+        print_json({"fires": [rfc3339(at.fires_at) for at in found.fires]} | waits)
     else:
-        _print(found, times.ends)
+        _print(found, times)
 
 
-def _print(found: "Merged", ends: "Sequence[str]") -> None:
+def _print(found: "Merged", times: "JobTimes") -> None:
     from scheduler.cli.output import print_line, rfc3339
     from scheduler.domain.clock_notes import note_of, say_left_out
 
@@ -95,8 +98,10 @@ def _print(found: "Merged", ends: "Sequence[str]") -> None:
         print_line(when if note is None else f"{when}  {note}")
     if found.left_out:
         print_line(say_left_out(found.left_out))
-    if found.is_all:
-        print_line(": ".join(["it fires no more", *([", ".join(ends)] if ends else [])]))
+    for wait in times.waits_for:
+        print_line(f"waits for {wait}")
+    if found.is_all and (times.sources or not times.waits_for):
+        print_line(": ".join(["it fires no more", *([", ".join(times.ends)] if times.ends else [])]))
 
 
 def _times_of_job(context: typer.Context, name: str) -> "JobTimes":
@@ -122,12 +127,16 @@ def _times_of_job(context: typer.Context, name: str) -> "JobTimes":
 
 def _times_of(context: typer.Context, spec: "JobSpec", since: datetime) -> "JobTimes":
     from scheduler.domain.clock_notes import ends_of
+    from scheduler.domain.event_words import say_wait
     from scheduler.domain.merged import Limited
     from scheduler.store.job_times import JobTimes
+    from schemas.trigger_model import TimeTriggerModel
 
     calendars = _calendars(context, spec)
     trigger = spec.triggers[0]
-    source = Limited(_checked(spec, since, calendars), trigger.max_fires)
+    if not isinstance(trigger, TimeTriggerModel):
+        return JobTimes([], [], [], [say_wait(trigger)])
+    source = Limited(_checked(trigger, spec, since, calendars), trigger.max_fires)
     _warn(spec, since)
     return JobTimes([source], list(ends_of(trigger, calendars)), [])
 
@@ -176,10 +185,11 @@ def _calendars(context: typer.Context, spec: "JobSpec") -> "Mapping[str, Calenda
     return known if set(calendar_names([spec])) <= set(known) else ask(context, question)
 
 
-def _checked(spec: "JobSpec", anchor: datetime, calendars: "Mapping[str, Calendar]") -> "Schedule":
+def _checked(
+    trigger: "TimeTriggerSpec", spec: "JobSpec", anchor: datetime, calendars: "Mapping[str, Calendar]"
+) -> "Schedule":
     from scheduler.domain.schedule import TriggerError, build_schedule, check_trigger
 
-    trigger = spec.triggers[0]
     zone = spec.timezone_of(trigger)
     try:
         check_trigger(trigger, timezone=zone, calendars=calendars)

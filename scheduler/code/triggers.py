@@ -1,8 +1,9 @@
 """Triggers in Python: each function returns what would stand under ``triggers`` in a definitions file."""
 
+from collections.abc import Sequence
 from typing import Literal, TypedDict, Unpack
 
-from scheduler.code.words import Moment, Span, Trigger, TriggerKeys
+from scheduler.code.words import EventKeys, Moment, Span, Trigger, TriggerKeys
 
 
 class CronKeys(TriggerKeys, total=False):
@@ -46,3 +47,29 @@ def at(*times: Moment, **keys: Unpack[TriggerKeys]) -> Trigger:
 def calendar(day: CalendarDay, **keys: Unpack[TriggerKeys]) -> Trigger:
     """Fire on days of a business calendar: ``calendar({"business_day": -1, "at": "18:00", "country": "JP"})``."""
     return {"calendar": day, **keys}
+
+
+class FileWatch(TypedDict, total=False):
+    """Which changes of which files below ``path``."""
+
+    path: str
+    match: str | Sequence[str]
+    changes: Sequence[Literal["added", "modified", "deleted"]]
+    settle: Span
+    recursive: bool
+    min_size: str
+
+
+def event(topic: str, **keys: Unpack[EventKeys]) -> Trigger:
+    """Fire for events of publishers: ``event("orders.*.created", where="event.data.amount > `100`")``."""
+    return {"event": {"topic": topic}, **keys}
+
+
+def webhook(name: str, **keys: Unpack[EventKeys]) -> Trigger:
+    """Fire for each request that an endpoint of ``webhooks`` accepts."""
+    return {"webhook": name, **keys}
+
+
+def file(watch: FileWatch, **keys: Unpack[EventKeys]) -> Trigger:
+    """Fire for files that come, change or go: ``file({"path": "/data/in", "match": "*.csv"})``."""
+    return {"file": watch, **keys}

@@ -13,7 +13,7 @@ Span = str | timedelta
 Moment = str | datetime
 """A time: aware, or a wall time in the trigger's time zone."""
 Trigger = dict[str, Any]
-"""What cron, every, at and calendar return: an entry of ``triggers``."""
+"""What cron, every, at, calendar, event, webhook and file return: an entry of ``triggers``."""
 
 
 class Retry(TypedDict, total=False):
@@ -97,9 +97,7 @@ class Secret(TypedDict, total=False):
     file: str
 
 
-class TriggerKeys(TypedDict, total=False):
-    """The keys that every kind of trigger has."""
-
+class _EveryTriggerKeys(TypedDict, total=False):
     id: str
     timezone: str
     params: Mapping[str, Any]
@@ -107,6 +105,17 @@ class TriggerKeys(TypedDict, total=False):
     ends_at: Moment
     max_fires: int
     enabled: bool
+
+
+class EventKeys(_EveryTriggerKeys, total=False):
+    """The keys that every trigger has which waits for events."""
+
+    where: str
+
+
+class TriggerKeys(_EveryTriggerKeys, total=False):
+    """The keys that every trigger has which fires by the clock."""
+
     catch_up: CatchUp
     jitter: Span
     dst: Dst
@@ -154,4 +163,5 @@ class FileKeys(TypedDict, total=False):
     defaults: JobKeys
     chains: Mapping[str, Sequence[str]]
     calendars: Mapping[str, Mapping[str, Any]]
+    webhooks: Mapping[str, Mapping[str, Any]]
     pools: Mapping[str, Mapping[str, Any]]

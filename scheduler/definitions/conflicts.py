@@ -25,12 +25,15 @@ _MOST_NAMED: Final = 5
 
 def limit_of(jobs: Collection[JobSpec]) -> int:
     """Return how many firings of each trigger find_same_instants may look at, so that all take a second or so."""
-    return min(_MOST_OF_ONE, MOST_IN_ALL // max(1, sum(len(spec.triggers) for spec in jobs if len(spec.triggers) > 1)))
+    return min(
+        _MOST_OF_ONE,
+        MOST_IN_ALL // max(1, sum(len(spec.time_triggers) for spec in jobs if len(spec.time_triggers) > 1)),
+    )
 
 
 def find_same_instants(name: str, spec: JobSpec, upcoming: Upcoming, limit: int) -> Iterator[tuple[int, str]]:
     """Yield index and warning for each trigger that fires at an instant of one before it, among ``limit`` of each."""
-    enabled = [(index, trigger) for index, trigger in enumerate(spec.triggers) if trigger.enabled]
+    enabled = [(index, trigger) for index, trigger in spec.time_triggers if trigger.enabled]
     if len(enabled) < 2 or not spec.enabled:  # noqa: PLR2004 - it takes two
         return
     first_at: dict[int, int] = {}
@@ -55,7 +58,7 @@ def find_crowds(jobs: Mapping[str, JobSpec], upcoming: Upcoming, slots_of: Calla
     left = MOST_IN_ALL
     for name, spec in jobs.items():
         minutes: Counter[int] = Counter()
-        for trigger in spec.triggers if spec.enabled else ():
+        for _, trigger in spec.time_triggers if spec.enabled else ():
             if trigger.enabled and left > 0:
                 times = upcoming.firings(name, spec, trigger, CROWD_SPAN, left, anchor=upcoming.now)
                 minutes.update(at // MINUTE for at in times)

@@ -12,7 +12,8 @@ from scheduler.definitions.problems import Path, suggest
 from scheduler.domain.calendar_countries import country_meant
 from schemas.calendar_spec import CalendarSpec
 from schemas.calendar_trigger import CalendarRule, CalendarTrigger
-from schemas.definitions_file import DefinitionsFile, PoolSpec
+from schemas.definitions_file import PoolSpec
+from schemas.event_trigger import EventTrigger, FileSpec, FileTrigger, TopicSpec, WebhookTrigger
 from schemas.job_spec import (
     AtTrigger,
     CatchUpSpec,
@@ -29,22 +30,23 @@ from schemas.job_spec import (
     TimeoutSpec,
 )
 from schemas.trigger_spec import TRIGGER_KINDS
+from schemas.webhook_spec import WebhookSpec
 from schemas.work import SecretRef
 
 _MAX_SHOWN: Final = 40
 
-_LATER_TRIGGERS: Final = (
-    "file", "webhook", "event", "ended", "system", "missing", "all_of", "any_of"
-)  # fmt: skip
-_LATER_TRIGGER_KEYS: Final = frozenset({"where", "debounce", "throttle", "by", "collect"})
+_LATER_TRIGGERS: Final = ("ended", "system", "missing", "all_of", "any_of")
+_LATER_TRIGGER_KEYS: Final = frozenset({"debounce", "throttle", "by", "collect"})
 _LATER_KEYS: Final[Mapping[type[BaseModel], frozenset[str]]] = {
-    DefinitionsFile: frozenset({"webhooks"}),
-    JobSpec: frozenset({"labels", "retention"}),
+    JobSpec: frozenset({"retention"}),
     RunSpec: frozenset({"shell", "publish"}),
     CronTrigger: _LATER_TRIGGER_KEYS,
     EveryTrigger: _LATER_TRIGGER_KEYS,
     AtTrigger: _LATER_TRIGGER_KEYS,
     CalendarTrigger: _LATER_TRIGGER_KEYS,
+    EventTrigger: _LATER_TRIGGER_KEYS,
+    WebhookTrigger: _LATER_TRIGGER_KEYS,
+    FileTrigger: _LATER_TRIGGER_KEYS,
 }
 _NOT_SUPPORTED: Final = "is not supported by this version"
 
@@ -53,6 +55,9 @@ _TRIGGERS: Final[Mapping[str, type[BaseModel]]] = {
     "every": EveryTrigger,
     "at": AtTrigger,
     "calendar": CalendarTrigger,
+    "event": EventTrigger,
+    "webhook": WebhookTrigger,
+    "file": FileTrigger,
 }
 _PARTS: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("run",): RunSpec,
@@ -67,9 +72,13 @@ _PARTS: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("secrets", "*"): SecretRef,
     ("pools", "*"): PoolSpec,
     ("calendars", "*"): CalendarSpec,
+    ("webhooks", "*"): WebhookSpec,
+    ("webhooks", "*", "secrets", "*"): SecretRef,
     ("triggers", "*", "*", "catch_up"): CatchUpSpec,
     ("triggers", "*", "*", "calendar"): CalendarRule,
     ("triggers", "*", "*", "dst"): DstSpec,
+    ("triggers", "*", "*", "event"): TopicSpec,
+    ("triggers", "*", "*", "file"): FileSpec,
 }
 
 _MESSAGES: Final[Mapping[str, str]] = {
@@ -95,6 +104,7 @@ _PATTERNS: Final[Mapping[str, str]] = {
     _COUNTRY: "must be an ISO 3166 code in capital letters, such as JP, US-CA or DE-BY",
     "^[A-Za-z0-9]{": "must be the code of a state or province, such as CA",
     "^[A-Za-z_]": "must be the name of an environment variable: letters, digits and _, not beginning with a digit",
+    "^[A-Za-z0-9][A-Za-z0-9._": "must be a label: letters, digits, . _ and -, in the key also /, at most 63 characters",
     "^[A-Za-z0-9_]": "must be the name of a handler: letters, digits, _, . and -, at most 128 characters",
 }
 
@@ -129,7 +139,7 @@ def explain(error: ValidationError, root: type[BaseModel]) -> Iterator[Complaint
                 yield Complaint(path, str(detail["ctx"]["error"]))
             case "enum" | "literal_error":
                 words = _words_of(detail)
-                yield Complaint(path, _unknown_value(path, detail["input"], words), allowed=words)
+                yield Complaint(path, _unknown_value(detail["input"], words), allowed=words)
             case _:
                 on_key = bool(loc) and loc[-1] == "[key]"
                 yield Complaint(path[:-1] if on_key else path, _message(detail, on_key=on_key), on_key)
@@ -150,10 +160,13 @@ def _model_at(root: type[BaseModel], loc: Path) -> type[BaseModel]:
         return root
     if loc[0] == "triggers" and len(loc) == 3:  # noqa: PLR2004 - triggers, number, kind
         return _TRIGGERS[str(loc[2])]
-    wild = {"needs": 1, "secrets": 1, "pools": 1, "calendars": 1}.get(str(loc[0]))
-    pattern = tuple("*" if index == wild or (loc[0] == "triggers" and index in {1, 2}) else str(part)
+    wild = {"triggers": {1, 2}, "webhooks": {1, 3}}.get(str(loc[0]), {1} if loc[0] in _WILD else set())
+    pattern = tuple("*" if index in wild else str(part)
                     for index, part in enumerate(loc))  # fmt: skip
     return _PARTS[pattern]
+
+
+_WILD: Final = frozenset({"needs", "secrets", "pools", "calendars"})
 
 
 def _unknown_key(key: str, model: type[BaseModel]) -> str:
@@ -173,7 +186,7 @@ def _unknown_trigger(path: Path, value: Any) -> Complaint:
     for key in value:
         if key in _LATER_TRIGGERS:
             return Complaint((*path, key), f"{_NOT_SUPPORTED}; {kinds}", on_key=True)
-    shared = set(_keys_of(CronTrigger)) | _LATER_TRIGGER_KEYS
+    shared = set(_keys_of(CronTrigger)) | set(_keys_of(EventTrigger)) | _LATER_TRIGGER_KEYS
     unknown = [key for key in value if key not in shared]
     if unknown:
         message = f"unknown key; {suggest(unknown[0], TRIGGER_KINDS)}"
@@ -185,7 +198,7 @@ def _words_of(detail: ErrorDetails) -> tuple[str, ...]:
     return tuple(word.strip("'") for word in detail["ctx"]["expected"].replace(" or ", ", ").split(", "))
 
 
-def _unknown_value(path: Path, value: Any, words: Sequence[str]) -> str:
+def _unknown_value(value: Any, words: Sequence[str]) -> str:
     allowed = f"allowed: {', '.join(words)}"
     known = suggest(value, words) if isinstance(value, str) else allowed
     return f"{_shown(value)} is not known; {known}" if value is not None else f"is empty; {allowed}"

@@ -31,6 +31,10 @@ def exported(definitions: Definitions) -> dict[str, Any]:
             name: spec.model_dump(mode="json", exclude_defaults=True) for name, spec in definitions.calendars.items()
         }
         document["calendars"] = plain_rows
+    if definitions.webhooks:
+        document["webhooks"] = {
+            name: spec.model_dump(mode="json", exclude_defaults=True) for name, spec in definitions.webhooks.items()
+        }
     if definitions.pools:
         document["pools"] = {name: pool.model_dump(mode="json") for name, pool in definitions.pools.items()}
     document["jobs"] = {name: exported_job(spec) for name, spec in definitions.jobs.items()}

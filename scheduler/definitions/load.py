@@ -17,6 +17,7 @@ from scheduler.definitions.params_checks import check_params
 from scheduler.definitions.problems import Place, Problem, show_path
 from scheduler.definitions.references import References
 from scheduler.definitions.template_checks import check_templates
+from scheduler.definitions.webhooks import WebhookEntries
 from scheduler.definitions.yaml_source import MAX_BYTES, Document, parse
 from scheduler.domain.schedule import TriggerError, check_trigger
 from scheduler.domain.zones import zone
@@ -65,6 +66,7 @@ def load(
         files=tuple(files),
         warnings=tuple(_lines(warnings, files)),
         calendars=loading.calendars.specs,
+        webhooks=loading.webhooks.specs,
     )
 
 
@@ -79,6 +81,7 @@ class _Loading:
         self.source: str | None = None
         self.pools: dict[str, PoolSpec] = {}
         self.calendars = CalendarEntries()
+        self.webhooks = WebhookEntries()
         self.chains: list[tuple[Document, Mapping[str, tuple[str, ...]]]] = []
 
     def find(self, paths: Sequence[Path]) -> Iterator[Path]:
@@ -134,6 +137,7 @@ class _Loading:
         self.chains.append((document, top.chains))
         self.pools |= top.pools
         self.problems += self.calendars.add(document, top.calendars, readable="calendars" not in wrong)
+        self.problems += self.webhooks.add(document, top.webhooks, readable="webhooks" not in wrong)
 
     def agree(self, document: Document, top: DefinitionsFile) -> None:
         """Files given together belong to one tenant and one source."""
@@ -174,6 +178,7 @@ class _Loading:
         self.problems += self.calendars.check()
         for entry in self.entries.values():
             self.problems += _times(entry, self.calendars)
+            self.problems += self.webhooks.check(entry)
             if entry.spec is not None:
                 self.problems += [entry.spec_problem(*found) for found in check_templates(entry.spec)]
                 self.problems += [entry.spec_problem(*found) for found in check_params(entry.spec)]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from scheduler.definitions.calendars import CalendarEntries
 from scheduler.definitions.conflicts import find_same_instants, limit_of
@@ -15,12 +16,12 @@ from scheduler.definitions.problems import Problem
 from scheduler.domain.clock_notes import warn_of_dst
 from scheduler.domain.cron_days import warn_of_union
 from scheduler.domain.dst import rules_of
-from scheduler.domain.schedule import instant_of
+from scheduler.domain.schedule import borders_of, instant_of
 from scheduler.domain.zones import zone
 from scheduler.simulation.upcoming import Upcoming
 from schemas.calendar_trigger import CalendarTrigger
 from schemas.job_spec import JobSpec
-from schemas.trigger_spec import AtTrigger, CronTrigger
+from schemas.trigger_spec import AtTrigger, CronTrigger, TriggerSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +96,19 @@ def warn_of_the_past(loaded: Loaded) -> Iterator[Problem]:
     """All of ``at``, or ``ends_at``, is in the past."""
     for entry, spec in loaded.jobs():
         for index, trigger in enumerate(spec.triggers):
-            tz, rules = zone(spec.timezone_of(trigger)), rules_of(trigger.dst)
-            times = {"at": trigger.at if isinstance(trigger, AtTrigger) else (), "ends_at": (trigger.ends_at,)}
+            tz = zone(spec.timezone_of(trigger))
+            times = {"at": _listed(trigger, tz), "ends_at": [borders_of(trigger, tz)[1]]}
             for key, moments in times.items():
-                known = [instant_of(moment, tz, rules, last=True) for moment in moments if moment is not None]
+                known = [moment for moment in moments if moment is not None]
                 if known and max(known) <= loaded.now:
                     yield entry.problem(("triggers", index, key), "is in the past: the trigger fires no more")
+
+
+def _listed(trigger: TriggerSpec, tz: ZoneInfo) -> list[datetime | None]:
+    if not isinstance(trigger, AtTrigger):
+        return []
+    rules = rules_of(trigger.dst)
+    return [instant_of(moment, tz, rules, last=True) for moment in trigger.at]
 
 
 def warn_of_same_instants(loaded: Loaded) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from scheduler.domain.dag import Graph
 from schemas.calendar_spec import CalendarSpec
 from schemas.definitions_file import PoolSpec
 from schemas.job_spec import JobSpec
+from schemas.webhook_spec import WebhookSpec
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Definitions:
     """What is valid and probably not meant, as lines like those of problems."""
 
     calendars: dict[str, CalendarSpec] = field(default_factory=dict)
+    webhooks: dict[str, WebhookSpec] = field(default_factory=dict)
 
     @cached_property
     def resolved_calendars(self) -> dict[str, Calendar]:

@@ -5,13 +5,14 @@ from typing import Any, Final
 
 from scheduler.definitions.problems import Path, suggest
 from scheduler.domain.template import TemplateError, names
-from scheduler.domain.template_scope import RUN_NAMES, SCOPE_NAMES, SECRETS
+from scheduler.domain.template_scope import EVENT, EVENT_NAMES, RUN_NAMES, SCOPE_NAMES, SECRETS
+from schemas.event_trigger import EventTriggerModel
 from schemas.job_spec import JobSpec
 
 _HIDDEN: Final[dict[str, frozenset[str]]] = {
     "params": frozenset({"params"}),
-    "concurrency": frozenset({"results"}),
-    "unique": frozenset({"results"}),
+    "concurrency": frozenset({"results", EVENT}),
+    "unique": frozenset({"results", EVENT}),
     "triggers": frozenset({"params", "results"}),
 }
 """What the templates below a key cannot see."""
@@ -25,14 +26,25 @@ def check_templates(spec: JobSpec) -> Iterator[tuple[Path, str]]:
     """
     for path, text in _texts(spec):
         hidden = _HIDDEN.get(str(path[0]), frozenset())
+        waits = _waits_for_events(path, spec)
+        hidden |= frozenset() if waits else {EVENT}
         in_http = path[:2] == ("run", "http")
         try:
             for name in sorted(names(text)):
-                message = _secret(name, spec, in_http=in_http) or _undefined(name, spec, hidden)
+                message = _secret(name, spec, in_http=in_http) or _event(name, hidden) or _undefined(name, spec, hidden)
+                if path[0] == "triggers" and waits and name[:2] == ("run", "id"):
+                    message = "the run has no id yet when an event is read"
                 if message is not None:
                     yield path, f"{'.'.join(name)} is not defined; {message}"
         except TemplateError as error:
             yield path, str(error)
+
+
+def _waits_for_events(path: Path, spec: JobSpec) -> bool:
+    """Whether there may be an event where a template stands: of its trigger, of any, or of what it needs."""
+    if path[0] == "triggers" and isinstance(path[1], int):
+        return isinstance(spec.triggers[path[1]], EventTriggerModel)
+    return bool(spec.needs) or any(isinstance(trigger, EventTriggerModel) for trigger in spec.triggers)
 
 
 def _secret(name: tuple[str, ...], spec: JobSpec, *, in_http: bool) -> str | None:
@@ -47,7 +59,7 @@ def _secret(name: tuple[str, ...], spec: JobSpec, *, in_http: bool) -> str | Non
 
 
 def _undefined(name: tuple[str, ...], spec: JobSpec, hidden: frozenset[str]) -> str | None:
-    if name[0] == SECRETS:
+    if name[0] in {SECRETS, EVENT}:
         return None
     allowed = [root for root in SCOPE_NAMES if root not in hidden]
     match name:
@@ -61,6 +73,15 @@ def _undefined(name: tuple[str, ...], spec: JobSpec, hidden: frozenset[str]) -> 
         case ("params", key, *_):
             return _missing_param(key, spec)
     return None
+
+
+def _event(name: tuple[str, ...], hidden: frozenset[str]) -> str | None:
+    if name[0] != EVENT:
+        return None
+    if EVENT in hidden:
+        return "there is one in flows that an event starts, and this can be in none of them"
+    known = len(name) == 1 or name[1] in EVENT_NAMES
+    return None if known else suggest(name[1], EVENT_NAMES)
 
 
 def _missing_param(key: str, spec: JobSpec) -> str | None:

@@ -57,7 +57,7 @@ def decide(kind: FiringKind, job: JobEntry | None, activity: Activity, twin: UUI
 
     ``twin`` is the run that it would repeat (``unique``); only a person's retry may.
 
-    A pause holds back the clock; a person may still start a paused job by hand. A disabled job,
+    A pause holds back the clock and events; a person may still start a paused job by hand. A disabled job,
     and a job of a suspended tenant, starts by nothing. Overlap is judged for people as for the clock. A pure function: whoever calls
     it with a clock of its own lets the run of a decision that ``waits`` start when fewer than
     max_running are active and none is before it; with cancel_previous and kill_previous the run
@@ -69,7 +69,7 @@ def decide(kind: FiringKind, job: JobEntry | None, activity: Activity, twin: UUI
         return Decision(Verdict.TENANT_SUSPENDED, "the tenant is suspended")
     if not job.enabled:
         return Decision(Verdict.PAUSED, "the job is disabled")
-    if job.paused and kind is FiringKind.TIME:
+    if job.paused and kind in {FiringKind.TIME, FiringKind.EVENT}:
         return Decision(Verdict.PAUSED, "the job is paused")
     if twin is not None and kind is not FiringKind.RETRY and (unique := job.spec.unique) is not None:
         joins = unique.on_duplicate is OnDuplicate.JOIN

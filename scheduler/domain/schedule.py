@@ -25,7 +25,8 @@ from scheduler.domain.planned import (
 )
 from scheduler.domain.zones import zone
 from schemas.calendar_trigger import CalendarTrigger
-from schemas.trigger_spec import AtTrigger, CronTrigger, EveryTrigger, TriggerSpec
+from schemas.trigger_model import TimeTriggerModel
+from schemas.trigger_spec import AtTrigger, CronTrigger, EveryTrigger, TimeTriggerSpec, TriggerSpec
 from schemas.vocabulary import FoldRule, GapRule
 
 __all__ = ["CountedSchedule", "PlannedInstant", "Schedule", "build_schedule", "check_trigger", "is_counted"]
@@ -77,7 +78,7 @@ class TriggerError(ValueError):
 
 
 def build_schedule(
-    trigger: TriggerSpec,
+    trigger: TimeTriggerSpec,
     *,
     timezone: str,
     hash_key: str,
@@ -98,8 +99,8 @@ def build_schedule(
     """
     tz = zone(timezone)
     rules = rules_of(trigger.dst)
-    before_start = instant_of(trigger.starts_at, tz, rules) - MICROSECOND if trigger.starts_at else None
-    ends_at = instant_of(trigger.ends_at, tz, rules, last=True) if trigger.ends_at else None
+    starts_at, ends_at = borders_of(trigger, tz)
+    before_start = starts_at - MICROSECOND if starts_at else None
     if isinstance(trigger, CalendarTrigger):
         calendar = _calendar(trigger.calendar.calendar_name, calendars or {})
         schedule: Schedule = CalendarSchedule(trigger.calendar, tz, calendar, rules)
@@ -148,6 +149,17 @@ def _unbounded(
             assert_never(trigger)
 
 
+def borders_of(trigger: TriggerSpec, tz: ZoneInfo) -> tuple[datetime | None, datetime | None]:
+    """Return the first and the last instant at which ``trigger`` may fire; None: there is no such border.
+
+    Raises:
+        ValueError: one lies at the edge of the calendar.
+    """
+    rules = rules_of(trigger.dst if isinstance(trigger, TimeTriggerModel) else None)
+    starts_at = instant_of(trigger.starts_at, tz, rules) if trigger.starts_at else None
+    return starts_at, instant_of(trigger.ends_at, tz, rules, last=True) if trigger.ends_at else None
+
+
 def instant_of(moment: datetime, tz: ZoneInfo, rules: DstRules, *, last: bool = False) -> datetime:
     """Return the one instant that ``moment`` (a wall time, or an instant with its offset) means as a border.
 
@@ -179,11 +191,12 @@ def check_trigger(trigger: TriggerSpec, *, timezone: str, calendars: Mapping[str
         TriggerError: one key is wrong.
         ValueError: one plain sentence that says what is wrong and what is allowed.
     """
-    if trigger.starts_at and trigger.ends_at:
-        tz, rules = zone(timezone), rules_of(trigger.dst)
-        if instant_of(trigger.ends_at, tz, rules, last=True) < instant_of(trigger.starts_at, tz, rules):
-            start, end = trigger.starts_at.isoformat(), trigger.ends_at.isoformat()
-            raise TriggerError("ends_at", f"{end} is earlier than starts_at, which is {start}")
+    begins, ends = borders_of(trigger, zone(timezone))
+    if trigger.starts_at and trigger.ends_at and begins and ends and ends < begins:
+        start, end = trigger.starts_at.isoformat(), trigger.ends_at.isoformat()
+        raise TriggerError("ends_at", f"{end} is earlier than starts_at, which is {start}")
+    if not isinstance(trigger, TimeTriggerModel):
+        return
     schedule = build_schedule(trigger, timezone=timezone, hash_key="", anchor=_CHECK_ANCHOR, calendars=calendars)
     searched_from = _DAWN if is_counted(schedule) else _CHECK_ANCHOR
     if next_firing(schedule, searched_from) is None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from scheduler.domain.template import render_native, render_text
-from scheduler.domain.template_scope import SECRETS
+from scheduler.domain.template_scope import EVENT, SECRETS
 from scheduler.domain.template_values import SecretMark
 from schemas.job_spec import JobSpec, ResourcesSpec
 from schemas.message import AwareDatetime
@@ -42,8 +42,10 @@ class RunFacts:
     """Attempts of the run that were lost so far."""
 
 
-def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> WorkOrder:
-    """Return the work order of the present attempt of ``run``.
+def make_order(
+    spec: JobSpec, run: RunFacts, results: Mapping[str, Any], event: Mapping[str, Any] | None = None
+) -> WorkOrder:
+    """Return the work order of the present attempt of ``run``; ``event`` is what has started its flow, if one has.
 
     Raises:
         TemplateError: a template cannot be filled, a result it reads is missing, say.
@@ -53,6 +55,8 @@ def make_order(spec: JobSpec, run: RunFacts, results: Mapping[str, Any]) -> Work
         "run": {"id": str(run.id), "job": run.job_name, "attempt": run.attempt, "fired_at": run.fired_at.isoformat()},
         "results": dict(results),
     }
+    if event is not None:
+        scope[EVENT] = event
     params = {**render_native(spec.params, scope), **(run.params or {})}
     scope["params"] = params
     _check_params(spec, params)

@@ -14,7 +14,7 @@ from scheduler.domain.planned import MICROSECOND, Schedule
 from scheduler.domain.schedule import build_schedule
 from scheduler.simulation.instants import Instants, to_us
 from schemas.job_spec import JobSpec
-from schemas.trigger_spec import CronTrigger, EveryTrigger, TriggerSpec
+from schemas.trigger_spec import CronTrigger, EveryTrigger, TimeTriggerSpec
 from schemas.vocabulary import RunState
 
 
@@ -43,7 +43,7 @@ class Cursor:
     """A trigger of a job and how far it is planned."""
 
     job: JobEntry
-    trigger: TriggerSpec
+    trigger: TimeTriggerSpec
     schedule: Schedule
     rules: CatchUpRules
     instants: Instants
@@ -75,7 +75,7 @@ def entries(jobs: Mapping[str, JobSpec]) -> dict[str, JobEntry]:
     }
 
 
-def instants_of(trigger: TriggerSpec, schedule: Schedule, hash_key: str) -> Instants:
+def instants_of(trigger: TimeTriggerSpec, schedule: Schedule, hash_key: str) -> Instants:
     """Return the instants of ``schedule``, built from ``trigger``, to be taken in bulk."""
     if isinstance(trigger, CronTrigger) and isinstance(schedule, CronSchedule):  # not within borders
         match = trigger.day_match
@@ -89,7 +89,7 @@ def cursors(job: JobEntry, tenant: str, since: datetime, calendars: Mapping[str,
     An instant at ``since`` itself is ahead, except of an interval that is counted from the apply.
     """
     found = []
-    for trigger in job.spec.triggers if job.enabled else ():
+    for _, trigger in job.spec.time_triggers if job.enabled else ():
         if not trigger.enabled:
             continue
         limits = trigger.catch_up or job.spec.catch_up

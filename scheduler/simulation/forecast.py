@@ -72,7 +72,7 @@ def _firings(side: Side | None, span: timedelta, until: int) -> tuple[set[int], 
     found: set[int] = set()
     if side is None or not side.enabled:
         return found, until
-    for trigger in side.spec.triggers:
+    for _, trigger in side.spec.time_triggers:
         if trigger.enabled:
             anchor = side.anchors.get(trigger.key, side.upcoming.now)
             times = side.upcoming.firings(side.name, side.spec, trigger, span, MOST, anchor=anchor)

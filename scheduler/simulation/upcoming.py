@@ -11,7 +11,7 @@ from scheduler.domain.schedule import build_schedule
 from scheduler.simulation.cursors import instants_of
 from scheduler.simulation.instants import DAY, MINUTE, to_us
 from schemas.job_spec import JobSpec
-from schemas.trigger_spec import TriggerSpec
+from schemas.trigger_spec import TimeTriggerSpec
 
 _FIRST_WIDTH: Final = 60 * MINUTE
 _WIDEST: Final = 64 * DAY
@@ -27,7 +27,7 @@ class Upcoming:
     """Those that calendar triggers name, by name or country."""
 
     def firings(
-        self, name: str, spec: JobSpec, trigger: TriggerSpec, span: timedelta, limit: int, *, anchor: datetime
+        self, name: str, spec: JobSpec, trigger: TimeTriggerSpec, span: timedelta, limit: int, *, anchor: datetime
     ) -> list[int]:
         """Return the instants at which a trigger of job ``name`` fires within ``span`` from now, the first ``limit``.
 

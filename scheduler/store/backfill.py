@@ -84,7 +84,7 @@ async def start_backfill(store: Store, tenant: str, wanted: Wanted, *, dry_run: 
 
     Raises:
         NotFoundError: there is no such job.
-        ConflictError: the job has no triggers, the range ends before it begins, or holds too many instants.
+        ConflictError: the job has no triggers by time, the range ends before it begins, or holds too many instants.
     """
     if wanted.until < wanted.since:
         raise ConflictError("the range ends before it begins")
@@ -100,7 +100,7 @@ async def start_backfill(store: Store, tenant: str, wanted: Wanted, *, dry_run: 
         if job is None:
             raise NotFoundError(f"there is no job {wanted.job}")
         if not past.triggers:
-            raise ConflictError(f"job {wanted.job} has no triggers: there are no instants to run")
+            raise ConflictError(f"job {wanted.job} has no triggers by time: there are no instants to run")
         missing = await find_missing(db, past, planned, again=wanted.again)
         found = sorted((_instant(*one) for one in missing), key=lambda instant: (instant.fires_at, instant.trigger))
         backfill_id = None if dry_run or not found else uuid7(clock)

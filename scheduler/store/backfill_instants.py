@@ -14,7 +14,7 @@ from scheduler.store.catalogue import Catalogue
 from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 from schemas.job_spec import JobSpec
-from schemas.trigger_spec import EveryTrigger, TriggerSpec
+from schemas.trigger_spec import TIME_KINDS, EveryTrigger, TimeTriggerSpec
 from schemas.vocabulary import Verdict
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The triggers that a job has or had, and the versions of its definition that can be read."""
+    """The triggers by time that a job has or had, and the versions of its definition that can be read."""
 
     job: str
     triggers: Mapping[str, "asyncpg.Record"]
@@ -50,7 +50,7 @@ class Past:
 
     @classmethod
     async def read(cls, db: "Connection", tenant: str, job: str) -> "Past":
-        triggers = {row["key"]: row for row in await db.fetch(Q["list_triggers"], tenant, job)}
+        triggers = {row["key"]: row for row in await db.fetch(Q["list_triggers"], tenant, job, list(TIME_KINDS))}
         ids = {row["job_id"] for row in triggers.values()}
         rows = await db.fetch(Q["list_versions"], list(ids))
         specs = await Catalogue().versions(db, [(row["job_id"], row["version"]) for row in rows])
@@ -72,7 +72,7 @@ class Past:
         left = MOST_INSTANTS
         for period in periods(self.versions, since, until):
             spec = self.specs.get(period.version)
-            for trigger in spec.triggers if spec is not None else ():
+            for _, trigger in spec.time_triggers if spec is not None else ():
                 row = self.triggers.get(trigger.key)
                 if spec is None or row is None or not trigger.enabled:
                     continue
@@ -88,7 +88,7 @@ class Past:
         return found
 
     def _schedule(
-        self, trigger: TriggerSpec, spec: JobSpec, row: "asyncpg.Record", calendars: Mapping[str, Calendar]
+        self, trigger: TimeTriggerSpec, spec: JobSpec, row: "asyncpg.Record", calendars: Mapping[str, Calendar]
     ) -> Schedule | None:
         """Return the schedule of a trigger; None: it cannot be read here."""
         zone, hash_key = spec.timezone_of(trigger), f"{row['tenant']}/{self.job}"

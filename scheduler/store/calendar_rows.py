@@ -22,7 +22,7 @@ from scheduler.errors import DefinitionsError
 from scheduler.store.queries import columns, queries
 from scheduler.store.trigger_rows import Planner
 from schemas.calendar_spec import CalendarSpec
-from schemas.trigger_spec import TriggerSpec
+from schemas.trigger_spec import TimeTriggerSpec
 
 if TYPE_CHECKING:
     import asyncpg
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Q: Final = queries("calendars")
 _TAKE_BACK: Final = queries("definitions")["take_back"]
-_TRIGGER: Final[TypeAdapter[TriggerSpec]] = TypeAdapter(TriggerSpec)
+_TRIGGER: Final[TypeAdapter[TimeTriggerSpec]] = TypeAdapter(TimeTriggerSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class CalendarRows:
         following = schedule.next_after(last_at)
         return row["id"], calendar.version, last_at, following.fires_at if following else None
 
-    def _schedule(self, row: "asyncpg.Record", trigger: TriggerSpec, calendars: Mapping[str, Calendar]) -> Schedule:
+    def _schedule(self, row: "asyncpg.Record", trigger: TimeTriggerSpec, calendars: Mapping[str, Calendar]) -> Schedule:
         return build_schedule(
             trigger,
             timezone=trigger.timezone or row["timezone"],

@@ -39,6 +39,7 @@ class Asked:
 class MadeDue:
     """How many rows of each kind are looked at again."""
 
+    events: int
     firings: int
     offers: int
     ends: int

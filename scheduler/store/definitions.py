@@ -22,9 +22,11 @@ from scheduler.store.queries import queries
 from scheduler.store.quotas import check_apply
 from scheduler.store.stores import Store
 from scheduler.store.trigger_rows import Planner, TriggerRow
+from scheduler.store.webhooks import WebhookChanges, apply_webhooks
 from schemas.calendar_spec import CalendarSpec
 from schemas.definitions_file import PoolSpec
 from schemas.job_spec import JobSpec
+from schemas.webhook_spec import WebhookSpec
 
 if TYPE_CHECKING:
     import asyncpg
@@ -48,6 +50,8 @@ class Wanted(Protocol):
     def pools(self) -> Mapping[str, PoolSpec]: ...
     @property
     def calendars(self) -> Mapping[str, CalendarSpec]: ...
+    @property
+    def webhooks(self) -> Mapping[str, WebhookSpec]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class ApplyResult:
     calendars: list[CalendarChange] = field(default_factory=list)
     """Calendars made or changed, by name, and which firings that moves."""
     removed_calendars: list[str] = field(default_factory=list)
+    webhooks: WebhookChanges = field(default_factory=WebhookChanges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ async def apply(store: Store, wanted: Wanted, *, prune: bool, clock: Clock) -> A
 
     Raises:
         ConflictError: a job's pool does not exist, a job that stays needs one that goes, or a quota forbids it.
-        DefinitionsError: a trigger that stays uses a calendar that goes.
+        DefinitionsError: a trigger that stays uses a calendar or a webhook that goes.
         DatabaseUnavailableError: try again.
     """
     resolved = resolve_calendars(wanted.calendars, wanted.jobs.values())
@@ -112,7 +117,8 @@ async def apply(store: Store, wanted: Wanted, *, prune: bool, clock: Clock) -> A
             await _delete(db, wanted.tenant, gone, calendars.planner(clock))
             await calendars.move_triggers(clock.now())
         removed_calendars = await calendars.remove(wanted.source, resolved, prune=prune)
-        if moved or gone or pools or calendars.changes or removed_calendars:
+        webhooks = await apply_webhooks(db, wanted.tenant, wanted.webhooks, wanted.source, prune=prune)
+        if moved or gone or pools or calendars.changes or removed_calendars or webhooks:
             await _end_unneeded(db, wanted.tenant)
             await db.execute(Q["count_revision"], wanted.tenant)
             await db.execute(Q["ring"], DEFINITIONS, wanted.tenant)
@@ -124,6 +130,7 @@ async def apply(store: Store, wanted: Wanted, *, prune: bool, clock: Clock) -> A
         pools=pools,
         calendars=list(calendars.changes.values()),
         removed_calendars=removed_calendars,
+        webhooks=webhooks,
     )
 
 

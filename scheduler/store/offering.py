@@ -15,9 +15,11 @@ from scheduler.domain.flow import PlannedRun
 from scheduler.domain.template_errors import TemplateError
 from scheduler.domain.work_order import RunFacts, make_order
 from scheduler.store.catalogue import Catalogue
+from scheduler.store.event_rows import find_events
 from scheduler.store.limits import Limits
 from scheduler.store.queries import queries
 from schemas.commands import StartAttempt
+from schemas.job_spec import JobSpec
 from schemas.vocabulary import RunState
 from schemas.work import WorkOrder
 
@@ -77,6 +79,7 @@ class Offering:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
+        self._store = store
         self._limits = Limits(catalogue)
 
     async def fill(self, db: "Connection", pool: str, pace: Pace) -> Filled:
@@ -100,8 +103,10 @@ class Offering:
         """
         pools: dict[str, list[tuple[asyncpg.Record, PlannedRun]]] = {}
         for firing, root in roots:
-            # timeout.queue starts with the commit, by the database clock: the backlog knows it.
-            if root.state is RunState.READY and root.limit is None and root.job.spec.timeout.queue is None:
+            # timeout.queue starts with the commit, by the database clock: the backlog knows it, and the event.
+            spec = root.job.spec
+            apart = root.limit is not None or spec.timeout.queue is not None or spec.may_name_event
+            if root.state is RunState.READY and not apart:
                 pools.setdefault(root.job.spec.pool, []).append((firing, root))
         filled: dict[str, Filled] = {}
         for pool in sorted(pools):
@@ -123,7 +128,7 @@ class Offering:
         if strength is None or strength["slots"] == 0:
             return Room()
         left = places(limit, strength["slots"], pace.elapsed_s) - strength["queued"]
-        blocked = frozenset(job_id for handler in strength["gaps"] for job_id in wanted[handler])
+        blocked = frozenset(job_id for what in strength["gaps"] for job_id in wanted[what])
         if strength["no_sandbox"]:
             blocked |= {job_id for jobs in self._catalogue.loaded.values() for job_id in jobs.enclosed}
         return Room(left, strength["executors"], strength["slots"], blocked, strength["backlog"], strength["limited"])
@@ -146,6 +151,7 @@ class Offering:
             return []
         specs = await self._catalogue.versions(db, {(row["job_id"], row["job_version"]) for row in rows})
         results = await self._results(db, rows)
+        events = await find_events(db, [row["id"] for row in rows if _may_name_event(specs, row)])
         offers: list[StartAttempt] = []
         hopeless: list[tuple[asyncpg.Record, str]] = []
         for row in rows:
@@ -153,7 +159,7 @@ class Offering:
             if spec is None:  # it cannot be read here: another Dispatcher can, or nobody yet; it is repeated
                 continue
             try:
-                order = make_order(spec, _run_of(row), results.get(row["id"], {}))
+                order = make_order(spec, _run_of(row), results.get(row["id"], {}), events.get(row["id"]))
                 offers.append(_offer(row, order))
             except (TemplateError, ValueError) as error:
                 hopeless.append((row, f"{_NO_ORDER}: {error}"))
@@ -174,6 +180,11 @@ class Offering:
             for run_id, job_name, result in await db.fetch(Q["list_results"], followers):
                 found.setdefault(run_id, {})[job_name] = result
         return found
+
+
+def _may_name_event(specs: Mapping[tuple[UUID, int], JobSpec], row: "asyncpg.Record") -> bool:
+    spec = specs.get((row["job_id"], row["job_version"]))
+    return spec is not None and spec.may_name_event
 
 
 def _run_of(row: "asyncpg.Record") -> RunFacts:

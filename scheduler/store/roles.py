@@ -34,7 +34,9 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "UPDATE (updated_at) ON jobs",
     ),
     "dispatcher": (
-        "SELECT, UPDATE ON firings",
+        "SELECT, INSERT, UPDATE ON events, firings",
+        "SELECT, INSERT, UPDATE, DELETE ON event_keys",
+        "UPDATE (fired) ON triggers",
         "SELECT, INSERT ON flows, flow_joins",
         "SELECT, INSERT, UPDATE ON runs, run_edges",
         "SELECT, UPDATE ON backfills, backfill_instants",
@@ -74,6 +76,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "UPDATE (tzdata) ON ticking",
         "UPDATE (state, reason, cancel_reason, cancel_at, cancel_at_once, finished_at, lease_token, sweep_at) ON runs",
         "UPDATE (discarded_at) ON runs",
+        "SELECT, INSERT, UPDATE, DELETE ON webhooks",
         "SELECT, INSERT, UPDATE, DELETE ON idempotency_keys",
         "SELECT ON cursor_secret, feeding",
         "SELECT, INSERT ON feed",

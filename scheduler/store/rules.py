@@ -18,7 +18,7 @@ from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 from scheduler.store.unreadable import describe
 from schemas.trigger_model import CatchUpSpec
-from schemas.trigger_spec import TriggerSpec
+from schemas.trigger_spec import TimeTriggerSpec
 from schemas.vocabulary import Priority
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Q: Final = queries("triggers")
-_TRIGGER: Final[TypeAdapter[TriggerSpec]] = TypeAdapter(TriggerSpec)
+_TRIGGER: Final[TypeAdapter[TimeTriggerSpec]] = TypeAdapter(TimeTriggerSpec)
 _KEPT: Final = 200_000
 _Key = tuple[UUID, int, datetime, int | None]
 

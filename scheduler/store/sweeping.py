@@ -31,6 +31,8 @@ class Owed(Flag):
     NOTHING = 0
     FIRINGS = auto()
     """Firings without a verdict."""
+    EVENTS = auto()
+    """Events without a verdict."""
     RUNS = auto()
     """Unclaimed offers, runs past their queue timeout, DAG steps not done."""
     BACKLOG = auto()
@@ -46,6 +48,7 @@ async def find_owed(store: Store) -> Found:
     owed = Owed.NOTHING
     if row is not None:
         owed |= Owed.FIRINGS if row["firings"] else Owed.NOTHING
+        owed |= Owed.EVENTS if row["events"] else Owed.NOTHING
         owed |= Owed.RUNS if row["runs"] else Owed.NOTHING
         owed |= Owed.BACKLOG if row["backlog"] else Owed.NOTHING
         owed |= Owed.BACKFILLS if row["backfills"] else Owed.NOTHING

@@ -16,9 +16,10 @@ from scheduler.domain.schedule import build_schedule
 from scheduler.domain.zones import TZDATA_VERSION
 from scheduler.ids import uuid7
 from schemas.job_spec import JobSpec
-from schemas.trigger_spec import TriggerSpec
+from schemas.trigger_model import TimeTriggerModel
+from schemas.trigger_spec import TimeTriggerSpec, TriggerSpec
 
-_TRIGGER: Final[TypeAdapter[TriggerSpec]] = TypeAdapter(TriggerSpec)
+_TRIGGER: Final[TypeAdapter[TimeTriggerSpec]] = TypeAdapter(TimeTriggerSpec)
 _NOT_TIMES: Final = frozenset({"id", "params", "catch_up", "enabled"})
 """Keys of a trigger whose change leaves its times alone."""
 _MOST_COUNTED: Final = 10_000
@@ -80,16 +81,8 @@ class Planner:
                 if row is not None:
                     self._supersede(row, job, version, old_zone, "the trigger was changed before this was")
                 anchor = row.anchor_at if row is not None and not row.removed else self.now
-                schedule = build_schedule(
-                    trigger,
-                    timezone=zone,
-                    hash_key=f"{self._tenant}/{job}",
-                    anchor=anchor,
-                    calendars=self._calendars,
-                )
-                first = schedule.next_after(self.now)
                 spent = row is not None and trigger.max_fires is not None and row.fired >= trigger.max_fires
-                next_at, last_at = None if first is None or spent else first.fires_at, self.now
+                next_at, last_at = None if spent else self._first(trigger, job, zone, anchor), self.now
             self._rows.append(
                 TriggerRow(
                     id=row.id if row is not None else uuid7(self._clock),
@@ -108,6 +101,15 @@ class Planner:
             )
         for row in known.values():
             self.remove(row, job, version, old_zone)
+
+    def _first(self, trigger: TriggerSpec, job: str, zone: str, anchor: datetime) -> datetime | None:
+        """Return when ``trigger`` fires first; None: never, or not by the clock."""
+        if not isinstance(trigger, TimeTriggerModel):
+            return None
+        hash_key = f"{self._tenant}/{job}"
+        schedule = build_schedule(trigger, timezone=zone, hash_key=hash_key, anchor=anchor, calendars=self._calendars)
+        first = schedule.next_after(self.now)
+        return None if first is None else first.fires_at
 
     def remove(self, row: TriggerRow, job: str, version: int, zone: str) -> None:
         """Take a trigger away; its ledger stays."""

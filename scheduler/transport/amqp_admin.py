@@ -14,13 +14,14 @@ from typing import Any, Final, Literal
 from aiormq.abc import AbstractChannel
 
 from scheduler.clock import Clock
+from scheduler.dead_letter import DEAD_LETTERS
 from scheduler.errors import BrokerUnavailableError, ConfigurationError, NotPermittedError, SessionLostError
 from scheduler.transport.amqp_canary import check_way, release_one, send_one
 from scheduler.transport.amqp_management import Management
 from scheduler.transport.amqp_wire import Wire, guarded
 from scheduler.transport.broker_url import address_of, vhost_of
 from scheduler.transport.canary import CANARY_TIMEOUT_S
-from scheduler.transport.topology import DEAD_LETTERS, Binding, Exchange, Queue, Topology
+from scheduler.transport.topology import Binding, Exchange, Queue, Topology
 
 QueueType = Literal["auto", "quorum", "classic"]
 _QUORUM_BY_DEFAULT: Final = (4, 0)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from scheduler.transport.topology import CANARY, CONTROL, DEAD_LETTERS, ROUTES, control_queue, executor_queue
+from scheduler.dead_letter import DEAD_LETTERS
+from scheduler.transport.topology import CANARY, CONTROL, ROUTES, control_queue, executor_queue
 
 EVENTS: Final = "scheduler.events"
 FEED: Final = "scheduler.feed"

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from scheduler.errors import NotFoundError
 from scheduler.ports import Out, PublishOutcome
-from scheduler.transport.topic import matches
+from scheduler.domain.topic import matches
 from scheduler.transport.topology import Binding, Exchange, Limits, Queue, Topology
 
 

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from scheduler.dead_letter import DEAD_LETTERS
+
+EVENTS: Final = "scheduler.events"
 FIRINGS: Final = "scheduler.firings"
 OFFERS: Final = "scheduler.offers"
 ATTEMPTS: Final = "scheduler.attempts"
@@ -16,8 +19,9 @@ CONTROL: Final = "scheduler.control"
 FEED: Final = "scheduler.feed"
 """Open to readers: a topic exchange that anybody may bind a queue to."""
 UNROUTABLE: Final = "scheduler.unroutable"
-DEAD_LETTERS: Final = "scheduler.dead-letters"
 CANARY: Final = "scheduler.canary"
+
+DISPATCHER_EVENTS: Final = "scheduler.dispatcher.events"
 
 _GIB: Final = 1024**3
 _HOUR_S: Final = 3600
@@ -120,6 +124,7 @@ ROUTES: Final[Mapping[str, Route]] = {
     route.message_type: route
     for route in (
         Route(FIRINGS, "firing.due", "store"),
+        Route(FIRINGS, "event.received", "store"),
         Route(OFFERS, "attempt.start", "pool"),
         Route(ATTEMPTS, "attempt.claim", "store"),
         Route(ATTEMPTS, "attempt.finished", "store"),
@@ -137,6 +142,8 @@ ROUTES: Final[Mapping[str, Route]] = {
 EXCHANGES: Final = (
     Exchange(UNROUTABLE, "fanout"),
     Exchange(DEAD_LETTERS, "fanout"),
+    # No alternate: whatever its key, the Dispatcher's queue takes it.
+    Exchange(EVENTS, "topic"),
     Exchange(FIRINGS, "direct", alternate=UNROUTABLE),
     Exchange(OFFERS, "direct", alternate=UNROUTABLE),
     Exchange(ATTEMPTS, "direct", alternate=UNROUTABLE),
@@ -156,6 +163,7 @@ _CANARY_QUEUE: Final = Queue(CANARY, Limits(max_length=1000, ttl_s=60))
 # A run that is settled and a heartbeat are said again, so the oldest may go; nothing else may.
 _STORE_QUEUES: Final[tuple[tuple[Queue, tuple[str, ...]], ...]] = (
     (Queue("scheduler.dispatcher.firings", dead_letters=True), ("firing.due",)),
+    (Queue(DISPATCHER_EVENTS, dead_letters=True), ("event.received",)),
     (Queue("scheduler.dispatcher.settled", Limits(max_length=10_000, ttl_s=_HOUR_S)), ("run.settled",)),
     (Queue("scheduler.recorder.claims", dead_letters=True), ("attempt.claim",)),
     (Queue("scheduler.recorder.heartbeats", Limits(max_length=50_000, ttl_s=120)), ("executor.heartbeat",)),
@@ -174,7 +182,8 @@ def topology(pools: Mapping[str, int], store: str | None = None) -> Topology:
     """Return everything to declare for ``pools`` (name → queue limit) and one ``store``.
 
     A store other than the main one (None) has dispatcher and recorder queues of its own, named
-    with the suffix ``.<store>``; add the topologies of several stores together.
+    with the suffix ``.<store>``; add the topologies of several stores together. What publishers send
+    goes to the main one's Dispatchers, whoever it is for.
     """
     queues = [*_PEOPLE_QUEUES, _CANARY_QUEUE]
     bindings = [Binding(name, name) for name in (UNROUTABLE, DEAD_LETTERS, CANARY)]
@@ -182,6 +191,8 @@ def topology(pools: Mapping[str, int], store: str | None = None) -> Topology:
         queues.append(replace(queue, name=suffixed(queue.name, store)))
         routes = [ROUTES[message_type] for message_type in message_types]
         bindings += [Binding(route.exchange, queues[-1].name, route.key(store)) for route in routes]
+    if store is None:
+        bindings.append(Binding(EVENTS, DISPATCHER_EVENTS, "#"))
     for pool, queue_limit in pools.items():
         queues.append(pool_queue(pool, queue_limit))
         bindings.append(Binding(OFFERS, executor_queue(pool), pool))

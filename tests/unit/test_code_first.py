@@ -12,15 +12,16 @@ import pytest
 import scheduler
 from scheduler.code.calling import arguments_for
 from scheduler.code.job import ADAPTER, find_mark, job
-from scheduler.code.triggers import at, calendar, cron, every
-from scheduler.code.words import FileKeys, JobKeys, Resources, Retry, TriggerKeys
+from scheduler.code.triggers import FileWatch, at, calendar, cron, event, every, file, webhook
+from scheduler.code.words import EventKeys, FileKeys, JobKeys, Resources, Retry, TriggerKeys
 from scheduler.definitions.code_source import handler_module
 from scheduler.definitions.load import load
 from scheduler.errors import DefinitionsError
 from scheduler.sandbox.handlers import HandlerRegistry
 from schemas.definitions_file import DefinitionsFile
+from schemas.event_trigger import EventTriggerModel, FileSpec
 from schemas.job_spec import JobSpec, ResourcesSpec, RetrySpec
-from schemas.trigger_model import TriggerModel
+from schemas.trigger_model import TimeTriggerModel
 
 ROOT = Path(__file__).parents[2]
 
@@ -187,6 +188,9 @@ def test_triggers_are_entries_of_a_file():
     assert every("1 month", id="x") == {"every": "1 month", "id": "x"}
     assert at("2026-03-01 02:00", timezone="UTC") == {"at": ["2026-03-01 02:00"], "timezone": "UTC"}
     assert calendar({"business_day": -1}, max_fires=1) == {"calendar": {"business_day": -1}, "max_fires": 1}
+    assert event("orders.#", where="event.data.x") == {"event": {"topic": "orders.#"}, "where": "event.data.x"}
+    assert webhook("uploads", id="x") == {"webhook": "uploads", "id": "x"}
+    assert file({"path": "/data/in", "match": "*.csv"}) == {"file": {"path": "/data/in", "match": "*.csv"}}
 
 
 @pytest.mark.parametrize(
@@ -195,7 +199,9 @@ def test_triggers_are_entries_of_a_file():
         (JobKeys, JobSpec, {"run", "triggers"}),
         (Retry, RetrySpec, set()),
         (Resources, ResourcesSpec, set()),
-        (TriggerKeys, TriggerModel, set()),
+        (TriggerKeys, TimeTriggerModel, set()),
+        (EventKeys, EventTriggerModel, set()),
+        (FileWatch, FileSpec, set()),
         (FileKeys, DefinitionsFile, {"version", "jobs"}),
     ],
 )

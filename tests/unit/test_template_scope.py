@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from scheduler.definitions.template_checks import check_templates
 from scheduler.domain.template_errors import TemplateError
-from scheduler.domain.template_scope import RUN_NAMES, SCOPE_NAMES
+from scheduler.domain.template_scope import EVENT_NAMES, RUN_NAMES, SCOPE_NAMES
 from scheduler.domain.work_order import make_order
 from schemas.job_spec import JobSpec
 
@@ -26,10 +26,12 @@ class Run:
     params: None = None
 
 
-@pytest.mark.parametrize("name", [*SCOPE_NAMES, *(f"run.{name}" for name in RUN_NAMES)])
+@pytest.mark.parametrize(
+    "name", [*SCOPE_NAMES, *(f"run.{name}" for name in RUN_NAMES), *(f"event.{name}" for name in EVENT_NAMES)]
+)
 def test_every_allowed_name_is_filled(name):
     spec = JobSpec.model_validate({"run": {"command": ["echo", f"{{{{ {name} }}}}"]}})
-    assert make_order(spec, Run(), {}).work.argv[1]
+    assert make_order(spec, Run(), {}, dict.fromkeys(EVENT_NAMES, "x")).work.argv[1]
 
 
 def test_a_secret_is_a_mark_that_nothing_filled_in_can_hold():

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from scheduler.transport.topic import matches
+from scheduler.domain.topic import matches
 
 
 @pytest.mark.parametrize(

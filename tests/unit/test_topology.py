@@ -7,6 +7,7 @@ from schemas.registry import MESSAGES
 
 HEARD = {
     "firing.due": "scheduler.dispatcher.firings",
+    "event.received": "scheduler.dispatcher.events",
     "run.settled": "scheduler.dispatcher.settled",
     "attempt.claim": "scheduler.recorder.claims",
     "attempt.finished": "scheduler.recorder.finished",

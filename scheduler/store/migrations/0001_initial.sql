@@ -111,15 +111,53 @@ CREATE INDEX triggers_due ON triggers (next_at) WHERE active AND next_at IS NOT 
 CREATE INDEX triggers_of_calendar ON triggers (tenant, calendar) WHERE calendar IS NOT NULL;
 CREATE INDEX triggers_in_trouble ON triggers (tenant) WHERE trouble IS NOT NULL;
 
--- What happened outside: today what people asked for.
-CREATE TABLE events (
-    id           uuid PRIMARY KEY,
-    tenant       text NOT NULL,
-    source       text NOT NULL,
-    topic        text NOT NULL,
-    data         jsonb NOT NULL,
-    received_at  timestamptz NOT NULL DEFAULT now()
+CREATE INDEX triggers_of_events ON triggers (tenant)
+    WHERE kind NOT IN ('cron', 'every', 'at', 'calendar') AND removed_at IS NULL;
+
+-- Endpoints that others send events to; a secret is a reference, read by who verifies.
+CREATE TABLE webhooks (
+    tenant      text NOT NULL REFERENCES tenants,
+    name        text NOT NULL,
+    spec        jsonb NOT NULL,
+    source      text,
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, name)
 );
+
+-- What happened outside, and what people asked for: each with one verdict.
+CREATE TABLE events (
+    id            uuid PRIMARY KEY,
+    tenant        text NOT NULL,
+    source        text NOT NULL,
+    topic         text NOT NULL,
+    sender_id     text,                     -- what its sender calls it; null: nothing
+    subject       text,
+    headers       jsonb,                    -- what its sender said beside the data; null: nothing
+    data          jsonb NOT NULL,
+    for_triggers  uuid[],                   -- only these may fire for it; null: all whose topic it has
+    depth         smallint NOT NULL DEFAULT 0,  -- how many runs one after the other led to it
+    occurred_at   timestamptz,              -- as its sender says
+    received_at   timestamptz NOT NULL DEFAULT now(),
+    verdict       text,                     -- null: not decided yet, the Dispatcher owes it
+    reason        text,
+    decided_at    timestamptz,
+    sweep_at      timestamptz,
+    CONSTRAINT events_decided_means_verdict CHECK ((verdict IS NULL) = (decided_at IS NULL)),
+    CONSTRAINT events_undecided_are_swept CHECK ((verdict IS NULL) = (sweep_at IS NOT NULL))
+) WITH (fillfactor = 80);
+CREATE INDEX events_to_sweep ON events (sweep_at) WHERE sweep_at IS NOT NULL;
+CREATE INDEX events_of_tenant ON events (tenant, id DESC);
+
+-- By what an event is known when it comes again.
+CREATE TABLE event_keys (
+    tenant      text NOT NULL,
+    source      text NOT NULL,
+    key         text NOT NULL COLLATE "C",
+    event_id    uuid NOT NULL,
+    expires_at  timestamptz NOT NULL,
+    PRIMARY KEY (tenant, source, key)
+) WITH (fillfactor = 90);
+CREATE INDEX event_keys_to_expire ON event_keys (expires_at);
 
 -- The ledger: exactly one row and one verdict for each planned instant of a trigger. An
 -- uninterrupted stretch of merged, misfired or paused instants is one row (fires_at … to_at, count).
@@ -135,7 +173,7 @@ CREATE TABLE firings (
     fires_at         timestamptz NOT NULL,
     to_at            timestamptz,
     count            integer NOT NULL DEFAULT 1 CHECK (count > 0),
-    wall_time        text NOT NULL,         -- what the user's clock showed, without offset
+    wall_time        text NOT NULL,         -- what the user's clock showed, without offset; of an event its id
     zone             text NOT NULL,
     tzdata           text,                  -- version of the zone data that computed it; null: no schedule did
     params           jsonb,
@@ -156,7 +194,8 @@ CREATE TABLE firings (
     CONSTRAINT firings_held_are_undecided CHECK (held_rank IS NULL OR verdict IS NULL),
     CONSTRAINT firings_started_means_run CHECK ((verdict = 'started') <= (run_id IS NOT NULL))
 ) WITH (fillfactor = 80);
-CREATE UNIQUE INDEX firings_event_is_unique ON firings (event_id, job_id) WHERE event_id IS NOT NULL;
+CREATE UNIQUE INDEX firings_event_is_unique ON firings (event_id, job_id, trigger_id) NULLS NOT DISTINCT
+    WHERE event_id IS NOT NULL;
 CREATE INDEX firings_to_sweep ON firings (sweep_at) WHERE sweep_at IS NOT NULL;
 CREATE INDEX firings_held ON firings (held_rank, fires_at, id) WHERE held_rank IS NOT NULL;
 CREATE INDEX firings_of_job ON firings (job_id, fires_at DESC);
@@ -471,22 +510,19 @@ LANGUAGE sql STABLE AS $$
                 WHEN few_cores THEN none_has || ' has ' || cores || ' cores'
                 WHEN little_memory THEN none_has || ' has memory of ' || memory
                 WHEN too_small THEN none_has || ' has both ' || cores || ' cores and memory of ' || memory END
-    FROM (SELECT 'no live executor of pool ' || wanted_pool AS none_has, spec #>> '{run,handler}' AS handler,
+    FROM (SELECT 'no live executor of pool ' || wanted_pool AS none_has,
                  coalesce(spec ->> 'isolation' <> 'sandbox', true) AS open,
                  (spec #>> '{resources,cpu}')::double precision AS cores, spec #>> '{resources,memory}' AS memory,
                  pg_size_bytes(replace(spec #>> '{resources,memory}', 'iB', 'B')) AS bytes) AS wanted,
+         lacking,
          LATERAL (
-             SELECT count(*) AS alive, count(*) FILTER (WHERE may) AS free, min(executors.held) AS held,
-                    bool_or(handler = ANY (handlers) OR handler IS NULL) FILTER (WHERE may) AS handled,
-                    bool_and(handler = ANY (handlers) OR handler IS NULL) FILTER (WHERE may) AS handled_by_all,
+             SELECT count(*) AS lives, count(*) FILTER (WHERE may) AS free, min(held) AS why_held,
                     bool_or(open OR sandboxes) FILTER (WHERE may) AS closed,
                     bool_and(open OR sandboxes) FILTER (WHERE may) AS closed_by_all,
                     bool_and(cpu < cores) FILTER (WHERE may) AS few_cores,
                     bool_and(memory_bytes < bytes) FILTER (WHERE may) AS little_memory,
                     bool_and(cpu < cores OR memory_bytes < bytes) FILTER (WHERE may) AS too_small
-             FROM executors, LATERAL (SELECT executors.held IS NULL AND NOT draining) AS m (may)
-             WHERE pool = wanted_pool AND stopped_at IS NULL AND (executors.held IS NOT NULL OR NOT draining)
-               AND seen_at > now() - silent_s * interval '1 second') AS found
+             FROM alive) AS found
 $$;
 
 -- Which class of urgency a run of the backlog is in: that of its priority, and one higher for each

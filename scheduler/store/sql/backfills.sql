@@ -3,7 +3,7 @@
 SELECT t.id, t.tenant, t.job_id, t.key, t.anchor_at, t.last_at, t.removed_at IS NULL AND t.enabled AS is_current,
        (t.spec ->> 'max_fires')::int - t.fired AS left_to_fire
 FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id
-WHERE j.tenant = $1 AND j.name = $2 AND j.deleted_at IS NULL ORDER BY t.key;
+WHERE j.tenant = $1 AND j.name = $2 AND j.deleted_at IS NULL AND t.kind = ANY ($3::text[]) ORDER BY t.key;
 
 -- name: list_versions
 SELECT job_id, version, applied_at FROM job_versions WHERE job_id = ANY ($1::uuid[]) ORDER BY job_id, applied_at, version;
@@ -37,7 +37,8 @@ FROM unnest($3::int[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[], $8
      AS i (position, trigger_id, fires_at, wall_time, zone, firing_id, job_version, in_force, params);
 
 -- name: insert_event
-INSERT INTO events (id, tenant, source, topic, data) VALUES ($1, $2, 'cli', 'job.backfill', $3);
+INSERT INTO events (id, tenant, source, topic, data, verdict, decided_at)
+VALUES ($1, $2, 'cli', 'job.backfill', $3, 'started', now());
 
 -- name: lock_backfill
 SELECT b.id, b.tenant, b.job_id, b.max_parallel, b.priority, b.instants, b.released, b.cancelled_at, t.revision

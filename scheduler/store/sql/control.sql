@@ -31,7 +31,7 @@ JOIN job_versions AS v ON v.job_id = w.job_id AND v.version = w.version
 WHERE jsonb_typeof(v.spec -> 'params_schema') = 'object';
 
 -- name: insert_event
-INSERT INTO events (id, tenant, source, topic, data) VALUES ($1, $2, 'cli', $3, $4);
+INSERT INTO events (id, tenant, source, topic, data, verdict, decided_at) VALUES ($1, $2, 'cli', $3, $4, 'started', now());
 
 -- name: insert_firings
 -- What a person asks for: due now, owed a verdict.
@@ -75,8 +75,10 @@ UPDATE runs SET discarded_at = now() WHERE id = $1;
 -- name: make_owed_due
 -- The broker was emptied: look at everything that is owed now instead of when its message is overdue.
 WITH f AS (UPDATE firings SET sweep_at = now() WHERE verdict IS NULL AND held_rank IS NULL RETURNING 1),
+     e AS (UPDATE events SET sweep_at = now() WHERE verdict IS NULL RETURNING 1),
      r AS (UPDATE runs SET sweep_at = now()
            WHERE state = 'queued' OR (finished_at IS NOT NULL AND sweep_at IS NOT NULL) RETURNING state)
-SELECT (SELECT count(*) FROM f)::int AS firings,
+SELECT (SELECT count(*) FROM e)::int AS events,
+       (SELECT count(*) FROM f)::int AS firings,
        (SELECT count(*) FROM r WHERE state = 'queued')::int AS offers,
        (SELECT count(*) FROM r WHERE state <> 'queued')::int AS ends;

@@ -35,6 +35,7 @@ WHERE id = ANY ($1::uuid[]) AND state = 'running' AND cancel_at IS NOT NULL;
 -- name: find_work
 -- One look for everything that may be owed, and in how many seconds the next firing is that nobody was told of.
 SELECT EXISTS (SELECT FROM firings WHERE sweep_at <= now()) AS firings,
+       EXISTS (SELECT FROM events WHERE sweep_at <= now()) AS events,
        (SELECT extract(epoch FROM min(sweep_at) - now())::float8 FROM firings
         WHERE sweep_at > now() AND sweep_at < now() + interval '2 seconds') AS next_s,
        EXISTS (SELECT FROM runs WHERE sweep_at <= now() AND state <> 'running') AS runs,

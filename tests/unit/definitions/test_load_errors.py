@@ -11,7 +11,7 @@ from scheduler.definitions.load import load
 from scheduler.errors import DefinitionsError
 
 UNITS = "write for instance 500ms, 10s, 5m, 6h, 2d or 1h30m"
-KINDS = "a trigger has one of the keys cron, every, at, calendar"
+KINDS = "a trigger has one of the keys cron, every, at, calendar, event, webhook, file"
 NAME = "must be a name: a-z, 0-9, _ and -, not beginning with _ or -, at most 63 characters"
 
 
@@ -27,15 +27,24 @@ GOLDEN = [
     # the file
     ("version: 2\n", ["1:10: version: 2 is not known; allowed: 1"]),
     ("tenent: x\n", ['1:1: tenent: unknown key; did you mean "tenant"?']),
-    ("webhooks: {}\n", ["1:1: webhooks: is not supported by this version"]),
+    ("webhooks: {a: {verify: gitub}, b: {verify: github}, c: {verify: none, secrets: [{env: X}]}}\n", [
+        '1:24: webhooks.a.verify: "gitub" is not known; did you mean "github"?',
+        "1:35: webhooks.b: verify: github needs secrets: one, or two while it is being changed",
+        "1:56: webhooks.c: verify: none looks at no secrets; leave them out, or name a scheme",
+    ]),
     ("tenant: My Tenant\n", [f'1:9: tenant: {NAME}, found "My Tenant"']),
     ("jobs: {Bad Name: {run: {handler: x}}}\n", [f"1:8: jobs.Bad Name: {NAME}"]),
     ("jobs: {a: }\n", ["1:8: jobs.a: must be a mapping with the keys of a job, run at least"]),
     ("pools: {p: {queue_limit: 0}}\n", ["1:26: pools.p.queue_limit: must be at least 1, found 0"]),
     ("pools: {p: {limit: 1}}\n", [
-        "1:9: pools.p.queue_limit: is missing",
         '1:13: pools.p.limit: unknown key; did you mean "queue_limit"?',
     ]),
+    ("pools: {p: {labels: {gpu: [1]}}}\n", ["1:27: pools.p.labels.gpu: must be text, found a list"]),
+    (job("labels: {gpu: a b}"), [
+        '4:19: jobs.a.labels.gpu: must be a label: letters, digits, . _ and -, in the key also /, at most 63 characters'
+        ', found "a b"'
+    ]),
+    (job("labels: [gpu]"), ["4:13: jobs.a.labels: must be a mapping, found a list"]),
     # run
     ("jobs:\n  a: {}\n", ["2:3: jobs.a.run: is missing"]),
     (run("{comand: [x]}"), ['3:11: jobs.a.run.comand: unknown key; did you mean "command"?']),
@@ -136,12 +145,12 @@ GOLDEN = [
         f"4:24: jobs.a.triggers[0].every: 5 has no unit; {UNITS}",
         "4:40: jobs.a.triggers[1].debounce: is not supported by this version",
     ]),
-    (job("triggers: [{webhook: x}, {crn: x}, {}, {cron: '* * * * *', every: 5s}, daily]"), [
-        f"4:17: jobs.a.triggers[0].webhook: is not supported by this version; {KINDS}",
-        '4:31: jobs.a.triggers[1].crn: unknown key; did you mean "cron"?',
-        f"4:40: jobs.a.triggers[2]: has no kind; {KINDS}",
-        "4:44: jobs.a.triggers[3]: a trigger has one kind, found cron and every; make them entries of their own",
-        f'4:76: jobs.a.triggers[4]: must be a mapping: {KINDS}, found "daily"',
+    (job("triggers: [{ended: x}, {crn: x}, {}, {cron: '* * * * *', every: 5s}, daily]"), [
+        f"4:17: jobs.a.triggers[0].ended: is not supported by this version; {KINDS}",
+        '4:29: jobs.a.triggers[1].crn: unknown key; did you mean "cron"?',
+        f"4:38: jobs.a.triggers[2]: has no kind; {KINDS}",
+        "4:42: jobs.a.triggers[3]: a trigger has one kind, found cron and every; make them entries of their own",
+        f'4:74: jobs.a.triggers[4]: must be a mapping: {KINDS}, found "daily"',
     ]),
     (job("triggers: [{at: 2026-02-30T10:00:00Z}, {at: 12:30}]"), [
         "4:21: jobs.a.triggers[0].at[0]: '2026-02-30T10:00:00Z' does not exist: day is out of range for month",
@@ -174,7 +183,8 @@ GOLDEN = [
         '3:44: jobs.a.run.command[2]: run.idd is not defined; did you mean "id"?',
         "3:61: jobs.a.run.command[3]: results.q is not defined; the job needs no other, so there are no results",
         "3:80: jobs.a.run.command[4]: wrong syntax in a template: unexpected '}', expected ')'; for two braces as text write {{ '{{' }}",
-        "3:92: jobs.a.run.command[5]: event.id is not defined; allowed: params, run, results",
+        "3:92: jobs.a.run.command[5]: event.id is not defined; there is one in flows that an event starts, and "
+        "this can be in none of them",
     ]),
     (job("triggers: [{every: 5s, params: {x: 1}}, {every: 6s}]\n    env: {X: '{{ params.x }}'}"), [
         "5:14: jobs.a.env.X: params.x is not defined; give it in params, or use the filter default"

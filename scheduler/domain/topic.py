@@ -22,3 +22,17 @@ def matches(pattern: str, key: str) -> bool:
             taken = [here and want in ("*", word) for here, word in zip(reachable[:-1], words, strict=True)]
             reachable = [False, *taken]
     return reachable[-1]
+
+
+def as_regex(pattern: str) -> str:
+    """Return a regular expression (PostgreSQL's or Python's) that ``"." + topic`` matches when ``pattern`` does.
+
+    ``topic`` has at least one word, which may be empty.
+    """
+    parts = {"*": r"\.[^.]*", "#": r"(\.[^.]*)*"}
+    words = pattern.split(".") if pattern else []
+    return f"^{''.join(parts.get(word) or chr(92) + '.' + _escaped(word) for word in words)}$"
+
+
+def _escaped(word: str) -> str:
+    return "".join(char if char.isalnum() or char == "_" else f"\\{char}" for char in word)

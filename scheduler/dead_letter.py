@@ -1,9 +1,12 @@
 """What a buried message looks like."""
 
-from typing import Final
+from typing import Any, Final
+
+from pydantic_core import to_json
 
 from scheduler.ports import Delivery, Out
-from scheduler.transport.topology import DEAD_LETTERS
+
+DEAD_LETTERS: Final = "scheduler.dead-letters"
 
 MAX_REASON_CHARS: Final = 1000
 
@@ -29,3 +32,9 @@ def dead_letter(delivery: Delivery, reason: str) -> Out:
             "x-origin-exchange": delivery.exchange,
         },
     )
+
+
+def element_letter(delivery: Delivery, element: Any, reason: str) -> Out:
+    """Return the dead letter of one element of a body, whose others were handled."""
+    headers = {"x-reason": reason[:MAX_REASON_CHARS], "x-origin-queue": delivery.queue}
+    return Out(DEAD_LETTERS, delivery.queue, to_json(element, inf_nan_mode="constants"), headers=headers)

@@ -1,0 +1,192 @@
+"""Events through a real broker: what publishers and people send, and what an operator sees of it."""
+
+import contextlib
+import itertools
+import json
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import aio_pika
+import asyncpg
+import pytest
+
+from actors.dispatcher import Dispatcher, DispatchSettings
+from scheduler.clock import SystemClock
+from scheduler.definitions.model import Definitions
+from scheduler.domain.topic import matches
+from scheduler.store.definitions import apply
+from scheduler.store.pool import connect
+from scheduler.store.stores import Stores
+from scheduler.transport.amqp import AmqpTransport
+from scheduler.transport.amqp_admin import declare
+from scheduler.transport.topology import topology
+from schemas.job_spec import JobSpec
+
+JOB = JobSpec.model_validate(
+    {
+        "run": {"command": ["true"]},
+        "triggers": [{"event": {"topic": "orders.*.created"}, "params": {"order": "{{ event.data.id }}"}}],
+    }
+)
+BAD = {
+    b"{": "not JSON",
+    b"\xff{}": "not UTF-8",
+    b"[1]": "a JSON array",
+    b'{"a": 1, "a": 2}': "given twice",
+    b'{"a": NaN}': "NaN is no JSON value",
+    b'{"a": 1e999}': "infinite",
+    b'{"a": "\\u0000"}': "NUL",
+    b'{"a": "\\ud800"}': "surrogate",
+    b'{"a":' * 100 + b"1" + b"}" * 100: "nested deeper than 64",
+    b'{"a":' * 5000 + b"1" + b"}" * 5000: "nested too deeply",
+    b'{"a": "' + b"x" * 1024 * 1024 + b'"}': "at most 1048576 are read",
+}
+
+
+class Stage:
+    """A Dispatcher on a real broker and a real database, and a connection of the test's own to both."""
+
+    def __init__(self, db: "asyncpg.Connection[asyncpg.Record]", channel: aio_pika.abc.AbstractChannel) -> None:
+        self.db = db
+        self.channel = channel
+        self.clock = SystemClock()
+
+    async def until(self, query: str, wanted: Any) -> None:
+        for _ in range(1500):
+            found = await self.db.fetchval(query)
+            if found == wanted:
+                return
+            await self.clock.sleep(0.01)
+        raise AssertionError(f"{query} stayed {found!r}")
+
+    async def publish(self, key: str, body: bytes, **properties: Any) -> None:
+        exchange = await self.channel.get_exchange("scheduler.events", ensure=False)
+        await exchange.publish(aio_pika.Message(body, **properties), key)
+
+
+@contextlib.asynccontextmanager
+async def staged(amqp_url: str, database_url: str) -> AsyncIterator[Stage]:
+    clock = SystemClock()
+    await declare(amqp_url, topology({"default": 100}))
+    stores = await Stores.open(database_url, name="test")
+    await apply(stores.main, Definitions("default", None, {"ship": JOB}, {}, ()), prune=False, clock=clock)
+    transport = AmqpTransport(amqp_url, actor="dispatcher", clock=clock, rng=random.Random(1))
+    await transport.start()
+    await transport.wait_up(10)
+    dispatcher = Dispatcher(stores, transport, clock, random.Random(1), DispatchSettings(0.2))
+    await dispatcher.start()
+    db = await connect(database_url, name="test")
+    connection = await aio_pika.connect(amqp_url)
+    try:
+        yield Stage(db, await connection.channel())
+    finally:
+        await connection.close()
+        await db.close()
+        await dispatcher.stop()
+        await transport.close()
+        await stores.close()
+
+
+@pytest.fixture
+async def stage(amqp_url: str, database_url: str) -> AsyncIterator[Stage]:
+    async with staged(amqp_url, database_url) as made:
+        yield made
+
+
+async def test_bad_bodies_are_recorded_and_buried_and_the_next_good_event_starts_its_run(stage: Stage, amqp_url: str):
+    for body in BAD:
+        await stage.publish("default.orders.eu.created", body)
+    await stage.publish("nobody.orders.eu.created", b"{}")
+    await stage.publish("default", b"{}")
+    await stage.publish("default.orders.eu.created", b'{"id": 7}')
+
+    await stage.until("SELECT count(*) FROM events WHERE verdict = 'started'", 1)
+    await stage.until("SELECT count(*) FROM events WHERE verdict = 'invalid'", len(BAD) + 2)
+    found = await stage.db.fetch("SELECT reason FROM events WHERE verdict = 'invalid'")
+    reasons = sorted(row["reason"] for row in found)
+    nobody = ["there is no tenant nobody", "the routing key must be <tenant>.<topic>, not 'default'"]
+    assert [] == [want for want in (*BAD.values(), *nobody) if not any(want in reason for reason in reasons)]
+    letters = await stage.channel.get_queue("scheduler.dead-letters", ensure=False)
+    buried = [await letters.get(no_ack=True) for _ in range(len(BAD) + 2)]
+    assert sorted(letter.headers["x-reason"] for letter in buried) == reasons
+    assert {letter.headers["x-origin-exchange"] for letter in buried} == {"scheduler.events"}
+    assert {"order": 7} == json.loads(await stage.db.fetchval("SELECT params::text FROM runs"))
+
+
+async def test_an_event_that_is_sent_again_starts_nothing(stage: Stage):
+    cloud = {"specversion": "1.0", "id": "a", "source": "/shop", "type": "order", "data": {"id": 1}}
+    for _ in range(2):
+        await stage.publish("default.orders.eu.created", b'{"id": 7}', message_id="m-1")
+        await stage.publish("default.orders.eu.created", json.dumps(cloud).encode())
+    await stage.publish("default.orders.eu.created", b'{"id": 7}', message_id="m-2")
+    await stage.publish("default.orders.eu.created", b'{"id": 8}')
+    await stage.publish("default.orders.eu.created", b'{"id": 8}')
+
+    await stage.publish("default.last", b"{}")
+
+    await stage.until("SELECT count(*) FROM events WHERE topic = 'last' AND verdict = 'unmatched'", 1)
+    orders = [row[0] for row in await stage.db.fetch("SELECT params ->> 'order' FROM runs ORDER BY 1")]
+    assert orders == ["1", "7", "7", "8", "8"]
+
+
+async def test_the_form_of_the_management_page_starts_a_run_and_shows_what_was_buried(
+    stage: Stage, rabbit: Any, amqp_url: str
+):
+    vhost = quote(urlsplit(amqp_url).path[1:], safe="")
+    form = {"properties": {"delivery_mode": 2, "headers": {}}, "payload_encoding": "string", "routing_key": ""}
+
+    sent = [
+        rabbit.management.call("POST", f"exchanges/{vhost}/scheduler.events/publish", form | words)
+        for words in (
+            {"routing_key": "default.orders.jp.created", "payload": '{"id": 9}'},
+            {"routing_key": "default.orders.jp.created", "payload": "hello"},
+        )
+    ]
+
+    assert sent == [{"routed": True}, {"routed": True}], "queued; what became of it is in the rows"
+    await stage.until("SELECT params ->> 'order' FROM runs", "9")
+    await stage.until("SELECT count(*) FROM events WHERE verdict = 'invalid'", 1)
+    get = {"count": 5, "ackmode": "ack_requeue_true", "encoding": "auto"}
+    (letter,) = rabbit.management.call("POST", f"queues/{vhost}/scheduler.dead-letters/get", get)
+    assert (letter["payload"], letter["routing_key"]) == ("hello", "default.orders.jp.created")
+    assert letter["properties"]["headers"]["x-reason"].startswith("not JSON: Expecting value")
+    names = {queue["name"] for queue in rabbit.management.call("GET", f"queues/{vhost}")}
+    assert {"scheduler.dispatcher.events", "scheduler.dead-letters", "scheduler.executor.default"} <= names
+    bound = rabbit.management.call("GET", f"exchanges/{vhost}/scheduler.events/bindings/source")
+    assert [(way["destination"], way["routing_key"]) for way in bound] == [("scheduler.dispatcher.events", "#")]
+
+
+async def test_no_routing_key_stops_the_dispatcher(stage: Stage, rabbit: Any, amqp_url: str):
+    vhost = quote(urlsplit(amqp_url).path[1:], safe="")
+    for key in ("", ".", "default.", ".x", "Default.x", "default.\0", "a" * 255, "default.\N{SNOWMAN}"):
+        words = {"properties": {}, "routing_key": key, "payload": "{}", "payload_encoding": "string"}
+        rabbit.management.call("POST", f"exchanges/{vhost}/scheduler.events/publish", words)
+    await stage.publish("default.orders.eu.created", b'{"id": 7}')
+
+    await stage.until("SELECT count(*) FROM events WHERE verdict = 'started'", 1)
+    await stage.until("SELECT count(*) FROM events WHERE verdict = 'invalid'", 7)
+
+
+async def test_topics_match_as_the_broker_matches_them(amqp_url: str):
+    """Every short pattern against every short key: what our matcher says is what the broker does."""
+    patterns = [".".join(words) for size in (1, 2, 3) for words in itertools.product(("a", "*", "#", ""), repeat=size)]
+    keys = [".".join(words) for size in (1, 2, 3) for words in itertools.product(("a", "b", ""), repeat=size)]
+    connection = await aio_pika.connect(amqp_url)
+    async with connection:
+        channel = await connection.channel()
+        exchange = await channel.declare_exchange("oracle", aio_pika.ExchangeType.TOPIC)
+        queues = {}
+        for pattern in dict.fromkeys(patterns):
+            queues[pattern] = await channel.declare_queue(exclusive=True)
+            await queues[pattern].bind(exchange, pattern)
+        for key in dict.fromkeys(keys):
+            await exchange.publish(aio_pika.Message(b""), key)
+        wrong = []
+        for pattern, queue in queues.items():
+            got = set()
+            while (message := await queue.get(no_ack=True, fail=False)) is not None:
+                got.add(message.routing_key)
+            wrong += [(pattern, key) for key in dict.fromkeys(keys) if matches(pattern, key) is not (key in got)]
+    assert wrong == []
