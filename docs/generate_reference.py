@@ -48,7 +48,7 @@ A value is taken from the first of: the flag of a command, the environment, the 
 - In the environment a name is `SCHEDULER_` and the setting in capitals, parts joined by `__`. An empty variable
   counts as not given; a misspelt one is warned of.
 - `DATABASE_URL` and `AMQP_URL` are understood as they are; `SCHEDULER_DATABASE_URL` goes before them.
-- The three URLs and `jwt.secret` are secrets: each may be in a file named by its variable with `_FILE` at the end.
+- The four URLs and `jwt.secret` are secrets: each may be in a file named by its variable with `_FILE` at the end.
 - The file is `scheduler.toml` in the working directory, or what `--config` or `SCHEDULER_CONFIG` names; the parts of
   a name are tables: `[tick]`, then `interval = "2s"`. Unknown names are errors. A file with secrets should be
   readable by its owner only.

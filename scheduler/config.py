@@ -77,6 +77,8 @@ class Settings(Section):
     """RabbitMQ, as in amqp://user:password@host/vhost. Default: `scheduler up` needs none."""
     management_url: Annotated[SecretStr | None, _of(*addresses.MANAGEMENT_SCHEMES)] = None
     """RabbitMQ's management API, as in http://user:password@host:15672. With it, queue limits are policies."""
+    publish_url: Annotated[SecretStr | None, _of(*addresses.BROKER_SCHEMES)] = None
+    """RabbitMQ for `publish` jobs, by a user that may write no more than they should. Default: amqp_url."""
     insecure_broker: bool = False
     """Let amqp:// without TLS reach another host: for a private network, such as that of a compose file."""
     insecure_database: bool = False

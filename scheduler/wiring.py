@@ -37,6 +37,7 @@ from scheduler.sandbox.protection import protect_process
 from scheduler.sandbox.runner import Runner
 from scheduler.sandbox.warm import Recycling
 from scheduler.seat import Seat
+from scheduler.sending import Sender
 from scheduler.store.crash_book import StoreCrashBook
 from scheduler.store.database_url import check_database_url
 from scheduler.store.migrate import check_schema
@@ -46,6 +47,7 @@ from scheduler.store.stores import Stores
 from scheduler.transport.broker_url import check_broker_url
 from scheduler.transport.memory_broker import MemoryBroker
 from scheduler.transport.open import open_transport
+from scheduler.transport.senders import AmqpSender, MemorySender
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -93,6 +95,9 @@ def check_settings(world: World, *, database: bool, broker: bool) -> None:
         if settings.amqp_url is None:
             raise ConfigurationError("no broker is named: set AMQP_URL, as in amqps://host/vhost")
         check = partial(check_broker_url, settings.amqp_url.get_secret_value())
+        _refuse(check, "insecure_broker", allowed=settings.insecure_broker)
+    if broker and settings.publish_url is not None:
+        check = partial(check_broker_url, settings.publish_url.get_secret_value())
         _refuse(check, "insecure_broker", allowed=settings.insecure_broker)
 
 
@@ -169,6 +174,15 @@ def make_recorder(world: World, stores: Stores, transport: Transport) -> Recorde
     return Recorder(stores, transport, world.clock, world.rng, settings)
 
 
+def make_sender(world: World, transport: Transport) -> Sender:
+    """Return the way out for messages that jobs publish."""
+    if world.settings.publish_url is not None:
+        return AmqpSender(world.settings.publish_url.get_secret_value())
+    if world.broker is not None or world.settings.amqp_url is None:
+        return MemorySender(transport)
+    return AmqpSender(world.settings.amqp_url.get_secret_value())
+
+
 async def make_executor(world: World, transport: Transport, stack: AsyncExitStack) -> Executor:
     """Make an executor in a seat of its own below the data directory.
 
@@ -181,7 +195,10 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
     seat = await asyncio.to_thread(Seat.take, settings.data_dir / "executors", settings.pool)
     stack.callback(seat.leave)
     bubblewrap = await asyncio.to_thread(sandbox_of, settings)
+    sender = make_sender(world, transport)
+    stack.push_async_callback(sender.close)
     runner = Runner(
+        sender=sender,
         code_dir=world.code.code_dir,
         run_dir=seat.folder / "runs",
         handlers=registry,

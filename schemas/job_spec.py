@@ -128,7 +128,7 @@ class JobSpec(SpecModel):
     description: Text = ""
     """What the job is for, for people."""
     run: RunSpec
-    """What to execute: exactly one of command, script, python, http, handler."""
+    """What to execute: exactly one of command, script, python, http, publish, handler."""
     params: JsonObject = Field(default_factory=dict)
     """Values for templates and for the job itself; overridden by the trigger's and by hand."""
     params_schema: JsonObject | None = None

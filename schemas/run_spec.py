@@ -8,14 +8,22 @@ from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model
 from schemas.json_values import JsonValue
 from schemas.spec_model import SpecModel, StrictInt, Text, Word
 
-RunKind = Literal["command", "script", "python", "http", "handler"]
-RUN_KINDS: Final[tuple[RunKind, ...]] = ("command", "script", "python", "http", "handler")
+RunKind = Literal["command", "script", "python", "http", "publish", "handler"]
+RUN_KINDS: Final[tuple[RunKind, ...]] = ("command", "script", "python", "http", "publish", "handler")
 HttpMethod = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _TARGET: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 _SIGNATURE: Final = frozenset({"webhook-id", "webhook-timestamp", "webhook-signature"})
+
+
+def _exchange(text: str) -> str:
+    if text.startswith("scheduler.") and text != "scheduler.events":
+        raise ValueError(f"{text!r} is the scheduler's own: jobs may publish to scheduler.events, or to yours")
+    if text == "amq.default" or "{{" in text:
+        raise ValueError(f"{text!r} is not the name of an exchange of yours")
+    return text
 
 
 def _target(text: str) -> str:
@@ -74,6 +82,29 @@ class HttpSpec(SpecModel):
         return self
 
 
+class PublishSpec(SpecModel):
+    """One AMQP message; that the broker confirms it is success."""
+
+    exchange: Annotated[Text, Field(min_length=1, max_length=255), AfterValidator(_exchange)]
+    """Its name, as it is: scheduler.events, or one of yours."""
+    routing_key: Text = ""
+    """Templates are filled in; for scheduler.events it begins with the tenant."""
+    json_body: JsonValue = Field(default=None, alias="json")
+    """Sent as JSON; templates are filled in and keep their type. Not together with text."""
+    text: Text | None = None
+    """Sent as text; templates are filled in. Not together with json."""
+    headers: dict[str, Word] = Field(default_factory=dict)
+    """Headers of the message; templates are filled in."""
+
+    @model_validator(mode="after")
+    def _one_body(self) -> Self:
+        if self.json_body is not None and self.text is not None:
+            raise ValueError("give json or text, not both")
+        if more := [name for name in self.headers if name.lower() in {"cc", "bcc"}]:
+            raise ValueError(f"{', '.join(more)}: a message goes by its routing_key only")
+        return self
+
+
 class RunSpec(SpecModel):
     """What the job executes: exactly one of the keys."""
 
@@ -85,6 +116,8 @@ class RunSpec(SpecModel):
     """module:function, called with the run's parameters; async or sync."""
     http: HttpSpec | None = None
     """One HTTP request."""
+    publish: PublishSpec | None = None
+    """One AMQP message."""
     handler: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")] | None = None
     """A name registered by an executor that was started with --handlers MODULE."""
 

@@ -57,6 +57,18 @@ class HttpWork(WorkModel):
     """How many redirects are followed."""
 
 
+class PublishWork(WorkModel):
+    """Publish one AMQP message; that the broker confirms it is success."""
+
+    kind: Literal["publish"]
+    exchange: str
+    routing_key: str = ""
+    json_body: Any = None
+    text: str | None = None
+    """Given: sent instead of ``json_body``."""
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
 class HandlerWork(WorkModel):
     """Call the handler registered as ``name`` by a module given with ``--handlers``."""
 
@@ -64,7 +76,9 @@ class HandlerWork(WorkModel):
     name: str
 
 
-Work = Annotated[CommandWork | ScriptWork | PythonWork | HttpWork | HandlerWork, Field(discriminator="kind")]
+Work = Annotated[
+    CommandWork | ScriptWork | PythonWork | HttpWork | PublishWork | HandlerWork, Field(discriminator="kind")
+]
 
 
 class SecretRef(WorkModel):

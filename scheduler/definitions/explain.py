@@ -29,6 +29,7 @@ from schemas.job_spec import (
     ScriptSpec,
     TimeoutSpec,
 )
+from schemas.run_spec import PublishSpec
 from schemas.trigger_spec import TRIGGER_KINDS
 from schemas.webhook_spec import WebhookSpec
 from schemas.work import SecretRef
@@ -39,7 +40,7 @@ _LATER_TRIGGERS: Final = ("ended", "system", "missing", "all_of", "any_of")
 _LATER_TRIGGER_KEYS: Final = frozenset({"debounce", "throttle", "by", "collect"})
 _LATER_KEYS: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     JobSpec: frozenset({"retention"}),
-    RunSpec: frozenset({"shell", "publish"}),
+    RunSpec: frozenset({"shell"}),
     CronTrigger: _LATER_TRIGGER_KEYS,
     EveryTrigger: _LATER_TRIGGER_KEYS,
     AtTrigger: _LATER_TRIGGER_KEYS,
@@ -63,6 +64,7 @@ _PARTS: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("run",): RunSpec,
     ("run", "script"): ScriptSpec,
     ("run", "http"): HttpSpec,
+    ("run", "publish"): PublishSpec,
     ("catch_up",): CatchUpSpec,
     ("dst",): DstSpec,
     ("timeout",): TimeoutSpec,

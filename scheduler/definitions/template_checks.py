@@ -100,6 +100,11 @@ def _texts(spec: JobSpec) -> Iterator[tuple[Path, str]]:
         yield from _strings(("run", "http", "headers"), run.http.headers)
         yield from _strings(("run", "http", "json"), run.http.json_body)
         yield from _strings(("run", "http", "body"), run.http.body)
+    if run.publish is not None:
+        yield from _strings(("run", "publish", "routing_key"), run.publish.routing_key)
+        yield from _strings(("run", "publish", "json"), run.publish.json_body)
+        yield from _strings(("run", "publish", "text"), run.publish.text)
+        yield from _strings(("run", "publish", "headers"), run.publish.headers)
     yield from _strings(("env",), spec.env)
     yield from _strings(("params",), spec.params)
     if spec.unique is not None:

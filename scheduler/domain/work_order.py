@@ -12,11 +12,12 @@ from scheduler.domain.template_scope import EVENT, SECRETS
 from scheduler.domain.template_values import SecretMark
 from schemas.job_spec import JobSpec, ResourcesSpec
 from schemas.message import AwareDatetime
-from schemas.run_spec import HttpSpec
+from schemas.run_spec import HttpSpec, PublishSpec
 from schemas.work import (
     CommandWork,
     HandlerWork,
     HttpWork,
+    PublishWork,
     PythonWork,
     ResourceLimits,
     ScriptWork,
@@ -119,9 +120,22 @@ def _work(spec: JobSpec, scope: Mapping[str, Any]) -> Work:
         return PythonWork(kind="python", target=run.python)
     if run.script is not None:
         return ScriptWork(kind="script", file=run.script.file, text=run.script.text, interpreter=run.script.interpreter)
+    if run.publish is not None:
+        return _publish_work(run.publish, scope)
     if run.http is None:
         raise ValueError("a run without a kind")
     return _http_work(run.http, spec.secrets, scope)
+
+
+def _publish_work(publish: PublishSpec, scope: Mapping[str, Any]) -> PublishWork:
+    return PublishWork(
+        kind="publish",
+        exchange=publish.exchange,
+        routing_key=render_text(publish.routing_key, scope),
+        json_body=render_native(publish.json_body, scope),
+        text=None if publish.text is None else render_text(publish.text, scope),
+        headers={name: render_text(value, scope) for name, value in publish.headers.items()},
+    )
 
 
 def _http_work(http: HttpSpec, secrets: Collection[str], scope: Mapping[str, Any]) -> HttpWork:

@@ -1,6 +1,5 @@
 """Runs one attempt as an HTTP request, under the operator's network policy."""
 
-import asyncio
 import re
 from collections.abc import Mapping
 from datetime import UTC
@@ -17,9 +16,9 @@ from scheduler.ports import AttemptContext, Ended, StopRequest
 from scheduler.sandbox.address_guard import NetworkPolicy
 from scheduler.sandbox.environment import UnusableOrderError
 from scheduler.sandbox.http_request import REDIRECTS, HttpRequest, make_request
-from scheduler.sandbox.ladder import Ladder, Step
 from scheduler.sandbox.output import OutputBuffer, one_line
 from scheduler.sandbox.results import UnusableResultError, parse_result
+from scheduler.sandbox.supervised import within_limits
 from schemas.vocabulary import Outcome
 from schemas.work import HttpWork, WorkOrder
 
@@ -44,29 +43,8 @@ class HttpRuns:
         secrets: Mapping[str, str],
     ) -> Ended:
         """Return how the request ended; 2xx is success. CancelledError ends it."""
-        ladder = Ladder(order.limits, self._clock.monotonic())
-        request = asyncio.ensure_future(self._attempt(work, order.flow_id, context, secrets))
-        asked = asyncio.Event()
-        stop.listen(asked.set)
-        waiting = asyncio.ensure_future(asked.wait())
-        try:
-            while not request.done():
-                timeout = ladder.wait_s(self._clock.monotonic())
-                futures: set[asyncio.Future[Any]] = {request} if asked.is_set() else {request, waiting}
-                await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-                now = self._clock.monotonic()
-                if asked.is_set() and ladder.outcome is None and not request.done():
-                    ladder.stop(stop.reason or "", now, at_once=True)
-                    request.cancel()
-                if not request.done() and ladder.step(now) is not Step.WAIT:
-                    request.cancel()
-            if ladder.outcome is not None:
-                return Ended(ladder.outcome, reason=one_line(ladder.reason or ""))
-            return request.result()
-        finally:
-            waiting.cancel()
-            request.cancel()
-            await asyncio.wait({request})
+        attempt = self._attempt(work, order.flow_id, context, secrets)
+        return await within_limits(attempt, order.limits, stop, self._clock)
 
     async def _attempt(
         self, work: HttpWork, flow_id: UUID, context: AttemptContext, secrets: Mapping[str, str]

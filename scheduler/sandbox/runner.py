@@ -1,7 +1,7 @@
 """The runner: what an executor hands work orders to. It keeps them within their limits and tells how they ended.
 
 What runs where: commands, scripts and python functions as children of a small launcher process
-(``launcher.py``, ``warden.py``), HTTP requests on the executor's loop, handlers in a thread with a
+(``launcher.py``, ``warden.py``), HTTP requests and messages on the executor's loop, handlers in a thread with a
 loop of their own or in daemon threads, so that none of them can stop the executor's heartbeats.
 """
 
@@ -23,10 +23,12 @@ from scheduler.sandbox.masking import Mask
 from scheduler.sandbox.means import Means, find_means
 from scheduler.sandbox.output import one_line
 from scheduler.sandbox.process_run import ProcessRuns
+from scheduler.sandbox.publish_run import PublishRuns
 from scheduler.sandbox.run_directory import RunDirectory
 from scheduler.sandbox.warm import Recycling
+from scheduler.sending import NoSender, Sender
 from schemas.vocabulary import Outcome
-from schemas.work import HandlerWork, HttpWork, WorkOrder
+from schemas.work import HandlerWork, HttpWork, PublishWork, WorkOrder
 
 CLOSE_S = 10.0
 """How long ``close`` waits for runs that it has killed."""
@@ -50,18 +52,20 @@ class Runner:
         means: Means | None = None,
         recycling: Recycling | None = None,
         bubblewrap: Bubblewrap | None = None,
+        sender: Sender | None = None,
     ) -> None:
         """``code_dir`` holds scripts and modules.
 
         Below ``run_dir``, which runners of one user may share, each child gets a fresh directory.
         ``means`` is how resource limits are enforced; None: the strongest means there is.
         ``recycling`` says how long python children are kept for further runs. Without
-        ``bubblewrap`` no order with isolation sandbox is run.
+        ``bubblewrap`` no order with isolation sandbox is run. ``sender`` takes what ``publish`` runs send.
         """
         self._registry = handlers
         self._code_dir = code_dir
         self._base_dir = run_dir
         self._http = HttpRuns(network, clock)
+        self._publish = PublishRuns(sender or NoSender(), clock)
         self._clock = clock
         self._means = means
         self._recycling = recycling or Recycling()
@@ -166,14 +170,16 @@ class Runner:
         self, order: WorkOrder, context: AttemptContext, stop: StopRequest, secrets: Mapping[str, str]
     ) -> Ended:
         work = order.work
-        if order.isolation in _IN_PROCESSES or not isinstance(work, HttpWork | HandlerWork):
-            if isinstance(work, HttpWork) or order.isolation not in {None, *_IN_PROCESSES}:
+        if order.isolation in _IN_PROCESSES or not isinstance(work, HttpWork | PublishWork | HandlerWork):
+            if isinstance(work, HttpWork | PublishWork) or order.isolation not in {None, *_IN_PROCESSES}:
                 return Ended(Outcome.FAILED, reason=f"a {work.kind} run cannot have isolation {order.isolation}")
             if self._processes is None:
                 raise ValueError("the runner is not started")
             return await self._processes.run(order, context, stop, secrets)
         if isinstance(work, HttpWork):
             return await self._http.run(order, work, context, stop, secrets)
+        if isinstance(work, PublishWork):
+            return await self._publish.run(order, work, context, stop)
         handler = self._handler_of(order)
         if handler is None:
             return Ended(Outcome.FAILED, reason=f"this executor has no handler {work.name}")

@@ -46,9 +46,7 @@ async def keep_answer(store: Store, tenant: str, key: str, answer: Answer) -> No
     """Keep what ``key`` is answered with; answers older than a day go."""
     async with store.connection() as db:
         await db.execute(Q["forget_answers"], tenant)
-        await db.execute(
-            Q["keep_answer"], tenant, key, answer.digest, answer.status, dict(answer.headers), answer.body
-        )
+        await db.execute(Q["keep_answer"], tenant, key, answer.digest, answer.status, dict(answer.headers), answer.body)
 
 
 async def read_cursor_secret(store: Store) -> bytes:

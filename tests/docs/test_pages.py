@@ -27,6 +27,7 @@ from schemas.job_spec import (
     ScriptSpec,
     TimeoutSpec,
 )
+from schemas.run_spec import PublishSpec
 from schemas.trigger_spec import TRIGGER_KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -141,8 +142,8 @@ def fields(model: type[BaseModel]) -> set[str]:
 
 @pytest.mark.parametrize(
     "model",
-    [DefinitionsFile, JobSpec, RunSpec, ScriptSpec, HttpSpec, NeedSpec, TimeoutSpec, RetrySpec, CatchUpSpec,
-     CronTrigger, EveryTrigger, AtTrigger],
+    [DefinitionsFile, JobSpec, RunSpec, ScriptSpec, HttpSpec, PublishSpec, NeedSpec, TimeoutSpec, RetrySpec,
+     CatchUpSpec, CronTrigger, EveryTrigger, AtTrigger],
 )  # fmt: skip
 def test_every_key_of_the_definitions_file_is_explained(model):
     page = (ROOT / "docs" / "definitions.md").read_text(encoding="utf-8")

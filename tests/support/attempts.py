@@ -15,6 +15,7 @@ from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.means import Means
 from scheduler.sandbox.runner import Runner
 from scheduler.sandbox.warm import Recycling
+from scheduler.sending import Sender
 from schemas.work import CommandWork, HandlerWork, PythonWork, ScriptWork, TimeLimits, Work, WorkOrder
 
 
@@ -88,6 +89,7 @@ async def a_place(
     means: Means | None = None,
     recycling: Recycling | None = None,
     bubblewrap: Bubblewrap | str | None = None,
+    sender: Sender | None = None,
 ) -> AsyncIterator[Place]:
     (root / "code").mkdir(exist_ok=True)
     registry = HandlerRegistry(root / "code")
@@ -102,6 +104,7 @@ async def a_place(
         means=means,
         recycling=recycling,
         bubblewrap=bubblewrap if isinstance(bubblewrap, Bubblewrap) else None,
+        sender=sender,
     )
     await runner.start()
     try:

@@ -49,9 +49,9 @@ GOLDEN = [
     ("jobs:\n  a: {}\n", ["2:3: jobs.a.run: is missing"]),
     (run("{comand: [x]}"), ['3:11: jobs.a.run.comand: unknown key; did you mean "command"?']),
     (run("{shell: x}"), ["3:11: jobs.a.run.shell: is not supported by this version"]),
-    (run("{}"), ["3:10: jobs.a.run: give exactly one of command, script, python, http, handler; found none"]),
+    (run("{}"), ["3:10: jobs.a.run: give exactly one of command, script, python, http, publish, handler; found none"]),
     (run('{handler: x, python: "a:b"}'), [
-        "3:10: jobs.a.run: give exactly one of command, script, python, http, handler; found python and handler"
+        "3:10: jobs.a.run: give exactly one of command, script, python, http, publish, handler; found python and handler"
     ]),
     (run("{command: x y}"), ['3:20: jobs.a.run.command: must be a list, found "x y"']),
     (
