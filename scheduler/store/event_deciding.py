@@ -10,6 +10,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from scheduler.domain.matching import EventTriggers, Match, Matched, Waiting
+from scheduler.domain.trace import read_traceparent
 from scheduler.store.catalogue import Catalogue, TenantJobs
 from scheduler.store.deciding import Decided, Deciding
 from scheduler.store.event_rows import event_of
@@ -100,6 +101,7 @@ class EventDeciding:
                 [json_text(match.params) for _, match in fired],
                 [None if match.problem is None else Verdict.INVALID for _, match in fired],
                 [match.problem for _, match in fired],
+                [_trace_of(row) for row, _ in fired],
             )
         return [firing_id for firing_id, (_, match) in zip(ids, fired, strict=True) if match.problem is None]
 
@@ -122,6 +124,12 @@ async def _count_fires(db: "Connection", fired: Sequence[_Fired]) -> set[int]:
             used[trigger] += 1
     await db.execute(Q["add_fires"], list(used), list(used.values()))
     return beyond
+
+
+def _trace_of(row: "asyncpg.Record") -> str | None:
+    """Return the trace that the sender of an event has given, as a header or as a CloudEvents attribute."""
+    headers = row["headers"] or {}
+    return read_traceparent(headers.get("traceparent")) or read_traceparent(headers.get("ce_traceparent"))
 
 
 def _verdict(row: "asyncpg.Record", found: Matched, fired: Iterable[_Fired]) -> tuple[EventVerdict, str | None]:

@@ -79,7 +79,6 @@ class Offering:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._store = store
         self._limits = Limits(catalogue)
 
     async def fill(self, db: "Connection", pool: str, pace: Pace) -> Filled:

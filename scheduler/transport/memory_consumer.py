@@ -8,7 +8,7 @@ from typing import cast
 
 from scheduler.errors import SessionLostError
 from scheduler.ports import Delivery, PublishOutcome
-from scheduler.transport.dead_letter import dead_letter
+from scheduler.dead_letter import dead_letter
 from scheduler.transport.memory_broker import MemoryBroker, MemoryQueue, Stored
 
 

@@ -69,13 +69,13 @@ UPDATE triggers AS t SET fired = t.fired + f.count FROM unnest($1::uuid[], $2::i
 -- name: record_firings
 -- One for each trigger that an event fires; with a verdict where no run can be made of it.
 INSERT INTO firings (id, tenant, kind, trigger_id, event_id, job_id, job_version, fires_at, wall_time, zone, params,
-                     verdict, reason, decided_at, sweep_at)
+                     verdict, reason, traceparent, decided_at, sweep_at)
 SELECT id, tenant, 'event', trigger_id, event_id, job_id, job_version, fires_at, event_id::text, 'UTC', params::jsonb,
-       verdict, reason, CASE WHEN verdict IS NOT NULL THEN now() END,
+       verdict, reason, traceparent, CASE WHEN verdict IS NOT NULL THEN now() END,
        CASE WHEN verdict IS NULL THEN now() + interval '5 seconds' END
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::uuid[], $6::int[], $7::timestamptz[], $8::text[],
-            $9::text[], $10::text[])
-     AS f (id, tenant, trigger_id, event_id, job_id, job_version, fires_at, params, verdict, reason)
+            $9::text[], $10::text[], $11::text[])
+     AS f (id, tenant, trigger_id, event_id, job_id, job_version, fires_at, params, verdict, reason, traceparent)
 ON CONFLICT (event_id, job_id, trigger_id) WHERE event_id IS NOT NULL DO NOTHING;
 
 -- name: decide_events
