@@ -242,6 +242,8 @@ class Executor(Actor):
         """Return why an order is not for this executor at all; None: it is."""
         if isinstance(order.work, HandlerWork) and order.work.name not in self._handlers:
             return ReturnReason.NO_HANDLER
+        if order.labels and not order.labels.items() <= self.settings.labels.items():
+            return ReturnReason.NO_LABEL
         return ReturnReason.NO_SANDBOX if order.isolation == "sandbox" and not self.settings.sandboxes else None
 
     def _on_ends(self, ended: Sequence[tuple[Run, Ended]]) -> None:

@@ -30,6 +30,7 @@ from scheduler.config_sections import (
 from scheduler.domain import addresses
 from scheduler.errors import ConfigurationError
 from schemas.durations import Duration, format_duration
+from schemas.labels import Labels, label_texts, labels_of
 from schemas.message import Name
 from schemas.sizes import Cores, Size, format_size
 
@@ -109,6 +110,8 @@ class Settings(Section):
     """Paths (comma between) that jobs with isolation sandbox may read besides the system's and the code directory."""
     sandbox_write: Annotated[tuple[Path, ...], BeforeValidator(listed), AfterValidator(_openable)] = ()
     """Paths (comma between) that they may write to besides their own directory."""
+    labels: Annotated[Labels, BeforeValidator(labels_of)] = Field(default_factory=dict)
+    """Labels of an executor, which jobs and pools may demand: key=value, comma between."""
     lease: Duration = timedelta(seconds=30)
     """An attempt counts as lost when its executor was not heard of for this long; 10s in ``up`` with its own broker."""
     resend: Duration = timedelta(seconds=30)
@@ -183,7 +186,8 @@ def shown(settings: Settings, knob: Knob) -> str | None:
     value: Any = attrgetter(knob.name)(settings)
     if value is None or isinstance(value, timedelta):
         return None if value is None else format_duration(value)
-    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    value = label_texts(value) if isinstance(value, dict) else value
+    text = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
     text = format_size(value) if knob.name in _SIZES else text
     return text.lower() if isinstance(value, bool) else text
 

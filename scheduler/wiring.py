@@ -218,6 +218,7 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
         pool=settings.pool,
         state_dir=seat.folder / "spool",
         slots=settings.slots,
+        labels=settings.labels,
         lease_s=_seconds(settings.lease),
         drain_timeout_s=_seconds(settings.drain_timeout),
         tenant=settings.tenant,

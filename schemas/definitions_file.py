@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictInt
 
 from schemas.calendar_spec import CalendarSpec
+from schemas.labels import Labels
 from schemas.message import Name
+from schemas.run_spec import HandlerName
 from schemas.spec_model import SpecModel
 from schemas.webhook_spec import WebhookSpec
 
@@ -13,8 +15,12 @@ from schemas.webhook_spec import WebhookSpec
 class PoolSpec(SpecModel):
     """An operator's settings of a pool of executors."""
 
-    queue_limit: Annotated[StrictInt, Field(ge=1, le=100_000)]
+    queue_limit: Annotated[StrictInt, Field(ge=1, le=100_000)] = 1000
     """At most this many runs wait on the pool's queue; the backlog behind it has no limit."""
+    handlers: tuple[HandlerName, ...] = ()
+    """An executor joins the pool only if it has these handlers,"""
+    labels: Labels = Field(default_factory=dict)
+    """and these labels."""
 
 
 class DefinitionsFile(SpecModel):

@@ -168,6 +168,7 @@ class ExecutorHeartbeat(Fact):
     slots: int
     busy: int
     handlers: tuple[str, ...] = ()
+    labels: dict[str, str] = Field(default_factory=dict)
     host: str
     pid: int
     program: str

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.durations import Duration
 from schemas.json_values import JsonObject
+from schemas.labels import Labels
 from schemas.limit_spec import ConcurrencySpec, RateField, UniqueSpec
 from schemas.message import Name
 from schemas.run_spec import HttpSpec, RunSpec, ScriptSpec
@@ -160,6 +161,8 @@ class JobSpec(SpecModel):
     """Who goes first when runs wait for the same pool; one that waits goes up a class each five minutes."""
     pool: Name = "default"
     """The executors that may take it."""
+    labels: Labels = Field(default_factory=dict)
+    """Labels that its executor has to have, as in gpu: a100."""
     timeout: Annotated[TimeoutSpec, BeforeValidator(_timeout_of)] = TimeoutSpec()
     """A duration, or soft, hard, queue and grace."""
     retry: RetrySpec = RetrySpec()

@@ -10,6 +10,7 @@ from schemas.spec_model import SpecModel, StrictInt, Text, Word
 
 RunKind = Literal["command", "script", "python", "http", "publish", "handler"]
 RUN_KINDS: Final[tuple[RunKind, ...]] = ("command", "script", "python", "http", "publish", "handler")
+HandlerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
 HttpMethod = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _TARGET: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -118,7 +119,7 @@ class RunSpec(SpecModel):
     """One HTTP request."""
     publish: PublishSpec | None = None
     """One AMQP message."""
-    handler: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")] | None = None
+    handler: HandlerName | None = None
     """A name registered by an executor that was started with --handlers MODULE."""
 
     @model_validator(mode="after")

@@ -132,6 +132,8 @@ class WorkOrder(WorkModel):
     secrets: dict[str, SecretRef] = Field(default_factory=dict)
     cwd: str | None = None
     limits: TimeLimits = TimeLimits()
+    labels: dict[str, str] = Field(default_factory=dict)
+    """What its executor has to have."""
     on_lost_contact: OnLostContact = OnLostContact.CONTINUE
     resources: ResourceLimits | None = None
     """Only for work in child processes."""

@@ -81,6 +81,7 @@ class Heartbeats:
                     slots=settings.slots,
                     busy=len(attempts),
                     handlers=self._handlers,
+                    labels=dict(settings.labels),
                     host=settings.host,
                     pid=settings.pid,
                     program=settings.version,

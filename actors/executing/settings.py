@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,8 @@ class ExecutorSettings:
     ``name`` is unique among live executors: it names the control queue. ``state_dir`` belongs to
     this executor alone. ``lease_s`` only counts until the first claim is answered. After
     ``drain_timeout_s`` a draining executor kills what still runs. ``cpu`` (cores) and ``memory_bytes``
-    are what its attempts may demand together. ``sandboxes``: it can run jobs with isolation sandbox.
+    are what its attempts may demand together, ``labels`` what jobs may demand of it.
+    ``sandboxes``: it can run jobs with isolation sandbox.
     ``tenant`` is the operator's: an executor works for all tenants and speaks of itself in the name of that one.
     """
 
@@ -26,6 +28,7 @@ class ExecutorSettings:
     cpu: float = field(default_factory=lambda: float(len(os.sched_getaffinity(0))))
     memory_bytes: int = field(default_factory=lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     sandboxes: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
     lease_s: float = 30.0
     drain_timeout_s: float = 60.0
     tenant: str = "default"

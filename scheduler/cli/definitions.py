@@ -135,7 +135,8 @@ def export(
     from scheduler.definitions.export import exported
     from scheduler.definitions.model import Definitions
     from scheduler.store.calendars import list_calendars
-    from scheduler.store.definitions import list_definitions, list_pools
+    from scheduler.store.definitions import list_definitions
+    from scheduler.store.pools import list_pool_specs
     from scheduler.store.reading import Row, list_jobs
     from scheduler.store.webhooks import exported_webhooks, list_webhooks
     from schemas.definitions_file import PoolSpec
@@ -149,8 +150,8 @@ def export(
     async def webhooks(store: "Store", settings: "Settings") -> "dict[str, StoredWebhook]":
         return await list_webhooks(store, settings.tenant)
 
-    async def question(store: "Store", settings: "Settings") -> tuple[str, Row, dict[str, int]]:
-        return settings.tenant, await list_definitions(store, settings.tenant), await list_pools(store)
+    async def question(store: "Store", settings: "Settings") -> tuple[str, Row, dict[str, PoolSpec]]:
+        return settings.tenant, await list_definitions(store, settings.tenant), await list_pool_specs(store)
 
     tenant, found, pools = ask(context, question)
     stands = {row["name"]: row for row in ask(context, states)}
@@ -163,7 +164,7 @@ def export(
         said = f"Paused at the time, which a definitions file does not say: {', '.join(paused)}"
         say_warning(said) if json else typer.echo(f"# {said}")
     used = {spec.pool for spec in jobs.values()}
-    limits = {name: PoolSpec(queue_limit=limit) for name, limit in pools.items() if name in used}
+    limits = {name: spec for name, spec in pools.items() if name in used}
     specs = exported_calendars(ask(context, calendars), source, jobs)
     hooks = exported_webhooks(ask(context, webhooks), source, jobs)
     definitions = Definitions(tenant, source, jobs, limits, (), calendars=specs, webhooks=hooks)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from scheduler.store.reading import Row
     from scheduler.store.stores import Store
 
-_COLUMNS: Final = ("name", "pool", "alive", "busy", "slots", "draining", "held", "handlers", "host", "pid", "seen_at")
+_COLUMNS: Final = (
+    "name", "pool", "alive", "busy", "slots", "draining", "held", "handlers", "labels", "host", "pid", "seen_at"
+)  # fmt: skip
 
 executors = typer.Typer(
     invoke_without_command=True,

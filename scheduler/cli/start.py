@@ -33,6 +33,7 @@ CodeDir = Annotated[
 ]
 Slots = Annotated[int | None, typer.Option("--slots", min=1, help="Attempts run at once.")]
 Cpu = Annotated[str | None, typer.Option("--cpu", help="Cores that attempts with resources share, as in 3.5.")]
+Label = Annotated[list[str] | None, typer.Option("--label", help="What jobs may demand, as in gpu=a100; repeatable.")]
 Memory = Annotated[str | None, typer.Option("--memory", help="Memory that attempts with resources share, as in 6GiB.")]
 
 
@@ -62,6 +63,7 @@ def executor(
     slots: Slots = None,
     cpu: Cpu = None,
     memory: Memory = None,
+    label: Label = None,
     handlers: Handlers = None,
     code_dir: CodeDir = None,
     probe_port: ProbePort = None,
@@ -70,7 +72,8 @@ def executor(
     from scheduler.wiring import Code
 
     code = Code(code_dir or Path(), tuple(handlers or ()))
-    _serve(context, "executor", code, pool=pool, slots=slots, cpu=cpu, memory=memory, probe_port=probe_port)
+    flags = {"pool": pool, "slots": slots, "cpu": cpu, "memory": memory, "labels": label or None}
+    _serve(context, "executor", code, probe_port=probe_port, **flags)
 
 
 @start.command()

@@ -139,6 +139,7 @@ class JobKeys(TypedDict, total=False):
     unique: Unique
     priority: Literal["critical", "high", "normal", "low", "background"]
     pool: str
+    labels: Mapping[str, str]
     timeout: Span | Timeout
     retry: Retry
     on_lost: Literal["rerun", "fail"]

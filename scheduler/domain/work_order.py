@@ -77,6 +77,7 @@ def make_order(
             hard_s=timeout.hard.total_seconds(),
             grace_s=timeout.grace.total_seconds(),
         ),
+        labels=spec.labels,
         on_lost_contact=spec.on_lost_contact,
         resources=None if spec.resources is None else _limits(spec.resources),
         isolation=_isolation(spec, run.losses),

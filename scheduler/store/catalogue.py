@@ -18,6 +18,7 @@ from scheduler.domain.quota import Quota
 from scheduler.store.queries import queries
 from scheduler.store.unreadable import describe
 from schemas.job_spec import JobSpec
+from schemas.labels import label_texts
 
 if TYPE_CHECKING:
     from scheduler.store.pool import Connection
@@ -56,7 +57,8 @@ class TenantJobs:
         self._whys = {name: f"job {name} cannot be read: {found.why}" for name, found in unreadable.values()}
         self.by_id: Mapping[UUID, JobEntry] = {entry.id: entry for entry in entries}
         self.ids_by_name: Mapping[str, UUID] = {entry.name: entry.id for entry in self.by_id.values()}
-        self.handlers: Mapping[str, list[UUID]] = self._by_handler()
+        self.demands: Mapping[str, list[UUID]] = self._by_demand()
+        """Jobs by what their executor has to have: the name of a handler, or a label, key=value."""
         self.enclosed = frozenset(entry.id for entry in self.by_id.values() if entry.spec.isolation == "sandbox")
         self.rates: Mapping[UUID, float] = {
             entry.id: entry.spec.rate.every.total_seconds() for entry in self.by_id.values() if entry.spec.rate
@@ -84,11 +86,13 @@ class TenantJobs:
         below = self._graph.downstream(job.name) if job is not None and self._graph.below[job.name] else ()
         return next((self._whys[name] for name in below if name in self._whys), None)
 
-    def _by_handler(self) -> dict[str, list[UUID]]:
+    def _by_demand(self) -> dict[str, list[UUID]]:
         found: dict[str, list[UUID]] = {}
         for entry in self.by_id.values():
             if entry.spec.run.handler is not None:
                 found.setdefault(entry.spec.run.handler, []).append(entry.id)
+            for label in label_texts(entry.spec.labels):
+                found.setdefault(label, []).append(entry.id)
         return found
 
 

@@ -16,6 +16,7 @@ _RING: Final = queries("triggers")["ring"]
 _PAUSES: Final[Mapping[ReturnReason, tuple[float, str]]] = {
     ReturnReason.NO_HANDLER: (5.0, "handed back by an executor that does not have its handler"),
     ReturnReason.NO_SANDBOX: (5.0, "handed back by an executor that cannot run isolation: sandbox"),
+    ReturnReason.NO_LABEL: (5.0, "handed back by an executor that does not have its labels"),
     ReturnReason.NO_ROOM: (2.0, "handed back by an executor that has no room for its resources"),
 }
 """Seconds until it is looked at again, and why, for people."""

@@ -18,6 +18,7 @@ from scheduler.errors import ConflictError
 from scheduler.ids import uuid7
 from scheduler.store.calendar_rows import CalendarChange, CalendarRows
 from scheduler.store.doorbell import DEFINITIONS, WORK
+from scheduler.store.pools import write_pools
 from scheduler.store.queries import queries
 from scheduler.store.quotas import check_apply
 from scheduler.store.stores import Store
@@ -152,14 +153,6 @@ async def delete_job(store: Store, tenant: str, name: str, *, clock: Clock) -> N
         await db.execute(Q["ring"], DEFINITIONS, tenant)
 
 
-async def set_pool(store: Store, name: str, queue_limit: int) -> bool:
-    """Make a pool or change its limit; False when it was so already. Its queue is for `broker declare`."""
-    async with store.transaction() as db:
-        changed = bool(await db.fetch(Q["upsert_pools"], [name], [queue_limit]))
-        await db.execute(Q["ring"], DEFINITIONS, "")
-    return changed
-
-
 async def list_pools(store: Store) -> dict[str, int]:
     """Return the queue limit of each pool."""
     async with store.connection() as db:
@@ -174,8 +167,7 @@ async def list_definitions(store: Store, tenant: str) -> dict[str, tuple[str | N
 
 
 async def _apply_pools(db: "Connection", wanted: Wanted) -> list[str]:
-    limits = {name: pool.queue_limit for name, pool in wanted.pools.items()}
-    changed = [row["name"] for row in await db.fetch(Q["upsert_pools"], list(limits), list(limits.values()))]
+    changed = await write_pools(db, wanted.pools)
     users = {spec.pool: name for name, spec in wanted.jobs.items()}
     for row in await db.fetch(Q["list_unknown_pools"], list(users)):
         pool = row["name"]

@@ -17,6 +17,7 @@ from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from schemas.facts import ExecutorHeartbeat
+from schemas.labels import label_texts
 from schemas.message import AttemptKey
 
 if TYPE_CHECKING:
@@ -108,4 +109,5 @@ def _executor_columns(beats: Sequence[ExecutorHeartbeat]) -> tuple[list[object],
         [beat.cpu for beat in beats],
         [beat.memory_bytes for beat in beats],
         [beat.sandboxes for beat in beats],
+        [json_text(label_texts(beat.labels)) for beat in beats],
     )

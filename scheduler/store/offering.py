@@ -122,7 +122,7 @@ class Offering:
         limit = await db.fetchval(Q["lock_pool"], pool)
         if limit is None:  # the pool is paused, or nobody has set it up yet
             return Room()
-        wanted = self._handlers()
+        wanted = self._demands()
         strength = await db.fetchrow(Q["pool_strength"], pool, pace.alive_s, list(wanted))
         if strength is None or strength["slots"] == 0:
             return Room()
@@ -132,12 +132,12 @@ class Offering:
             blocked |= {job_id for jobs in self._catalogue.loaded.values() for job_id in jobs.enclosed}
         return Room(left, strength["executors"], strength["slots"], blocked, strength["backlog"], strength["limited"])
 
-    def _handlers(self) -> dict[str, list[UUID]]:
-        """Return the jobs of each handler, over all tenants."""
+    def _demands(self) -> dict[str, list[UUID]]:
+        """Return the jobs that demand each handler and each label, over all tenants."""
         wanted: dict[str, list[UUID]] = {}
         for jobs in self._catalogue.loaded.values():
-            for handler, ids in jobs.handlers.items():
-                wanted.setdefault(handler, []).extend(ids)
+            for what, ids in jobs.demands.items():
+                wanted.setdefault(what, []).extend(ids)
         return wanted
 
     async def repeat(self, db: "Connection", pool: str, pace: Pace) -> Filled:

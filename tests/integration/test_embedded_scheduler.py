@@ -11,7 +11,7 @@ from scheduler.config import Settings
 from scheduler.definitions.load import load
 from scheduler.embedded_scheduler import EmbeddedScheduler
 from scheduler.store.control import trigger_jobs
-from scheduler.store.definitions import set_pool
+from scheduler.store.pools import set_pool
 from scheduler.store.reading import RunFilter, list_runs
 from scheduler.transport.memory_broker import MemoryBroker
 from scheduler.wiring import Code, World

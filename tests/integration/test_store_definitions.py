@@ -12,9 +12,10 @@ from scheduler.definitions.load import load
 from scheduler.definitions.model import Definitions
 from scheduler.errors import ConflictError
 from scheduler.store import control, reading
-from scheduler.store.definitions import apply, delete_job, list_definitions, set_pool
+from scheduler.store.definitions import apply, delete_job, list_definitions
 from scheduler.store.doorbell import DEFINITIONS, Doorbell
 from scheduler.store.ledger import FiringFilter, list_firings
+from scheduler.store.pools import set_pool
 from scheduler.store.stores import Store, Stores
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -31,6 +31,8 @@ CREATE TABLE pools (
     name         text PRIMARY KEY,
     queue_limit  integer NOT NULL DEFAULT 1000 CHECK (queue_limit > 0),
     paused_at    timestamptz,             -- gets no offers
+    handlers     text[] NOT NULL DEFAULT '{}',  -- an executor joins only if it has these
+    labels       text[] NOT NULL DEFAULT '{}',  -- and these, each key=value
     created_at   timestamptz NOT NULL DEFAULT now()
 );
 INSERT INTO pools (name) VALUES ('default');
@@ -446,6 +448,7 @@ CREATE TABLE executors (
     slots        integer NOT NULL,
     busy         integer NOT NULL,
     handlers     text[] NOT NULL,
+    labels       text[] NOT NULL DEFAULT '{}',  -- each key=value
     host         text NOT NULL,
     pid          integer NOT NULL,
     version      text NOT NULL,
@@ -495,16 +498,42 @@ CREATE TABLE feeding (
 );
 INSERT INTO feeding DEFAULT VALUES;
 
+-- Why an executor may take nothing new of its pool; null when it may.
+CREATE FUNCTION executor_hold(wished_at timestamptz, wanted_pool text, has text[]) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN wished_at IS NOT NULL THEN 'somebody drains it' ELSE (
+        SELECT 'pool ' || wanted_pool || ' demands ' || string_agg(word, ', ' ORDER BY word) || ', which it has not'
+        FROM pools, LATERAL (SELECT 'handler ' || h AS word, h AS what FROM unnest(handlers) AS h
+                             UNION ALL SELECT 'label ' || l, l FROM unnest(labels) AS l) AS demanded
+        WHERE name = wanted_pool AND NOT what = ANY (has)) END
+$$;
+
 -- Why no executor can take a run of that definition, in words; null when one can. An offer lands on any
--- executor of the pool, so all that are alive have to have the handler, or the sandbox; one that is too small for what it
--- demands hands it back, so one that is large enough will do. silent_s: after so long without a heartbeat
--- one is not alive.
+-- executor of the pool, so all that are alive have to have the handler, the labels and the sandbox; one that is too
+-- small for what it demands hands it back, so one that is large enough will do. silent_s: after so long without a
+-- heartbeat one is not alive.
 CREATE FUNCTION missing_executor(wanted_pool text, spec jsonb, silent_s double precision) RETURNS text
 LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN alive = 0 THEN none_has
-                WHEN free = 0 THEN 'every live executor of pool ' || wanted_pool || ' is held: ' || held
-                WHEN NOT handled THEN none_has || ' has handler ' || handler
-                WHEN NOT handled_by_all THEN 'not every live executor of pool ' || wanted_pool || ' has handler ' || handler
+    WITH alive AS MATERIALIZED (
+        SELECT held, held IS NULL AND NOT draining AS may, handlers || labels AS has, sandboxes, cpu, memory_bytes
+        FROM executors
+        WHERE pool = wanted_pool AND stopped_at IS NULL AND (held IS NOT NULL OR NOT draining)
+          AND seen_at > now() - silent_s * interval '1 second'
+    ), demanded AS (
+        SELECT 'handler ' || (spec #>> '{run,handler}') AS word, spec #>> '{run,handler}' AS what
+        WHERE spec #>> '{run,handler}' IS NOT NULL
+        UNION ALL
+        SELECT 'label ' || key || '=' || value, key || '=' || value
+        FROM jsonb_each_text(coalesce(spec -> 'labels', '{}'))
+    ), lacking AS (
+        SELECT min(word) FILTER (WHERE NOT EXISTS (SELECT FROM alive WHERE may AND what = ANY (has))) AS by_all,
+               min(word) FILTER (WHERE EXISTS (SELECT FROM alive WHERE may AND NOT what = ANY (has))) AS by_some
+        FROM demanded
+    )
+    SELECT CASE WHEN lives = 0 THEN none_has
+                WHEN free = 0 THEN 'every live executor of pool ' || wanted_pool || ' is held: ' || why_held
+                WHEN by_all IS NOT NULL THEN none_has || ' has ' || by_all
+                WHEN by_some IS NOT NULL THEN 'not every live executor of pool ' || wanted_pool || ' has ' || by_some
                 WHEN NOT closed THEN none_has || ' can run isolation: sandbox (scheduler doctor says why)'
                 WHEN NOT closed_by_all THEN 'not every live executor of pool ' || wanted_pool || ' can run isolation: sandbox'
                 WHEN few_cores THEN none_has || ' has ' || cores || ' cores'

@@ -3,9 +3,20 @@
 INSERT INTO tenants (name) VALUES ($1) ON CONFLICT (name) DO UPDATE SET name = excluded.name;
 
 -- name: upsert_pools
-INSERT INTO pools (name, queue_limit) SELECT * FROM unnest($1::text[], $2::int[])
-ON CONFLICT (name) DO UPDATE SET queue_limit = excluded.queue_limit WHERE pools.queue_limit <> excluded.queue_limit
+INSERT INTO pools (name, queue_limit, handlers, labels)
+SELECT name, queue_limit, ARRAY(SELECT jsonb_array_elements_text(handlers::jsonb)),
+       ARRAY(SELECT jsonb_array_elements_text(labels::jsonb))
+FROM unnest($1::text[], $2::int[], $3::text[], $4::text[]) AS p (name, queue_limit, handlers, labels)
+ON CONFLICT (name) DO UPDATE
+SET queue_limit = excluded.queue_limit, handlers = excluded.handlers, labels = excluded.labels
+WHERE (pools.queue_limit, pools.handlers, pools.labels) IS DISTINCT FROM
+      (excluded.queue_limit, excluded.handlers, excluded.labels)
 RETURNING name;
+
+-- name: ask_executors
+-- Who lives in these pools is asked for a heartbeat: its answer tells whether it still belongs there.
+SELECT pg_notify('scheduler_executors', boot_id || ' ' || name) FROM executors
+WHERE pool = ANY ($1::text[]) AND stopped_at IS NULL;
 
 -- name: list_unknown_pools
 SELECT name FROM unnest($1::text[]) AS wanted (name) EXCEPT SELECT name FROM pools ORDER BY 1;
@@ -133,7 +144,7 @@ JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
 WHERE j.tenant = $1 AND j.deleted_at IS NULL ORDER BY j.name;
 
 -- name: list_pools
-SELECT name, queue_limit FROM pools ORDER BY name;
+SELECT name, queue_limit, handlers, labels FROM pools ORDER BY name;
 
 -- name: skip_unneeded
 -- Runs that wait for an upstream run which no later flow will bring: their job was changed and does

@@ -1,16 +1,19 @@
 -- name: record_executors
 -- The newest heartbeat of each executor process.
 INSERT INTO executors (boot_id, name, pool, slots, busy, handlers, host, pid, version, draining, stopped_at,
-                       cpu, memory_bytes, sandboxes)
+                       cpu, memory_bytes, sandboxes, labels, held)
 SELECT boot_id, name, pool, slots, busy, ARRAY(SELECT jsonb_array_elements_text(handlers::jsonb)), host, pid, version,
-       draining, CASE WHEN stopped THEN now() END, cpu, memory_bytes, sandboxes
+       draining, CASE WHEN stopped THEN now() END, cpu, memory_bytes, sandboxes,
+       ARRAY(SELECT jsonb_array_elements_text(labels::jsonb)),
+       executor_hold(NULL, pool, ARRAY(SELECT jsonb_array_elements_text(handlers::jsonb || labels::jsonb)))
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::int[], $6::text[], $7::text[], $8::int[],
-            $9::text[], $10::bool[], $11::bool[], $12::float8[], $13::bigint[], $14::bool[])
+            $9::text[], $10::bool[], $11::bool[], $12::float8[], $13::bigint[], $14::bool[], $15::text[])
      AS e (boot_id, name, pool, slots, busy, handlers, host, pid, version, draining, stopped, cpu, memory_bytes,
-           sandboxes)
+           sandboxes, labels)
 ON CONFLICT (boot_id) DO UPDATE
 SET slots = excluded.slots, busy = excluded.busy, handlers = excluded.handlers, draining = excluded.draining,
-    seen_at = now(), stopped_at = excluded.stopped_at
+    labels = excluded.labels, seen_at = now(), stopped_at = excluded.stopped_at,
+    held = executor_hold(executors.drain_at, executors.pool, excluded.handlers || excluded.labels)
 WHERE executors.stopped_at IS NULL  -- an older heartbeat that comes late revives nobody
 RETURNING boot_id, (xmax = 0) AS arrived, held;
 

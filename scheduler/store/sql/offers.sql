@@ -12,9 +12,10 @@ WHERE paused_at IS NULL
 
 -- name: pool_strength
 -- What stands ready in a pool: slots of live executors, offers in the queue, and what some live executor
--- lacks, so that an offer might land where it cannot run: the sandbox, and which of the handlers $3.
+-- lacks, so that an offer might land where it cannot run: the sandbox, and which of the handlers
+-- and labels $3.
 WITH alive AS MATERIALIZED (
-    SELECT slots, handlers, sandboxes FROM executors
+    SELECT slots, handlers || labels AS has, sandboxes FROM executors
     WHERE pool = $1 AND stopped_at IS NULL AND held IS NULL AND NOT draining
       AND seen_at > now() - $2::float8 * interval '1 second')
 SELECT coalesce(sum(slots), 0)::int AS slots, count(*)::int AS executors, NOT bool_and(sandboxes) AS no_sandbox,
@@ -22,7 +23,7 @@ SELECT coalesce(sum(slots), 0)::int AS slots, count(*)::int AS executors, NOT bo
        EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready' AND limit_key IS NULL) AS backlog,
        EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready' AND limit_key IS NOT NULL) AS limited,
        ARRAY (SELECT name FROM unnest($3::text[]) AS wanted (name)
-              WHERE EXISTS (SELECT FROM alive WHERE NOT wanted.name = ANY (handlers))) AS gaps
+              WHERE EXISTS (SELECT FROM alive WHERE NOT wanted.name = ANY (has))) AS gaps
 FROM alive;
 
 -- name: offer_runs
