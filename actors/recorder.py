@@ -17,6 +17,7 @@ import structlog
 
 from actors.base import Actor, BatchHandler
 from scheduler.clock import Clock
+from scheduler.counts import COUNTS
 from scheduler.crash import crash_point
 from scheduler.domain.plain_end import plain_end
 from scheduler.errors import TransientError
@@ -163,6 +164,7 @@ class Recorder(Actor):
 
     async def _settle_ends(self, store: Store, batch: Sequence[AttemptFinished]) -> None:
         settling = self._settling[store.name]
+        COUNTS.end((fact.outcome, fact.elapsed_s) for fact in batch)
         crash_point("recorder.before_commit")
         async with store.connection() as db:
             settled, left = await settling.settle_succeeded(db, batch)
@@ -238,6 +240,7 @@ class Recorder(Actor):
             crash_point("recorder.before_expiry_commit")
         crash_point("recorder.after_expiry_commit")
         if settlements:
+            COUNTS.leases_lost += len(settlements)
             log.warning("leases.expired", count=len(settlements), runs=[str(one.run["id"]) for one in settlements[:20]])
             self._tell([settlement.told() for settlement in settlements])
             say_ends(settlements)

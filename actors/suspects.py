@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
+from scheduler.counts import COUNTS
 from scheduler.errors import TransientError
 from scheduler.ports import CrashBook, Delivery
 
@@ -37,6 +38,7 @@ class Suspects:
         Raises:
             TransientError: it cannot be noted now, and must not be handled.
         """
+        COUNTS.redelivered[delivery.queue] += 1
         async with self._alone, self._noted(delivery.queue, delivery.body) as crashes:
             yield crashes
 

@@ -16,12 +16,15 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from scheduler.domain.run_state import FINAL, TRANSITIONS, Move  # noqa: E402 - the checkout's own, wherever it is run from
+from scheduler.metric_names import ALL as METRICS  # noqa: E402 - see above
 from scheduler.transport.broker_users import NOTHING, BrokerUser, broker_users  # noqa: E402 - see above
 from scheduler.transport.topology import ROUTES, Limits, topology  # noqa: E402 - see above
 from schemas.vocabulary import RunState  # noqa: E402 - see above
 
 _NOTE: Final = "<!-- Written by docs/generate.py; change the code, not this page. -->"
 _GIB: Final = 1024**3
+_BEGIN: Final = "<!-- metrics -->"
+_END: Final = "<!-- end of metrics -->"
 
 
 def run_states() -> str:
@@ -91,7 +94,15 @@ def topology_page() -> str:
     )
 
 
-PAGES: Final = {"docs/run-states.md": run_states, "docs/topology.md": topology_page}
+def metrics_page() -> str:
+    """Return the page of metrics with its table anew; the rest of it is written by hand."""
+    rows = ((f"`{m.name}`", m.kind, ", ".join(f"`{label}`" for label in m.labels), m.text) for m in METRICS)
+    before, _, rest = (ROOT / "docs/metrics.md").read_text(encoding="utf-8").partition(_BEGIN)
+    table = _table(("metric", "kind", "labels", "means"), rows)
+    return f"{before}{_BEGIN}\n{table}\n{_END}{rest.partition(_END)[2]}"
+
+
+PAGES: Final = {"docs/run-states.md": run_states, "docs/topology.md": topology_page, "docs/metrics.md": metrics_page}
 
 
 def _moves(moves: Iterable[tuple[RunState, Move, RunState]]) -> Iterable[tuple[str, ...]]:

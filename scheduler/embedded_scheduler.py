@@ -21,6 +21,7 @@ from scheduler.roles import ACTOR_ROLES
 from scheduler.service import Service
 from scheduler.store.crash_book import StoreCrashBook
 from scheduler.store.definitions import ApplyResult, Wanted, apply, list_pools
+from scheduler.store.measuring import Measuring
 from scheduler.store.migrate import migrate
 from scheduler.store.stores import Stores
 from scheduler.transport.amqp_admin import admin
@@ -133,7 +134,8 @@ class EmbeddedScheduler:
             actor.suspects = suspects
         self._actors = Actors(executor, others)
         self.checks = {"broker": LinkCheck(links["up"]), "database": store_check(self._stores)}
-        return Work(self._actors, self.checks)
+        measuring = Measuring(self._stores.main, world.clock, with_jobs=True)
+        return Work(self._actors, self.checks, measuring)
 
     async def _database(self) -> str:
         if self.world.settings.database_url is not None:

@@ -14,7 +14,7 @@ import structlog
 
 from scheduler.clock import Clock
 from scheduler.errors import TransientError
-from scheduler.metrics import Metrics
+from scheduler.metrics import Measure, Metrics
 from scheduler.ports import Transport
 from scheduler.probe import Probe
 
@@ -67,6 +67,8 @@ class Work:
 
     service: Drainable
     checks: Mapping[str, Check]
+    measure: Measure | None = None
+    """Reads what the rows say for /metrics; None: it has no rows to read."""
 
 
 class Front(Protocol):
@@ -162,6 +164,7 @@ class Host:
             stack.push_async_callback(work.service.stop)
             await work.service.start()
             self._work = work
+            self._metrics.measure = work.measure
             _calm_collector()
             log.info("host.started", host=self.name)
             try:
@@ -170,7 +173,7 @@ class Host:
                 await work.service.drain()
                 log.info("host.drained", host=self.name)
             finally:
-                self._work = None
+                self._work = self._metrics.measure = None
                 self._trouble = "is stopped"
 
     async def _pause(self, stopping: asyncio.Event, seconds: float) -> None:

@@ -1,13 +1,19 @@
 """What one process tells Prometheus: whether it is ready, how often each log name was written, its size."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector, generate_latest
 
 from scheduler import __version__
+from scheduler.counts import COUNTS
+from scheduler.metric_families import OfCounts, OfRows
+from scheduler.metric_names import Measured
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+Measure = Callable[[], Awaitable[Measured]]
 
 
 class Metrics:
@@ -22,9 +28,18 @@ class Metrics:
         self._round_trips = Gauge("scheduler_round_trip_seconds", trips, ("part",), registry=self._registry)
         lines = "Log lines by name; the names are stable."
         self._lines = Counter("scheduler_log_lines", lines, ("name", "level"), registry=self._registry)
+        self.measure: Measure | None = None
+        """Reads what the rows say; None: this process reads none, or not now."""
+        self._of_rows = OfRows()
+        self._registry.register(self._of_rows)
+        self._registry.register(OfCounts(COUNTS))
 
     def count_line(self, name: str, level: str, count: int = 1, /) -> None:
         self._lines.labels(name, level).inc(count)
+
+    async def refresh(self) -> None:
+        """Look at the rows, if this process has any to look at; before ``render``."""
+        self._of_rows.measured = Measured() if self.measure is None else await self.measure()
 
     def render(self, *, ready: bool, round_trips: Mapping[str, float]) -> bytes:
         """Return the exposition text of this moment; ``round_trips`` in seconds, by part."""

@@ -78,5 +78,6 @@ class Probe:
 
     async def _read_metrics(self, _request: web.Request) -> web.Response:
         ready = not await self._troubles()
+        await self._metrics.refresh()
         body = self._metrics.render(ready=ready, round_trips=self._round_trips())
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})

@@ -40,6 +40,7 @@ from scheduler.seat import Seat
 from scheduler.sending import Sender
 from scheduler.store.crash_book import StoreCrashBook
 from scheduler.store.database_url import check_database_url
+from scheduler.store.measuring import Measuring
 from scheduler.store.migrate import check_schema
 from scheduler.store.own_role import check_own_role
 from scheduler.store.roles import take_role
@@ -254,7 +255,7 @@ async def prepare_actor(actor: str, world: World, stack: AsyncExitStack) -> Work
     checks: Mapping[str, Check] = {"broker": LinkCheck(transport), "database": store_check(stores)}
     made = make[actor](world, stores, transport)
     made.suspects = make_suspects(world, StoreCrashBook(stores.main))
-    return Work(made, checks)
+    return Work(made, checks, Measuring(stores.main, world.clock, with_jobs=actor == "recorder"))
 
 
 def store_check(stores: Stores) -> Check:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.durations import Duration
+from schemas.facts import MetricName
 from schemas.json_values import JsonObject
 from schemas.labels import Labels
 from schemas.limit_spec import ConcurrencySpec, RateField, UniqueSpec
@@ -173,6 +174,8 @@ class JobSpec(SpecModel):
     """kill: an executor ends the attempt when its heartbeats were not recorded for 0.7 of the lease."""
     pause_after: Annotated[StrictInt, Field(ge=1, le=1000)] | None = None
     """So many failed runs in a row pause the job; default: none do."""
+    metrics: Annotated[tuple[MetricName, ...], Field(max_length=20)] = ()
+    """Names given to ctx.metric that /metrics of the Recorder shows: the last value of each."""
     max_runs_per_process: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
     """For python: so many runs, and their process is replaced; 1: a fresh one each. Default: as the executor does."""
     isolation: Literal["inline", "thread", "process", "sandbox"] | None = None

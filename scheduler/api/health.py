@@ -104,4 +104,5 @@ async def read_metrics(call: Calling) -> Response:
     """Return the metrics of this process as Prometheus reads them."""
     site = call.site
     ready = not await site.troubles()
+    await site.metrics.refresh()
     return Response(site.metrics.render(ready=ready, round_trips=site.round_trips()), media_type=CONTENT_TYPE)

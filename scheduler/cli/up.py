@@ -130,7 +130,7 @@ def _serve(loaded: "Loaded", definitions: "Definitions | None", code: "Code", *,
                 await scheduler.apply(definitions)
             if site is not None:
                 await open_site(site, scheduler.dsn_of("ingress"), stack, size=_CONNECTIONS)
-            return Work(session.over(scheduler), work.checks)
+            return Work(session.over(scheduler), work.checks, work.measure)
 
         host = Host("up", prepare, process.metrics, process.clock, process.rng, world.waits)
         front = None

@@ -146,6 +146,7 @@ class JobKeys(TypedDict, total=False):
     on_lost_contact: Literal["continue", "kill"]
     pause_after: int
     max_runs_per_process: int
+    metrics: Sequence[str]
     isolation: Literal["inline", "thread", "process", "sandbox"]
     resources: Resources
     env: Mapping[str, str]

@@ -105,6 +105,7 @@ class ProcessRuns:
             futures: set[asyncio.Future[Any]] = {child.gone, child.output_closed}
             await asyncio.wait(futures, timeout=GONE_S)
             ended = _ended(child, what, order, ladder, attempt_dir)
+            voice.end()
         except asyncio.CancelledError:
             child.kill()
             await asyncio.wait({child.gone}, timeout=GONE_S)

@@ -118,7 +118,7 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["docs/run-states.md", "docs/topology.md"])
+@pytest.mark.parametrize("name", ["docs/run-states.md", "docs/topology.md", "docs/metrics.md"])
 def test_generated_pages_are_current(name):
     """Written by: python docs/generate.py."""
     assert generator().PAGES[name]() == (ROOT / name).read_text(encoding="utf-8")

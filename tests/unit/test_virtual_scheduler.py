@@ -218,12 +218,14 @@ def test_a_function_that_snoozes_comes_again_at_no_cost_of_attempts():
     ]
 
 
-def test_progress_is_kept_with_the_attempt():
-    @job(every("1m"), isolation="thread")
+def test_progress_is_kept_with_the_attempt(tmp_path):
     def copy(ctx):
         ctx.progress(1, 2, "half")
         ctx.progress(2, 2)
 
-    (run,) = TestScheduler(copy).advance("1m")
+    file = tmp_path / "jobs.yaml"
+    file.write_text("version: 1\njobs: {copy: {run: {command: [cp]}, triggers: [{every: 1m}]}}\n")
+
+    (run,) = TestScheduler(file, stand_ins={"copy": copy}).advance("1m")
 
     assert run.attempts[0].progress == (Told(1, 2, "half"), Told(2, 2))
