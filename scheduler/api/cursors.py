@@ -16,7 +16,7 @@ _MAC_BYTES: Final = 16
 def make_cursor(secret: bytes, tenant: str, filters: Mapping[str, Any], last: UUID) -> str:
     """Return the cursor that goes on behind ``last``."""
     mac = _mac(secret, tenant, filters, last.bytes)
-    return base64.urlsafe_b64encode(last.bytes + mac).decode().rstrip("=")
+    return _text(last.bytes + mac)
 
 
 def read_cursor(secret: bytes, tenant: str, filters: Mapping[str, Any], cursor: str | None) -> UUID | None:
@@ -32,9 +32,17 @@ def read_cursor(secret: bytes, tenant: str, filters: Mapping[str, Any], cursor: 
     except (ValueError, binascii.Error):
         data = b""
     last, mac = data[:-_MAC_BYTES], data[-_MAC_BYTES:]
-    if len(last) != _MAC_BYTES or not hmac.compare_digest(mac, _mac(secret, tenant, filters, last)):
+    if (
+        _text(data) != cursor
+        or len(last) != _MAC_BYTES
+        or not hmac.compare_digest(mac, _mac(secret, tenant, filters, last))
+    ):
         raise ProblemError(400, "the cursor is not one of this list with these filters", code="bad_cursor")
     return UUID(bytes=last)
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def _mac(secret: bytes, tenant: str, filters: Mapping[str, Any], last: bytes) -> bytes:
