@@ -21,7 +21,7 @@ TRIES = {
         "SELECT data FROM events",
     ],
     "dispatcher": [
-        "INSERT INTO firings (id) VALUES (gen_random_uuid())",
+        "DELETE FROM firings",
         "UPDATE triggers SET next_at = now()",
         "DELETE FROM runs",
         "UPDATE jobs SET enabled = false",
