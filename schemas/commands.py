@@ -23,6 +23,8 @@ class StartAttempt(Command):
     lease_token: UUID
     pool: str
     order: WorkOrder
+    patient: bool = False
+    """It was handed back for want of room, again and again: an executor keeps room for it that gets free."""
     traceparent: Annotated[str | None, Field(pattern=TRACEPARENT)] = None
     """The trace that the flow was given; None: it has its own."""
 

@@ -36,6 +36,8 @@ _LONGEST_IN_HAND_S: Final = 2.0
 """What is left of a list after so long is handed back: the slots are busy with long jobs."""
 _LONGEST_ASIDE_S: Final = 10.0
 """What finds no room for its resources in so long is handed back, for executors that have some."""
+_LONGEST_RESERVED_S: Final = 300.0
+"""Unless that has happened to it often: then what gets free is kept for it for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ class Desk:
                 self._offers.settle(offer)
             for offer in self._offers.give_up(now - _LONGEST_IN_HAND_S):
                 self.returns.offer(offer, ReturnReason.NO_SLOT)
-            for offer in self._room.give_up(now - _LONGEST_ASIDE_S):
+            for offer in self._room.give_up(now - _LONGEST_ASIDE_S, now - _LONGEST_RESERVED_S):
                 self.returns.offer(offer, ReturnReason.NO_ROOM)
             self.claim()
             await self.ack()
@@ -221,7 +223,7 @@ class Desk:
             self.returns.offer(offer, ReturnReason.NO_ROOM)
         elif self._room.reserve(order):
             return True
-        elif len(self._room.aside) < self._slots:
+        elif offer.start.patient or len(self._room.aside) < self._slots:
             self._room.aside.append(offer)
         else:
             self.returns.offer(offer, ReturnReason.NO_ROOM)

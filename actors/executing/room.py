@@ -37,13 +37,14 @@ class Room:
         self._free: Demand | None = None
         self._blocked = False
         self.aside: list[Offer] = []
-        """Offers that wait for room, oldest first; others that demand nothing go past them."""
+        """Offers that wait for room, oldest first; others that demand nothing go past them. Nothing that demands
+        something does: what gets free is kept for the first one, for as long as it may wait here."""
 
     def look(self) -> list[Offer]:
         """Begin a new round: forget what was free, and return those that wait, to be asked for first."""
         self._free, self._blocked = None, False
         waiting, self.aside = self.aside, []
-        return waiting
+        return sorted(waiting, key=lambda offer: not offer.start.patient)  # in their order otherwise
 
     def is_ever_enough(self, order: WorkOrder) -> bool:
         return order.resources is None or Demand.of(order).fits(self._all)
@@ -63,8 +64,11 @@ class Room:
         self._free = Demand(round(self._free.cpu - demand.cpu, 6), self._free.memory_bytes - demand.memory_bytes)
         return True
 
-    def give_up(self, waiting_since: float) -> list[Offer]:
-        """Take out what has waited since ``waiting_since`` or longer; the caller hands it back."""
-        given_up = [offer for offer in self.aside if offer.since <= waiting_since]
-        self.aside = [offer for offer in self.aside if offer.since > waiting_since]
+    def give_up(self, waiting_since: float, reserved_since: float) -> list[Offer]:
+        """Take out what has waited so long, a patient one so much longer; the caller hands it back."""
+        kept, given_up = [], []
+        for offer in self.aside:
+            late = offer.since <= (reserved_since if offer.start.patient else waiting_since)
+            (given_up if late else kept).append(offer)
+        self.aside = kept
         return given_up

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scheduler.cli.calendars import exported_calendars, say_calendar_change
+from scheduler.cli.possible import impossible_if_known, impossible_now, warn_of_impossible
 from scheduler.cli.shared import Json, ask, lease_s, load
 
 if TYPE_CHECKING:
@@ -32,12 +33,14 @@ def validate(context: typer.Context, *, files: Files, json: Json = False) -> Non
       scheduler validate definitions/
 
     Check definitions without applying them; says which jobs lead to which. Exit 65 with every problem;
-    a warning alone is exit 0. Pools are taken to have as many slots as the setting says.
+    a warning alone is exit 0. Pools are taken to have as many slots as the setting says. Where a database
+    is named or runs, jobs that no live executor could run are warned of too.
     """
     from scheduler.cli.output import print_json, print_line
 
     slots = load(context).settings.slots
     definitions = warn_of_crowds(read_definitions(context, files), lambda _pool: slots)
+    definitions = warn_of_impossible(definitions, impossible_if_known(context, definitions))
     roots = definitions.roots
     if json:
         jobs: dict[str, Any] = {name: {"roots": roots[name]} for name in definitions.jobs}
@@ -78,11 +81,14 @@ def apply(
     if prune:
         require_source(definitions, files)
 
-    async def question(store: "Store", settings: "Settings") -> "tuple[ApplyResult, Callable[[str], int]]":
+    async def question(
+        store: "Store", settings: "Settings"
+    ) -> "tuple[ApplyResult, Callable[[str], int], dict[str, str]]":
         result = await apply_definitions(store, definitions, prune=prune, clock=SystemClock())
-        return result, await live_slots(store, settings)
+        return result, await live_slots(store, settings), await impossible_now(store, settings, definitions)
 
-    result, slots_of = ask(context, question, of_tenant=False)
+    result, slots_of, impossible = ask(context, question, of_tenant=False)
+    definitions = warn_of_impossible(definitions, impossible)
     definitions = warn_of_crowds(definitions, slots_of)
     named = {"created": result.created, "changed": result.changed, "removed": result.removed}
     if json:

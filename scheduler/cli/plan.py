@@ -53,6 +53,7 @@ def plan(
     from scheduler.change_plan import Stood, other_changes, planned_changes
     from scheduler.cli.definitions import live_slots, read_definitions, require_source, say_warnings, warn_of_crowds
     from scheduler.cli.output import print_json
+    from scheduler.cli.possible import impossible_now, warn_of_impossible
     from scheduler.clock import SystemClock
     from scheduler.store.calendars import load_calendars
     from scheduler.store.rehearsal import rehearse
@@ -64,10 +65,11 @@ def plan(
     async def question(store: "Store", settings: "Settings") -> "Answer":
         calendars = await load_calendars(store, definitions.tenant)
         result, standing = await rehearse(store, definitions, prune=prune, clock=SystemClock())
-        return result, (standing, calendars), await live_slots(store, settings)
+        impossible = await impossible_now(store, settings, definitions)
+        return result, (standing, calendars), await live_slots(store, settings), impossible
 
-    result, stood, slots_of = ask(context, question, of_tenant=False)
-    definitions = warn_of_crowds(definitions, slots_of)
+    result, stood, slots_of, impossible = ask(context, question, of_tenant=False)
+    definitions = warn_of_impossible(warn_of_crowds(definitions, slots_of), impossible)
     standing, calendars = stood
     jobs = planned_changes(definitions, result, Stood(standing, calendars, SystemClock().now()), timedelta(days=days))
     others = other_changes(result)

@@ -4,15 +4,17 @@ The wish is in the executor's row. Its next heartbeat, asked for at once, is ans
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
 from scheduler.clock import Clock
 from scheduler.errors import NotFoundError
 from scheduler.store.doorbell import EXECUTORS, WORK
+from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
+from schemas.job_spec import JobSpec
 
 Q: Final = queries("executors")
 _RING: Final = queries("triggers")["ring"]
@@ -56,6 +58,22 @@ async def wait_drained(
                 await clock.sleep(_LOOK_S)
     except TimeoutError:
         return left
+
+
+async def find_impossible(store: Store, jobs: Mapping[str, JobSpec], *, lease_s: float) -> dict[str, str]:
+    """Return why no executor that lives now could run a job, by the jobs of which that holds.
+
+    A pool in which none lives says nothing: its executors may be of any kind.
+    """
+    async with store.connection() as db:
+        rows = await db.fetch(
+            Q["find_impossible"],
+            list(jobs),
+            [spec.pool for spec in jobs.values()],
+            [json_text(spec.model_dump(mode="json")) for spec in jobs.values()],
+            lease_s,
+        )
+    return {row["name"]: row["why"] for row in rows if row["why"] is not None}
 
 
 async def _wish(store: Store, query: str, name: str, lease_s: float) -> Sequence[UUID]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Q: Final = queries("offers")
 
 _FILL_AT_ONCE: Final = 1000
+_PATIENT_FROM: Final = 4
+"""Offers of a run after which an executor keeps room for it: about half a minute after the first one."""
 _OFFERS_PER_SLOT: Final = 2
 _NO_ORDER: Final = "the work order cannot be made"
 MAX_ORDER_BYTES: Final = 128 * 1024
@@ -221,6 +223,7 @@ def _offer(row: "asyncpg.Record", order: WorkOrder) -> StartAttempt:
         lease_token=row["lease_token"],
         pool=row["pool"],
         order=_checked(order),
+        patient=order.resources is not None and row["intent"] >= _PATIENT_FROM,
         traceparent=row["traceparent"],
     )
 

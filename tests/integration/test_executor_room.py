@@ -80,6 +80,42 @@ async def test_who_finds_no_room_in_ten_seconds_is_handed_back_for_others(stage)
     await until(lambda: stage.in_queue() == 0)
 
 
+async def test_large_demand_that_came_back_often_is_given_what_gets_free_before_small_ones(stage):
+    """Small ones that overlap would else leave no moment in which all of the room is free."""
+    smalls = [demanding(cpu=1.0) for _ in range(2)]
+    await stage.publish(*smalls)
+    await until(lambda: len(stage.sandbox.started) == 2)
+    large = demanding(cpu=2.0).model_copy(update={"patient": True})
+    await stage.publish(waiting := demanding(cpu=1.0), large)
+    await until(lambda: stage.executor.desk.window._oldest is None)
+
+    for seconds in (9, 40):  # longer than others may wait
+        await stage.clock.advance(timedelta(seconds=seconds))
+        await stage.publish(late := demanding(cpu=1.0))
+        stage.sandbox.finish(smalls.pop().run_id)
+        await until(lambda late=late: stage.executor.desk.window._oldest is None)
+        if smalls:
+            assert {waiting.run_id, large.run_id, late.run_id}.isdisjoint(stage.sandbox.started)
+
+    await until(lambda: large.run_id in stage.sandbox.started)
+    assert large.run_id == stage.sandbox.started[2]
+    assert [] == [back for back in stage.recorder.returned if back.run_id == large.run_id]
+
+
+async def test_room_is_kept_for_five_minutes_at_most(stage):
+    await stage.publish(demanding(cpu=2.0))
+    await until(lambda: stage.sandbox.started)
+    await stage.publish(large := demanding(cpu=1.5).model_copy(update={"patient": True}))
+    await until(lambda: stage.executor.desk._room.aside)
+    await stage.clock.advance(timedelta(seconds=290))
+    assert [] == stage.recorder.returned
+
+    await stage.clock.advance(timedelta(seconds=11))
+
+    await until(lambda: stage.recorder.returned)
+    assert [(ReturnReason.NO_ROOM, large.run_id)] == [(back.reason, back.run_id) for back in stage.recorder.returned]
+
+
 async def test_an_executor_that_drains_hands_back_who_waits_for_room(stage):
     await stage.publish(running := demanding(cpu=2.0), waiting := demanding(cpu=0.1))
     await until(lambda: stage.sandbox.started)

@@ -9,6 +9,15 @@ UPDATE executors SET drain_at = NULL, held = NULL
 WHERE name = $1 AND stopped_at IS NULL AND seen_at > now() - $2::float8 * interval '1 second'
 RETURNING boot_id;
 
+-- name: find_impossible
+-- Jobs that no executor of their pool can run, though some live there.
+SELECT name, missing_executor(pool, spec::jsonb, $4) AS why
+FROM unnest($1::text[], $2::text[], $3::text[]) AS j (name, pool, spec)
+WHERE EXISTS (SELECT FROM executors AS e
+              WHERE e.pool = j.pool AND stopped_at IS NULL AND held IS NULL AND NOT draining
+                AND seen_at > now() - $4::float8 * interval '1 second')
+ORDER BY name;
+
 -- name: get_drained
 -- How far executors are that were told to take nothing new: whether all have heard of it or are gone, and
 -- how many attempts are theirs by the rows.
