@@ -134,7 +134,7 @@ class Executor(Actor):
             "window": self.desk.window.tend,
             "returns": self.desk.returns.send,
             "overdue": self.desk.tend_overdue,
-            "ends": self._tend_ends,
+            "ends": self.ends.tend,
             "telling": self._teller.tend,
         }.items():
             self.keep(name, partial(self._tended, name, body))

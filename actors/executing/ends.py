@@ -18,6 +18,7 @@ from schemas.registry import UnreadableError, parse, split
 NAMED_WITHIN_S: Final = 10.0
 """An end that is not named so long after it was sent is sent again."""
 _RETRY_AFTER_S: Final = 1.0
+_TICK_S: Final = 0.5
 _MOST_ENDS: Final = 20_000
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _MISSED_AFTER_S: Final = 3.0
@@ -97,6 +98,12 @@ class Ends:
         """Send again what was refused, or sent and not named in time."""
         now = self._clock.monotonic()
         self._send([end for end in self._owed.values() if end.due <= now])
+
+    async def tend(self) -> None:
+        """Send again what is overdue, until cancelled."""
+        while True:
+            self.send_overdue()
+            await self._clock.sleep(_TICK_S)
 
     def forget(self, seqs: Iterable[int]) -> None:
         """Drop the ends that a Recorder has named as stored; unknown places are nothing new."""
