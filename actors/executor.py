@@ -41,7 +41,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 ATTEMPTS: Final = "scheduler.attempts"
 _TAKE: Final = 100
-_TICK_S: Final = 0.5
 _LONGEST_SLEEP_S: Final = 1.0
 _LAST_WORDS_S: Final = 10.0
 
@@ -259,11 +258,6 @@ class Executor(Actor):
             unsent.set_result(PublishOutcome.UNKNOWN)
             return unsent
         return self._publisher.publish(Out(ATTEMPTS, "attempt.finished", body))
-
-    async def _tend_ends(self) -> None:
-        while True:
-            self.ends.send_overdue()
-            await self.clock.sleep(_TICK_S)
 
     async def _beat(self) -> None:
         """Say that this executor lives as soon as an answer would reach it, then three times in each lease."""
