@@ -2,17 +2,16 @@
 
 import random
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from scheduler.clock import SystemClock
-from scheduler.config import Loaded
+from scheduler.config import Loaded, knobs
 from scheduler.hosting import ProbeAddress
 from scheduler.logs import configure
 from scheduler.metrics import Metrics
 
 if TYPE_CHECKING:
-    from pydantic import SecretStr
-
     from scheduler.config import Settings
 
 PORTS: Final[Mapping[str, int]] = {
@@ -51,10 +50,5 @@ class Process:
 
 
 def _secrets(settings: "Settings") -> list[str]:
-    urls: tuple[SecretStr | None, ...] = (
-        settings.database_url,
-        settings.amqp_url,
-        settings.management_url,
-        settings.jwt.secret,
-    )
-    return [url.get_secret_value() for url in urls if url is not None]
+    values = (attrgetter(knob.name)(settings) for knob in knobs() if knob.secret)
+    return [value.get_secret_value() for value in values if value is not None]

@@ -16,7 +16,7 @@ version: 1
 jobs:
   first: {run: {command: [sh, -c, 'echo "$TRACEPARENT"']}}
   second: {run: {command: [sh, -c, 'echo "$TRACEPARENT"']}, needs: [first]}
-  again: {run: {command: [sh, -c, 'exit 3']}, retry: {attempts: 2, delay: 100ms}}
+  again: {run: {command: [sh, -c, 'exit 3']}, retry: {attempts: 2, initial: 100ms}}
 """
 KEYS = {"timestamp", "level", "logger", "message", "tenant", "job_id", "run_id"}
 
