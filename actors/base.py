@@ -18,7 +18,6 @@ import structlog
 
 from actors.suspects import CRASHES, Suspects, reason
 from scheduler.clock import Clock
-from scheduler.counts import COUNTS
 from scheduler.crash import CRASH_AT, crash_point
 from scheduler.dead_letter import dead_letter, element_letter
 from scheduler.errors import SessionLostError, TransientError
@@ -247,12 +246,10 @@ class Actor(Service):
                 await self._bury_element(items[0].delivery, items[0].element, f"{type(error).__name__}: {error}")
 
     async def _bury(self, consumer: Consumer, delivery: Delivery, why: str) -> None:
-        COUNTS.buried[delivery.queue] += 1
         log.warning("message.buried", actor=self.name, queue=delivery.queue, reason=why)
         await consumer.bury([delivery], why)
 
     async def _bury_element(self, delivery: Delivery, element: Any, reason: str) -> None:
-        COUNTS.buried[delivery.queue] += 1
         log.warning("message.buried", actor=self.name, queue=delivery.queue, reason=reason)
         whole = element is delivery
         await self.put_away(dead_letter(delivery, reason) if whole else element_letter(delivery, element, reason))

@@ -1,9 +1,10 @@
-"""What a buried message looks like."""
+"""What a buried message looks like; each one that is made is counted."""
 
 from typing import Any, Final
 
 from pydantic_core import to_json
 
+from scheduler.counts import COUNTS
 from scheduler.ports import Delivery, Out
 
 DEAD_LETTERS: Final = "scheduler.dead-letters"
@@ -18,6 +19,7 @@ def dead_letter(delivery: Delivery, reason: str) -> Out:
     truth values, and tell the reason and where the message came from. The reason is cut to
     ``MAX_REASON_CHARS``.
     """
+    COUNTS.buried[delivery.queue] += 1
     kept = {name: value for name, value in delivery.headers.items() if isinstance(value, str | int | bool)}
     return Out(
         exchange=DEAD_LETTERS,
@@ -36,5 +38,6 @@ def dead_letter(delivery: Delivery, reason: str) -> Out:
 
 def element_letter(delivery: Delivery, element: Any, reason: str) -> Out:
     """Return the dead letter of one element of a body, whose others were handled."""
+    COUNTS.buried[delivery.queue] += 1
     headers = {"x-reason": reason[:MAX_REASON_CHARS], "x-origin-queue": delivery.queue}
     return Out(DEAD_LETTERS, delivery.queue, to_json(element, inf_nan_mode="constants"), headers=headers)
