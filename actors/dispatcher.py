@@ -35,6 +35,7 @@ from scheduler.store.deciding import Decided, Deciding
 from scheduler.store.doorbell import CANCEL, DEFINITIONS, EXECUTORS, FOLLOW, WORK, Doorbell
 from scheduler.store.event_deciding import EventDeciding
 from scheduler.store.offering import Offering
+from scheduler.store.quotas import measure_storage
 from scheduler.store.stores import Store, Stores
 from scheduler.store.sweeping import (
     Owed,
@@ -55,6 +56,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _LONGEST_LEAD: Final = timedelta(milliseconds=100)
 """Tickers write firings down shortly before their instant; a firing that seems further off has another clock."""
+_MEASURE_S: Final = 60.0
 _AHEAD: Final = timedelta(milliseconds=10)
 """So long before its instant a firing that starts is decided, so that only its offer is left to publish then."""
 _FINAL = {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.SKIPPED}
@@ -91,7 +93,7 @@ class Dispatcher(PublisherListener):
         self._feeds: dict[str, Feeding] = {}
         for store in stores.all():
             catalogue = self._catalogues[store.name] = Catalogue()
-            offering = Offering(catalogue)
+            offering = Offering(catalogue, store.apart)
             self._deciding[store.name] = Deciding(catalogue, offering, partial(uuid7, clock))
             self._backfilling[store.name] = Backfilling(catalogue, partial(uuid7, clock))
             said = partial(self.well, f"feed {store.name}")
@@ -104,6 +106,7 @@ class Dispatcher(PublisherListener):
         await super().start()
         for store in self._stores.all():
             self.keep(f"sweep {store.name}", partial(self._sweep_for_ever, store))
+            self.keep(f"storage {store.name}", partial(self._measure_for_ever, store))
             self.keep(f"feed {store.name}", self._feeds[store.name].publish_for_ever)
 
     def handlers(self) -> Mapping[type[Message], BatchHandler]:
@@ -204,6 +207,12 @@ class Dispatcher(PublisherListener):
                 next_s = await self.sweep(store)
                 self.well(f"sweep {store.name}")
                 rung = await bell.wait(self.clock, min(next_s, self._settings.sweep_interval_s))
+
+    async def _measure_for_ever(self, store: Store) -> None:
+        while not self.draining:
+            await measure_storage(store)
+            self.well(f"storage {store.name}")
+            await self.clock.sleep(_MEASURE_S)
 
     async def _release_backfills(self, store: Store, backfill_ids: Iterable[UUID]) -> None:
         for backfill_id in backfill_ids:

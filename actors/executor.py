@@ -14,13 +14,14 @@ from typing import Any, Final
 
 import structlog
 
-from actors.base import Actor, BatchHandler
+from actors.base import BatchHandler
+from actors.executing.apart import ATTEMPTS, ApartActor
 from actors.executing.desk import Desk, Site
 from actors.executing.ends import Ends
 from actors.executing.fence import Fence
 from actors.executing.finished import Reporter, finished
 from actors.executing.heartbeats import Heartbeats
-from actors.executing.lines import say_started, say_succeeded
+from actors.executing.lines import say_ended, say_started
 from actors.executing.running import Grant, Run, Running
 from actors.executing.settings import ExecutorSettings
 from actors.executing.spool import Spool
@@ -29,7 +30,7 @@ from actors.suspects import CRASHES, Suspects, reason
 from scheduler.clock import Clock
 from scheduler.crash import crash_point
 from scheduler.errors import SessionLostError, TransientError
-from scheduler.ports import Consumer, Delivery, Ended, Out, PublishOutcome, Sandbox, Transport
+from scheduler.ports import Consumer, Delivery, Ended, PublishOutcome, Sandbox, Transport
 from scheduler.service import Service
 from schemas.commands import CancelAttempt, FollowAttempt, StartAttempt
 from schemas.facts import ClaimAnswered, HeartbeatRecorded
@@ -39,13 +40,12 @@ from schemas.work import HandlerWork, WorkOrder
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-ATTEMPTS: Final = "scheduler.attempts"
 _TAKE: Final = 100
 _LONGEST_SLEEP_S: Final = 1.0
 _LAST_WORDS_S: Final = 10.0
 
 
-class Executor(Actor):
+class Executor(ApartActor):
     """An actor with slots. ``sandbox`` has its handlers by now; it is started and closed with the executor."""
 
     def __init__(
@@ -57,9 +57,10 @@ class Executor(Actor):
         self.sandbox = sandbox
         self._handlers = frozenset(sandbox.handlers)
         self.running = Running(sandbox, clock, self._on_ends)
-        self.ends = Ends(Spool(settings.state_dir), self.boot_id, self._publish_ends, clock)
+        self.ends = Ends(Spool(settings.state_dir), self.boot_id, self.publish_ends, clock)
         post = partial(self.post, ATTEMPTS)
-        self.desk = Desk(settings, self.boot_id, clock, post, Site(self._busy, self._refusal, self.running.orders))
+        site = Site(self._busy, self._refusal, self.learn, self.running.orders)
+        self.desk = Desk(settings, self.boot_id, clock, post, site)
         self.heartbeats = Heartbeats(settings, sandbox.handlers, self.boot_id, clock)
         self._fence = Fence(self.running, self.heartbeats, clock)
         self._teller = Teller(self.running, partial(post, "attempt.told"), clock)
@@ -248,16 +249,9 @@ class Executor(Actor):
     def _on_ends(self, ended: Sequence[tuple[Run, Ended]]) -> None:
         self._teller.say_last(run for run, _ in ended)
         at = self.clock.now(), self.clock.monotonic()
-        say_succeeded(self.settings.name, ended, at[1])
+        say_ended(self.settings.name, ended, at[1])
         self.ends.add([finished(run, end, self.ends.next_seq(), self._reporter, at=at) for run, end in ended])
         self.desk.claim()
-
-    def _publish_ends(self, body: bytes) -> "asyncio.Future[PublishOutcome]":
-        if self._publisher is None:  # stopped: the spool keeps it for the next start
-            unsent: asyncio.Future[PublishOutcome] = asyncio.get_running_loop().create_future()
-            unsent.set_result(PublishOutcome.UNKNOWN)
-            return unsent
-        return self._publisher.publish(Out(ATTEMPTS, "attempt.finished", body))
 
     async def _beat(self) -> None:
         """Say that this executor lives as soon as an answer would reach it, then three times in each lease."""
@@ -268,8 +262,10 @@ class Executor(Actor):
                 await self.clock.sleep(min(wait_s, _LONGEST_SLEEP_S))
 
     def _send_heartbeat(self, *, stopped: bool) -> "list[asyncio.Future[PublishOutcome]]":
-        attempts, missed = self.running.keys(), self.ends.missed()
-        beats = self.heartbeats.make(attempts, missed, draining=self.desk.shut, stopped=stopped)
+        state: dict[str, Any] = {"busy": len(self.running), "draining": self.desk.shut, "stopped": stopped}
+        beats = self.heartbeats.make(self.running.keys(), self.ends.missed(), **state)
+        for store in self.running.stores():
+            beats += self.heartbeats.make(self.running.keys(store), (), store=store, **state)
         return self.post(ATTEMPTS, "executor.heartbeat", beats, persistent=False, size=1)
 
     async def _wind_up(self) -> None:

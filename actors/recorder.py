@@ -24,6 +24,7 @@ from scheduler.errors import TransientError
 from scheduler.ids import uuid7
 from scheduler.ports import Transport
 from scheduler.store.catalogue import Catalogue
+from scheduler.store.circuits import note_ends
 from scheduler.store.claiming import claim, take_back
 from scheduler.store.leasing import find_expired, leave_recorders, record_heartbeats, report_recorder
 from scheduler.store.said_ends import say_ends
@@ -129,17 +130,21 @@ class Recorder(Actor):
                 self._gave_back_at = self.clock.monotonic()
                 raise
             for beat, held in zip(batch, answers, strict=True):
+                if beat.store != store.apart:
+                    continue  # it told that the executor lives; the store it is for answers
                 answer = HeartbeatRecorded(
                     tenant=beat.tenant,
                     boot_id=beat.boot_id,
-                    seq=beat.seq,
-                    hold=held.hold,
+                    # Whether it takes anything, and whether it is heard, is a matter of the main store.
+                    seq=None if store.apart else beat.seq,
+                    hold=None if store.apart else held.hold,
                     cancels=held.cancels,
                     kills=held.kills,
                     lost=held.lost,
                 )
                 self.post("scheduler.control", beat.executor, [answer], persistent=False)
-        barriers = [beat.barrier_at for beat in beats if beat.barrier_at is not None]
+        own = self._stores.main.apart
+        barriers = [beat.barrier_at for beat in beats if beat.barrier_at is not None and beat.store == own]
         if barriers:
             self._read_through = max(*barriers, self._read_through or barriers[0])
 
@@ -170,6 +175,7 @@ class Recorder(Actor):
             settled, left = await settling.settle_succeeded(db, batch)
         crash_point("recorder.after_commit")
         self._tell(settled)
+        ended = {fact.run_id for fact in settled}
         if left:
             async with store.transaction() as db:
                 settlements = await settling.settle(db, left)
@@ -177,6 +183,8 @@ class Recorder(Actor):
             crash_point("recorder.after_commit")
             self._tell([settlement.told() for settlement in settlements])
             say_ends(settlements)
+        if counted := [fact for fact in batch if fact.circuit is not None and fact.run_id in ended]:
+            await note_ends(store, counted)
         if far := [fact for fact in batch if fact.progress is not None]:
             await keep_last_progress(store, far)
 
@@ -227,6 +235,7 @@ class Recorder(Actor):
         barrier = ExecutorHeartbeat(
             tenant="default", executor=f"recorder-{self._id}", boot_id=self._id, seq=0, pool="", slots=0, busy=0,
             host="", pid=0, program="", barrier_at=now,
+            store=self._stores.main.apart,
         )  # fmt: skip
         for _ in range(_BARRIERS_SENT):
             self.post("scheduler.attempts", "executor.heartbeat", [barrier], persistent=False)

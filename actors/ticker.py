@@ -69,7 +69,8 @@ class Ticker(Actor):
         self._planning = {store.name: Planning(partial(uuid7, clock), self._lead) for store in stores.all()}
         self._zones = {store.name: ZoneData(uuid7(clock), settings.zone_data) for store in stores.all()}
         self._pacing = {store.name: Pacing(settings.per_minute) for store in stores.all()}
-        self._looked_at: datetime | None = None
+        self._looked_at: dict[str, datetime] = {}
+        """Up to which instant the triggers of a store were last looked through."""
         self._ahead: dict[str, timedelta] = {}
         """How long before their instants triggers are planned, by store, as long as so many are due soon."""
         self._calendars_on: dict[str, date] = {}
@@ -118,7 +119,7 @@ class Ticker(Actor):
         while more and not self.draining:
             now = self.clock.now()
             ahead = self._ahead.get(store.name, self._lead)
-            self._looked_at = now + ahead
+            self._looked_at[store.name] = now + ahead
             planned = await planning.plan_due(store, now=now, limit=self._settings.batch_size, ahead=ahead)
             more = planned.more
             pacing.holds = pacing.holds or planned.holds
@@ -158,7 +159,8 @@ class Ticker(Actor):
         if next_at is not None:
             # Due when last looked and yet not planned: another Ticker holds it. It is looked at again,
             # but not without pause. What became due since then is planned at once.
-            held = self._looked_at is not None and next_at <= self._looked_at
+            looked_at = self._looked_at.get(store.name)
+            held = looked_at is not None and next_at <= looked_at
             waits.append(_HELD_PAUSE_S if held else (next_at - ahead - self.clock.now()) / timedelta(seconds=1))
         if wake_s is not None:
             waits.append(wake_s)

@@ -6,12 +6,14 @@ PostgreSQL is a private server unless ``database_url`` is set, the broker is in 
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final, Self
 
 import structlog
 
+from actors.base import Actor
 from actors.executor import Executor
 from actors.recorder import Recorder
 from scheduler.embedded.postgres import PrivatePostgres
@@ -23,11 +25,13 @@ from scheduler.store.crash_book import StoreCrashBook
 from scheduler.store.definitions import ApplyResult, Wanted, apply, list_pools
 from scheduler.store.measuring import Measuring
 from scheduler.store.migrate import migrate
+from scheduler.store.registry import list_databases, store_of
 from scheduler.store.stores import Stores
 from scheduler.transport.amqp_admin import admin
-from scheduler.transport.topology import topology
+from scheduler.transport.topology import topology_of
 from scheduler.wiring import (
     World,
+    growth,
     make_dispatcher,
     make_executor,
     make_recorder,
@@ -37,6 +41,7 @@ from scheduler.wiring import (
     open_stores,
     store_check,
 )
+from scheduler.wiring_apart import Make, with_branches
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -55,7 +60,7 @@ class EmbeddedScheduler:
         self.stack = AsyncExitStack()
         self._stores: Stores | None = None
         self._actors: Actors | None = None
-        self._declared: Mapping[str, int] = {}
+        self._declared: tuple[Mapping[str, int], AbstractSet[str]] = ({}, set())
         self._dsn_of: Callable[[str], str]
         self.checks: Mapping[str, Check] = {}
 
@@ -90,7 +95,7 @@ class EmbeddedScheduler:
             TransientError: database or broker are away; call ``stack.aclose`` and begin anew.
             ConfigurationError, ConflictError: waiting would not help.
         """
-        self._declared = {}
+        self._declared = ({}, set())
         try:
             return await self._open()
         except BaseException:
@@ -103,8 +108,9 @@ class EmbeddedScheduler:
 
     async def apply(self, definitions: Wanted, *, prune: bool = False) -> ApplyResult:
         """Apply definitions; a pool that is new gets its queue."""
-        store = self.stores.of(definitions.tenant)
-        result = await apply(store, definitions, prune=prune, clock=self.world.clock)
+        insecure = self.world.settings.insecure_database
+        async with store_of(self.stores.main, definitions.tenant, name="up", allow_insecure=insecure) as store:
+            result = await apply(store, definitions, prune=prune, clock=self.world.clock)
         if result.pools:
             await self._declare()
         return result
@@ -124,15 +130,19 @@ class EmbeddedScheduler:
         executor = await make_executor(world, links["executor"], stack)
         dispatcher = make_dispatcher(world, stores["dispatcher"], links["up"])
         dispatcher.on_definitions = self._declare
-        others = [
-            make_recorder(world, stores["recorder"], links["up"]),
-            dispatcher,
-            make_ticker(world, stores["ticker"], links["up"]),
+        others: list[tuple[Actor, Make]] = [
+            (make_recorder(world, stores["recorder"], links["up"]), partial(make_recorder, world)),
+            (dispatcher, partial(make_dispatcher, world)),
+            (make_ticker(world, stores["ticker"], links["up"]), partial(make_ticker, world)),
         ]
         suspects = make_suspects(world, StoreCrashBook(stores["recorder"].main))
-        for actor in (executor, *others):
+        for actor in (executor, *(other for other, _ in others)):
             actor.suspects = suspects
-        self._actors = Actors(executor, others)
+        branching = [
+            with_branches(other, stores[other.name].main, links["up"], growth(world, make, size=_CONNECTIONS))
+            for other, make in others
+        ]
+        self._actors = Actors(executor, branching)
         self.checks = {"broker": LinkCheck(links["up"]), "database": store_check(self._stores)}
         measuring = Measuring(self._stores.main, world.clock, with_jobs=True)
         return Work(self._actors, self.checks, measuring)
@@ -153,10 +163,10 @@ class EmbeddedScheduler:
 
     async def _declare(self) -> None:
         """Make the queues of the pools there are now; costs one query when no pool changed."""
-        pools = await list_pools(self.stores.main)
-        if pools == self._declared:
+        pools, databases = await list_pools(self.stores.main), await list_databases(self.stores.main)
+        if (pools, databases.keys()) == self._declared:
             return
-        parts = topology(pools)
+        parts = topology_of(pools, databases)
         settings = self.world.settings
         if self.world.broker is not None:
             self.world.broker.declare(parts)
@@ -165,7 +175,7 @@ class EmbeddedScheduler:
             url = settings.amqp_url.get_secret_value()
             async with admin(url, management, queue_type=settings.queue_type) as operator:
                 await operator.declare(parts)
-        self._declared = pools
+        self._declared = (pools, databases.keys())
 
 
 _HEAR_OUT_S: Final = 5.0

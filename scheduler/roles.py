@@ -7,6 +7,3 @@ ACTOR_ROLES: Final = {actor: f"scheduler_{actor}" for actor in ("ticker", "dispa
 
 OF_ONE_TENANT: Final = frozenset({"ingress"})
 """Actors that see the rows of one tenant at a time: the one in ``app.tenant``, set for each transaction."""
-
-OF_ONE_TENANT: Final = frozenset({"ingress"})
-"""Actors that see the rows of one tenant at a time: the one in ``app.tenant``, set for each transaction."""

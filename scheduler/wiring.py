@@ -49,6 +49,7 @@ from scheduler.transport.broker_url import check_broker_url
 from scheduler.transport.memory_broker import MemoryBroker
 from scheduler.transport.open import open_transport
 from scheduler.transport.senders import AmqpSender, MemorySender
+from scheduler.wiring_apart import Growth, Make, with_branches
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -255,7 +256,13 @@ async def prepare_actor(actor: str, world: World, stack: AsyncExitStack) -> Work
     checks: Mapping[str, Check] = {"broker": LinkCheck(transport), "database": store_check(stores)}
     made = make[actor](world, stores, transport)
     made.suspects = make_suspects(world, StoreCrashBook(stores.main))
-    return Work(made, checks, Measuring(stores.main, world.clock, with_jobs=actor == "recorder"))
+    service = with_branches(made, stores.main, transport, growth(world, partial(make[actor], world)))
+    return Work(service, checks, Measuring(stores.main, world.clock, with_jobs=actor == "recorder"))
+
+
+def growth(world: World, make: Make, *, size: int = 5) -> Growth:
+    """Return what the branches of an actor are made by; ``size`` is that of each one's pool of connections."""
+    return Growth(make, size, world.settings.insecure_database, counts_crashes=world.broker is None)
 
 
 def store_check(stores: Stores) -> Check:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from schemas.message import TRACEPARENT, Attempt, Command
+from schemas.message import TRACEPARENT, Attempt, Command, Name
 from schemas.vocabulary import ReturnReason
 from schemas.work import WorkOrder
 
@@ -22,6 +22,8 @@ class StartAttempt(Command):
     attempt: Attempt
     lease_token: UUID
     pool: str
+    store: Name | None = None
+    """The tenant's own database, whose Recorders hear of the attempt; None: the main one."""
     order: WorkOrder
     patient: bool = False
     """It was handed back for want of room, again and again: an executor keeps room for it that gets free."""

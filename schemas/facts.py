@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.message import Attempt, AttemptKey, AwareDatetime, Fact
+from schemas.message import Attempt, AttemptKey, AwareDatetime, Fact, Name
 from schemas.vocabulary import Outcome, RunState
 
 
@@ -128,6 +128,8 @@ class AttemptFinished(Fact):
     claim_id: UUID
     executor: str
     boot_id: UUID
+    store: Name | None = None
+    """That of its offer."""
     end_seq: Annotated[int, Field(ge=1)]
     """The place of this end in the executor's spool; HeartbeatRecorded names it when it is stored."""
     outcome: Outcome
@@ -186,6 +188,8 @@ class ExecutorHeartbeat(Fact):
     """Attempts that run here now."""
     unconfirmed_ends: tuple[int, ...] = ()
     """``end_seq`` of ends sent long enough ago that an answer is missing."""
+    store: Name | None = None
+    """Whose attempts are named; all others learn no more from it than that the executor lives. None: the main one."""
     barrier_at: AwareDatetime | None = None
     """Set only by a Recorder, in a heartbeat of its own: the database's time when it was sent. Who reads
     it has read every heartbeat that was in the queue before; no lease ends earlier than that."""

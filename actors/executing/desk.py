@@ -48,6 +48,8 @@ class Site:
     """How many slots are taken."""
     refusal: Callable[[WorkOrder], ReturnReason | None]
     """Why it is not for this executor at all; None: it is."""
+    learn: Callable[[Iterable[StartAttempt]], None]
+    """Hears what is offered."""
     orders: Callable[[], Iterable[WorkOrder]]
     """Of the attempts that run."""
 
@@ -68,6 +70,7 @@ class Desk:
         self._post = post
         self._busy = site.busy
         self._refusal = site.refusal
+        self._learn = site.learn
         self._offers = Offers()
         self._claims = Claims(settings.name, boot_id)
         self._room = Room(settings, lambda: chain(site.orders(), self._claims.orders()))
@@ -122,6 +125,7 @@ class Desk:
             return
         now = self._clock.monotonic()
         for delivery, starts in taken:
+            self._learn(starts)
             self._offers.take(delivery, starts, now)
         self.claim()
         await self.ack()

@@ -24,7 +24,8 @@ _MOST_BYTES: Final = 64 * 1024 * 1024
 _MISSED_AFTER_S: Final = 3.0
 _MISSED_NAMED: Final = 1000
 
-Publish = Callable[[bytes], "asyncio.Future[PublishOutcome]"]
+Publish = Callable[[bytes, str | None], "asyncio.Future[PublishOutcome]"]
+"""Publishes a body of ends to the Recorders of a store; None: the main one."""
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class End:
     line: bytes
     sent_at: float
     due: float
+    store: str | None
     stored: bool = False
 
 
@@ -129,7 +131,7 @@ class Ends:
 
     def _keep(self, facts: Sequence[AttemptFinished]) -> list[End]:
         now = self._clock.monotonic()
-        ends = [End(fact.end_seq, line_of(fact), now, now) for fact in facts]
+        ends = [End(fact.end_seq, line_of(fact), now, now, fact.store) for fact in facts]
         for end in ends:
             self._owed[end.seq] = end
             self._owed_bytes += len(end.line)
@@ -140,11 +142,13 @@ class Ends:
 
     def _send(self, ends: Sequence[End]) -> None:
         now = self._clock.monotonic()
-        for body in packed(ends):
+        apart = sorted({end.store for end in ends if end.store is not None})
+        groups = [[end for end in ends if end.store == store] for store in (None, *apart)] if apart else [ends]
+        for body in [body for group in groups for body in packed(group)]:
             for end in body:
                 end.sent_at, end.due = now, now + NAMED_WITHIN_S
             lines = [end.line for end in body]
-            outcome = self._publish(lines[0] if len(lines) == 1 else b"[" + b",".join(lines) + b"]")
+            outcome = self._publish(lines[0] if len(lines) == 1 else b"[" + b",".join(lines) + b"]", body[0].store)
             outcome.add_done_callback(partial(self._heard, body))
 
     def _heard(self, body: Sequence[End], outcome: "asyncio.Future[PublishOutcome]") -> None:

@@ -46,6 +46,7 @@ def finished(run: Run, end: Ended, seq: int, by: Reporter, *, at: tuple[datetime
         "claim_id": run.claim_id,
         "executor": by.executor,
         "boot_id": by.boot_id,
+        "store": start.store,
         "end_seq": seq,
         "started_at": run.started_at,
         "finished_at": at[0],

@@ -59,9 +59,16 @@ class Heartbeats:
             self._due = min(self._due, self._clock.monotonic() + lease_s / BEATS_PER_LEASE)
 
     def make(
-        self, attempts: Sequence[AttemptKey], missed_ends: tuple[int, ...], *, draining: bool, stopped: bool = False
+        self,
+        attempts: Sequence[AttemptKey],
+        missed_ends: tuple[int, ...],
+        *,
+        busy: int,
+        draining: bool,
+        stopped: bool = False,
+        store: str | None = None,
     ) -> list[ExecutorHeartbeat]:
-        """Return what to say now: one heartbeat, or more when there are very many attempts."""
+        """Return what to say now of ``attempts``, all of one store: one heartbeat, or more when they are very many."""
         now = self._clock.monotonic()
         heard = self.lease_s / BEATS_PER_LEASE
         self._due = now + (heard if self._newest else min(heard, _UNHEARD_S))
@@ -79,7 +86,7 @@ class Heartbeats:
                     seq=self._seq,
                     pool=settings.pool,
                     slots=settings.slots,
-                    busy=len(attempts),
+                    busy=busy,
                     handlers=self._handlers,
                     labels=dict(settings.labels),
                     host=settings.host,
@@ -92,6 +99,7 @@ class Heartbeats:
                     stopped=stopped,
                     attempts=tuple(attempts[at : at + ATTEMPTS_IN_ONE]),
                     unconfirmed_ends=missed_ends if at == 0 else (),
+                    store=store,
                 )
             )
         return beats

@@ -78,9 +78,14 @@ class Running:
         """Return all that runs, oldest first."""
         return list(self._runs.values())
 
-    def keys(self) -> list[AttemptKey]:
-        """Return the names of all that runs, oldest first."""
-        return [AttemptKey(run_id=key[0], attempt=key[1], lease_token=key[2]) for key in self._runs]
+    def keys(self, store: str | None = None) -> list[AttemptKey]:
+        """Return the names of all that runs for tenants of ``store`` (None: the main one), oldest first."""
+        held = (key for key, run in self._runs.items() if run.start.store == store)
+        return [AttemptKey(run_id=key[0], attempt=key[1], lease_token=key[2]) for key in held]
+
+    def stores(self) -> set[str]:
+        """Return the stores, other than the main one, of what runs."""
+        return {run.start.store for run in self._runs.values() if run.start.store is not None}
 
     def start(self, granted: Iterable[Grant]) -> None:
         """Start attempts under their claims. Never raises for a job's reasons."""

@@ -110,10 +110,11 @@ def _as_operator(context: typer.Context, work: "Callable[[Admin, Topology], Awai
 async def _topology(settings: "Settings") -> "Topology":
     from scheduler.client.opening import open_store
     from scheduler.store.definitions import list_pools
-    from scheduler.transport.topology import topology
+    from scheduler.store.registry import list_databases
+    from scheduler.transport.topology import topology_of
 
     async with open_store(settings, name="cli", of_tenant=False) as store:
-        return topology(await list_pools(store))
+        return topology_of(await list_pools(store), await list_databases(store))
 
 
 def _report(lines: list[str], key: str, nothing: str, *, as_json: bool) -> None:

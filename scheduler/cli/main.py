@@ -112,6 +112,7 @@ for module in (
     queues,
     calendars,
     keys,
+    tenants,
     configuration,
 ):
     module.register(app)

@@ -10,6 +10,7 @@ from scheduler.errors import DatabaseUnavailableError, NotFoundError
 from scheduler.store.database_url import check_database_url
 from scheduler.store.migrate import check_schema
 from scheduler.store.reading import has_tenant
+from scheduler.store.registry import store_of
 from scheduler.store.stores import Store, Stores
 
 DEFAULT_TENANT: Final = "default"
@@ -17,9 +18,9 @@ DEFAULT_TENANT: Final = "default"
 
 @asynccontextmanager
 async def open_store(settings: Settings, *, name: str, of_tenant: bool = True) -> AsyncIterator[Store]:
-    """Open the store of the tenant of ``settings``; ``name`` shows in pg_stat_activity.
+    """Open the store that the tenant of ``settings`` lives in; ``name`` shows in pg_stat_activity.
 
-    ``of_tenant=False``: for questions that the tenant has no part in.
+    ``of_tenant=False``: for questions that the tenant has no part in; then it is the main store.
 
     Raises:
         DatabaseUnavailableError: there is none, or its schema is not this program's.
@@ -30,11 +31,15 @@ async def open_store(settings: Settings, *, name: str, of_tenant: bool = True) -
         async with stores.main.connection() as db:
             if (wrong := await check_schema(db)) is not None:
                 raise DatabaseUnavailableError(wrong)
-        store = stores.of(settings.tenant)
         # The default tenant is always there; its row comes with its first job.
-        if of_tenant and settings.tenant != DEFAULT_TENANT and not await has_tenant(store, settings.tenant):
+        if of_tenant and settings.tenant != DEFAULT_TENANT and not await has_tenant(stores.main, settings.tenant):
             raise NotFoundError(f"there is no tenant {settings.tenant}")
-        yield store
+        if of_tenant:
+            insecure = settings.insecure_database
+            async with store_of(stores.main, settings.tenant, name=name, allow_insecure=insecure) as store:
+                yield store
+        else:
+            yield stores.main
     finally:
         await stores.close()
 

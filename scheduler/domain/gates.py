@@ -58,10 +58,10 @@ def decide(kind: FiringKind, job: JobEntry | None, activity: Activity, twin: UUI
     ``twin`` is the run that it would repeat (``unique``); only a person's retry may.
 
     A pause holds back the clock and events; a person may still start a paused job by hand. A disabled job,
-    and a job of a suspended tenant, starts by nothing. Overlap is judged for people as for the clock. A pure function: whoever calls
-    it with a clock of its own lets the run of a decision that ``waits`` start when fewer than
-    max_running are active and none is before it; with cancel_previous and kill_previous the run
-    takes the place of one that waits already, and the oldest active run is ended for it.
+    and a job of a suspended tenant, starts by nothing. Overlap is judged for people as for the clock. A
+    pure function: whoever calls it with a clock of its own lets the run of a decision that ``waits``
+    start when fewer than max_running are active and none is before it; with cancel_previous and
+    kill_previous the run takes the place of one that waits already, and the oldest active run is ended for it.
     """
     if job is None:
         return Decision(Verdict.SUPERSEDED, "the job was deleted")

@@ -94,6 +94,8 @@ async def apply(store: Store, wanted: Wanted, *, prune: bool, clock: Clock) -> A
         DefinitionsError: a trigger that stays uses a calendar or a webhook that goes.
         DatabaseUnavailableError: try again.
     """
+    if wanted.pools and store.apart:
+        raise ConflictError(f"pools are the operator's: a file of tenant {wanted.tenant} may not set them")
     resolved = resolve_calendars(wanted.calendars, wanted.jobs.values())
     async with store.transaction() as db:
         await db.execute(Q["lock_tenant"], wanted.tenant)

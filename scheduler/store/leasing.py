@@ -39,13 +39,15 @@ class Held:
 
 
 async def record_heartbeats(store: Store, beats: Sequence[ExecutorHeartbeat], lease_s: float) -> list[Held]:
-    """Extend the leases of the attempts named, note the executors; one answer for each of ``beats``.
+    """Extend the leases of the attempts named for this store, note the executors; one answer for each of ``beats``.
 
     An executor with very many attempts names them in several heartbeats: all count, and the last
     one tells how the executor is.
     """
     newest = {beat.boot_id: beat for beat in sorted(beats, key=lambda beat: (beat.stopped, beat.seq))}
-    keys = sorted({key for beat in beats for key in beat.attempts}, key=lambda key: key.run_id)
+    keys = sorted(
+        {key for beat in beats if beat.store == store.apart for key in beat.attempts}, key=lambda key: key.run_id
+    )
     async with store.transaction() as db:
         arrived = await db.fetch(
             Q["record_executors"], *_executor_columns(sorted(newest.values(), key=lambda beat: beat.boot_id))

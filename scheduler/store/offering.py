@@ -79,8 +79,10 @@ class Room:
 class Offering:
     """Makes offers in one store."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, store: str | None = None) -> None:
+        """``store`` is what offers say of where they are from; None: the main one."""
         self._catalogue = catalogue
+        self._store = store
         self._limits = Limits(catalogue)
 
     async def fill(self, db: "Connection", pool: str, pace: Pace) -> Filled:
@@ -115,7 +117,8 @@ class Offering:
             if room.left > 0 and not (room.backlog or room.limited):
                 able = [pair for pair in pools[pool] if pair[1].job.id not in room.blocked]
                 able.sort(key=lambda pair: pair[1].job.spec.priority.rank)
-                offers = [offer for firing, root in able[: room.left] if (offer := _offer_new(firing, root))]
+                made = [_offer_new(firing, root, self._store) for firing, root in able[: room.left]]
+                offers = [offer for offer in made if offer is not None]
                 filled[pool] = Filled(offers, room.executors, room.slots)
         return filled
 
@@ -161,7 +164,7 @@ class Offering:
                 continue
             try:
                 order = make_order(spec, _run_of(row), results.get(row["id"], {}), events.get(row["id"]))
-                offers.append(_offer(row, order))
+                offers.append(_offer(row, order, self._store))
             except (TemplateError, ValueError) as error:
                 hopeless.append((row, f"{_NO_ORDER}: {error}"))
         if hopeless:
@@ -193,7 +196,7 @@ def _run_of(row: "asyncpg.Record") -> RunFacts:
     return RunFacts(*(row[name] for name in names))
 
 
-def _offer_new(firing: "asyncpg.Record", root: PlannedRun) -> StartAttempt | None:
+def _offer_new(firing: "asyncpg.Record", root: PlannedRun, store: str | None) -> StartAttempt | None:
     """Return the offer of a run that is written with it; None when the run is failed instead."""
     job = root.job
     run = RunFacts(root.id, job.name, job.version, root.id, firing["fires_at"], 1, root.params)
@@ -205,6 +208,7 @@ def _offer_new(firing: "asyncpg.Record", root: PlannedRun) -> StartAttempt | Non
             attempt=1,
             lease_token=root.lease_token,
             pool=job.spec.pool,
+            store=store,
             order=_checked(make_order(job.spec, run, {})),
             traceparent=firing["traceparent"],
         )
@@ -215,13 +219,14 @@ def _offer_new(firing: "asyncpg.Record", root: PlannedRun) -> StartAttempt | Non
     return offer
 
 
-def _offer(row: "asyncpg.Record", order: WorkOrder) -> StartAttempt:
+def _offer(row: "asyncpg.Record", order: WorkOrder, store: str | None) -> StartAttempt:
     return StartAttempt(
         tenant=row["tenant"],
         run_id=row["id"],
         attempt=row["attempt"],
         lease_token=row["lease_token"],
         pool=row["pool"],
+        store=store,
         order=_checked(order),
         patient=order.resources is not None and row["intent"] >= _PATIENT_FROM,
         traceparent=row["traceparent"],

@@ -45,7 +45,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "UPDATE (storage_bytes, revision) ON tenants",
         "EXECUTE ON FUNCTION stored_bytes(integer)",
         "UPDATE (updated_at) ON jobs",
-        "UPDATE (created_at) ON pools",
+        "INSERT, UPDATE (queue_limit, paused_at, created_at) ON pools",
         "SELECT, INSERT, UPDATE, DELETE ON messages_in_hand",
         "SELECT, INSERT, DELETE ON feed",
         "SELECT, UPDATE ON feeding",

@@ -37,6 +37,11 @@ class Store:
         self.dsn = dsn
         self._pool = pool
 
+    @property
+    def apart(self) -> str | None:
+        """The name of a store other than the main one, which is that of its tenant; None: the main one."""
+        return None if self.name == MAIN else self.name
+
     @contextlib.asynccontextmanager
     async def transaction(self, *, flush: bool = True) -> AsyncIterator["Connection"]:
         """Lend a connection inside a transaction (READ COMMITTED).
@@ -70,6 +75,15 @@ class Store:
                 raise
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DatabaseUnavailableError(f"database at {where(self.dsn)} unavailable: {text}") from error
+
+    async def probe(self) -> None:
+        """See that the database answers.
+
+        Raises:
+            DatabaseUnavailableError: it does not.
+        """
+        async with self.connection() as db:
+            await db.execute("SELECT 1")
 
     async def close(self) -> None:
         await self._pool.close()

@@ -4,7 +4,7 @@ The one exception is the control queue of an executor (``scheduler.control.<exec
 exclusive to the executor's connection and goes with it, so the executor declares it itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -16,6 +16,7 @@ OFFERS: Final = "scheduler.offers"
 ATTEMPTS: Final = "scheduler.attempts"
 SETTLED: Final = "scheduler.settled"
 CONTROL: Final = "scheduler.control"
+HEARTBEATS: Final = "scheduler.recorder.heartbeats"
 FEED: Final = "scheduler.feed"
 """Open to readers: a topic exchange that anybody may bind a queue to."""
 UNROUTABLE: Final = "scheduler.unroutable"
@@ -166,16 +167,29 @@ _STORE_QUEUES: Final[tuple[tuple[Queue, tuple[str, ...]], ...]] = (
     (Queue(DISPATCHER_EVENTS, dead_letters=True), ("event.received",)),
     (Queue("scheduler.dispatcher.settled", Limits(max_length=10_000, ttl_s=_HOUR_S)), ("run.settled",)),
     (Queue("scheduler.recorder.claims", dead_letters=True), ("attempt.claim",)),
-    (Queue("scheduler.recorder.heartbeats", Limits(max_length=50_000, ttl_s=120)), ("executor.heartbeat",)),
+    (Queue(HEARTBEATS, Limits(max_length=50_000, ttl_s=120)), ("executor.heartbeat",)),
     (Queue("scheduler.recorder.finished", dead_letters=True), ("attempt.finished", "attempt.returned")),
     # What is told of a running attempt is for who looks now: it may go at any time.
     (Queue("scheduler.recorder.told", Limits(max_length=10_000, ttl_s=30)), ("attempt.told",)),
 )
 
 
+def store_queues() -> tuple[str, ...]:
+    """Return the names of the queues that each store has, without its suffix."""
+    return tuple(queue.name for queue, _ in _STORE_QUEUES)
+
+
 def pool_queue(pool: str, queue_limit: int) -> Queue:
     """Return the queue of an executor pool; a publish above ``queue_limit`` ready offers is refused."""
     return Queue(executor_queue(pool), Limits(max_length=queue_limit, overflow="reject-publish"), dead_letters=True)
+
+
+def topology_of(pools: Mapping[str, int], stores: Iterable[str]) -> Topology:
+    """Return everything to declare for ``pools``, the main store and all others."""
+    parts = topology(pools)
+    for store in sorted(stores):
+        parts += topology({}, store)
+    return parts
 
 
 def topology(pools: Mapping[str, int], store: str | None = None) -> Topology:
@@ -191,6 +205,8 @@ def topology(pools: Mapping[str, int], store: str | None = None) -> Topology:
         queues.append(replace(queue, name=suffixed(queue.name, store)))
         routes = [ROUTES[message_type] for message_type in message_types]
         bindings += [Binding(route.exchange, queues[-1].name, route.key(store)) for route in routes]
+        if store is not None and queue.name == HEARTBEATS:  # every store hears which executors live
+            bindings.append(Binding(ATTEMPTS, queues[-1].name, "executor.heartbeat"))
     if store is None:
         bindings.append(Binding(EVENTS, DISPATCHER_EVENTS, "#"))
     for pool, queue_limit in pools.items():

@@ -29,7 +29,7 @@ class Out:
         self.bodies: list[bytes] = []
         self.outcomes: list[asyncio.Future[PublishOutcome]] = []
 
-    def __call__(self, body: bytes) -> "asyncio.Future[PublishOutcome]":
+    def __call__(self, body: bytes, _store: str | None) -> "asyncio.Future[PublishOutcome]":
         self.bodies.append(body)
         self.outcomes.append(asyncio.get_running_loop().create_future())
         return self.outcomes[-1]

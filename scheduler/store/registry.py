@@ -1,0 +1,130 @@
+"""Tenants in databases of their own: where each is found, and how it is opened.
+
+The main store names, for each of them, where the DSN is found: ``{env:NAME}`` or ``{file:PATH}``. The
+DSN itself, with its password, is in no database.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from scheduler.domain.addresses import DATABASE_SCHEMES, check_scheme
+from scheduler.errors import ConfigurationError, DatabaseUnavailableError, NotFoundError
+from scheduler.roles import ACTOR_ROLES
+from scheduler.store.database_url import check_database_url
+from scheduler.store.doorbell import DEFINITIONS
+from scheduler.store.migrate import check_schema
+from scheduler.store.pool import open_pool
+from scheduler.store.queries import queries
+from scheduler.store.roles import take_role
+from scheduler.store.stores import MAIN, Store
+
+Q: Final = queries("registry")
+_RING: Final = queries("definitions")["ring"]
+_REFERENCE: Final = re.compile(r"\{(env|file):([^{}]{1,4096})\}")
+
+
+def find_dsn(tenant: str, reference: str, *, allow_insecure: bool = False) -> str:
+    """Return the DSN that ``reference`` leads to, in this process's environment. Reads a small file at most.
+
+    Raises:
+        ConfigurationError: it leads nowhere, to no DSN, or to one that is not safe to use; never repeats it.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise ConfigurationError(f"tenant {tenant}: the database is given as {{env:NAME}} or {{file:PATH}}")
+    kind, place = match.groups()
+    try:
+        dsn = (os.environ.get(place, "") if kind == "env" else Path(place).read_text(encoding="utf-8")).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"tenant {tenant}: {reference} cannot be read: {error}") from None
+    if not dsn:
+        raise ConfigurationError(f"tenant {tenant}: {reference} is empty or not set")
+    try:
+        check_scheme(dsn, DATABASE_SCHEMES)
+        check_database_url(dsn, allow_insecure=allow_insecure)
+    except (ValueError, ConfigurationError) as error:
+        raise ConfigurationError(f"tenant {tenant}: {reference}: {error}") from None
+    return dsn
+
+
+async def list_databases(main: Store) -> dict[str, str]:
+    """Return the reference of each tenant that has a database of its own."""
+    async with main.connection() as db:
+        return {row["name"]: row["database"] for row in await db.fetch(Q["list_databases"])}
+
+
+async def find_database_of(main: Store, tenant: str) -> str | None:
+    """Return the reference of a tenant's own database; None: it has none, or is not there."""
+    async with main.connection() as db:
+        found: str | None = await db.fetchval(Q["find_database"], tenant)
+    return found
+
+
+async def register_database(main: Store, tenant: str, reference: str) -> None:
+    """Say where the database of a tenant is, which is migrated and has its row.
+
+    Raises:
+        NotFoundError: there is no such tenant.
+    """
+    if tenant == MAIN:
+        raise ConfigurationError(f"tenant {MAIN}: the store of that name is the main one; choose another")
+    async with main.transaction() as db:
+        if await db.fetchval(Q["register_database"], tenant, reference) is None:
+            raise NotFoundError(f"there is no tenant {tenant}")
+        await db.execute(_RING, DEFINITIONS, tenant)
+
+
+async def open_apart(tenant: str, dsn: str, *, name: str, size: int = 5) -> Store:
+    """Open the database of a tenant; an actor, named so, takes its role where it may.
+
+    Raises:
+        DatabaseUnavailableError: no connection, or its schema is not the one of this program.
+    """
+    if name in ACTOR_ROLES:
+        dsn = await take_role(dsn, name)
+    store = Store(tenant, dsn, await open_pool(dsn, name=name, size=size))
+    try:
+        async with store.connection() as db:
+            if (wrong := await check_schema(db)) is not None:
+                raise DatabaseUnavailableError(f"tenant {tenant}: {wrong}")
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+async def copy_pools(main: Store, apart: Store) -> None:
+    """Have the pools of a tenant's database be those of the main one: limits and pauses are the operator's."""
+    async with main.connection() as db:
+        rows = await db.fetch(Q["list_pools"])
+    columns: Mapping[str, list[object]] = {
+        name: [row[name] for row in rows] for name in ("name", "queue_limit", "paused_at")
+    }
+    async with apart.connection() as db:
+        await db.execute(Q["write_pools"], *columns.values())
+
+
+@asynccontextmanager
+async def store_of(main: Store, tenant: str, *, name: str, allow_insecure: bool = False) -> AsyncIterator[Store]:
+    """Lend the store that a tenant lives in: ``main``, or its own, which is opened for this.
+
+    Raises:
+        DatabaseUnavailableError: its own cannot be reached from here, or has another schema.
+        ConfigurationError: from here nobody knows where it is.
+    """
+    reference = await find_database_of(main, tenant)
+    if reference is None:
+        yield main
+        return
+    dsn = await asyncio.to_thread(find_dsn, tenant, reference, allow_insecure=allow_insecure)
+    store = await open_apart(tenant, dsn, name=name, size=2)
+    try:
+        await copy_pools(main, store)
+        yield store
+    finally:
+        await store.close()

@@ -1,0 +1,28 @@
+-- name: list_tables
+-- Tables with rows of tenants, their columns, and the condition by which a tenant's are found.
+SELECT c.relname AS name,
+       array(SELECT a.attname::text FROM pg_attribute AS a
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+             ORDER BY a.attnum) AS columns,
+       CASE WHEN c.relname = 'rates' THEN 'job_id IN (SELECT id FROM jobs WHERE tenant = $1)'
+            ELSE 'tenant = $1' END AS condition
+FROM pg_class AS c
+WHERE c.relnamespace = 'scheduler'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND NOT c.relname = ANY ($1::text[])
+  AND (c.relname = 'rates' OR EXISTS (SELECT FROM pg_attribute AS a
+                                      WHERE a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped));
+
+-- name: list_references
+SELECT f.relname AS from_table, t.relname AS to_table
+FROM pg_constraint AS r JOIN pg_class AS f ON f.oid = r.conrelid JOIN pg_class AS t ON t.oid = r.confrelid
+WHERE r.contype = 'f' AND r.connamespace = 'scheduler'::regnamespace;
+
+-- name: insert_suspended
+INSERT INTO tenants (name, weight, max_jobs, max_runs_per_minute, max_storage_bytes, suspended_at, suspend_note)
+VALUES ($1, $2, $3, $4, $5, now(), 'is being moved')
+ON CONFLICT (name) DO UPDATE
+SET weight = excluded.weight, max_jobs = excluded.max_jobs, max_runs_per_minute = excluded.max_runs_per_minute,
+    max_storage_bytes = excluded.max_storage_bytes, suspended_at = now(), suspend_note = excluded.suspend_note;
+
+-- name: register
+UPDATE tenants SET database = $2, suspended_at = NULL, suspend_note = NULL, revision = revision + 1 WHERE name = $1;
