@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 
-from scheduler.sandbox.process_tree import become_subreaper, descendants, kill_all
+from scheduler.sandbox.process_tree import become_subreaper, descendants, kill_all, refuse_inspection
 from scheduler.sandbox.warden import IGNORED, Wakeup, guard
 
 MAX_FDS = 5
@@ -25,6 +25,7 @@ def main() -> None:
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     become_subreaper()
+    refuse_inspection()  # wardens know the environments of their jobs
     gc.disable()
     gc.freeze()  # the forks share these pages
     _Launcher(link).serve()

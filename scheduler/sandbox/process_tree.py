@@ -33,6 +33,11 @@ def hand_on_no_capability() -> None:
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
 
 
+def allow_inspection() -> None:
+    """Take ``refuse_inspection`` back."""
+    _prctl(_PR_SET_DUMPABLE, 1)
+
+
 def descendants(root: int) -> list[int]:
     """Return the live processes below ``root`` at this moment; more may appear while it looks."""
     children: dict[int, list[int]] = {}

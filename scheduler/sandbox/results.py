@@ -15,6 +15,10 @@ PROGRESS_BYTES = 1024
 """What the beginning of that file is for: one line of JSON."""
 LINK_FD = 4
 """The descriptor that joins a python child to its warden, where it may be kept for further runs."""
+KEPT = b"kept"
+"""What the warden says there after a run."""
+BEGUN = b"begun"
+"""What the child says when it has taken up another."""
 
 
 MOST_METRICS = 50

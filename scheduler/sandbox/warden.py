@@ -32,7 +32,7 @@ from scheduler.sandbox.process_tree import (
     signal_all,
 )
 from scheduler.sandbox.resource_limits import INTERVAL_S, Limiter, Spent, limit_self, limiter_for
-from scheduler.sandbox.results import RESULT_FD
+from scheduler.sandbox.results import BEGUN, KEPT, RESULT_FD
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 _RESET = (*IGNORED, signal.SIGCHLD, signal.SIGALRM, signal.SIGXFSZ)
@@ -40,7 +40,6 @@ _KILL_AGAIN_MS = 20
 _ABOVE_STDIO = 10
 _MOST_FDS = 4
 _WORD_BYTES = 4096
-KEPT = b"kept"
 
 
 class Wakeup:
@@ -172,8 +171,14 @@ class _Warden:
         self._tell({"started": self._job})
 
     def _hear_child(self, link: socket.socket) -> None:
-        """Keep the child after its run, or let it end."""
-        raw = link.recv(_WORD_BYTES)
+        """Keep the child after its run, or let it end; note that it has begun another."""
+        raw = b""
+        with contextlib.suppress(ConnectionResetError):  # it was killed before it read all
+            raw = link.recv(_WORD_BYTES)
+        if self._idle and raw == BEGUN:
+            self._idle = False
+            self._begin()
+            return
         self._look()
         if not raw or self._killing or self._idle or has_descendants_beside(self._job):
             self._leave_child()
@@ -188,15 +193,17 @@ class _Warden:
         signal.setitimer(signal.ITIMER_REAL, 0)
         self._tell({"ended": 0, "gone": 0, "usage": self._spent.usage(self._limiter), "kept": True})
 
-    def _run_again(self, fds: list[int]) -> None:
-        if self._link is not None and self._idle:
-            try:
-                socket.send_fds(self._link, [b"R"], fds)
-            except OSError:  # it has just ended; that nothing was started tells the executor
-                self._leave_child()
-            else:
+    def _hear_last_word(self, link: socket.socket) -> None:
+        """Note that a child had begun a run before it ended: its end is that of the run, which must not begin twice."""
+        with contextlib.suppress(OSError):
+            if link.recv(_WORD_BYTES, socket.MSG_DONTWAIT) == BEGUN:
                 self._idle = False
                 self._begin()
+
+    def _run_again(self, fds: list[int]) -> None:
+        if self._link is not None and self._idle:
+            with contextlib.suppress(OSError):  # it has just ended; that nothing was started tells the executor
+                socket.send_fds(self._link, [b"R"], fds)
         for fd in fds:
             os.close(fd)
 
@@ -246,6 +253,8 @@ class _Warden:
                 return True
             if pid == 0:
                 return False
+            if pid == self._job and self._idle and self._link is not None:
+                self._hear_last_word(self._link)
             self._spent.add(used, is_main=pid == self._job)
             if pid == self._job:
                 self._job = 0

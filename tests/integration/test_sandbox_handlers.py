@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from scheduler.handlers import handler
 from scheduler.ports import InlineStart, StopRequest
 from schemas.vocabulary import Outcome
 from schemas.work import SecretRef, TimeLimits
@@ -136,6 +137,19 @@ async def test_many_inline_starts_end_once_each_in_batches(place):
     done = [start.context.run_id for batch in batches for start, _ in batch]
     assert sorted(done) == sorted(start.context.run_id for start in starts)
     assert len(batches) < 50
+
+
+async def test_a_thousand_async_handlers_run_at_once(tmp_path):
+    together = asyncio.Barrier(1000)
+
+    @handler("meets")
+    async def meets(_ctx, _params):
+        await together.wait()  # nobody goes on before the last one has come
+
+    async with a_place(tmp_path, meets) as place:
+        ends = await place.run_inline(*(calling("meets") for _ in range(1000)))
+
+    assert {ended.outcome for ended in ends} == {Outcome.SUCCEEDED}
 
 
 async def test_what_is_not_inline_is_refused_whole(place):

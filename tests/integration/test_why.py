@@ -69,9 +69,11 @@ async def test_rate_says_when(database_url: str) -> None:
 async def test_executor_and_pool_that_are_not_there(database_url: str) -> None:
     async with engine(database_url) as stage:
         await stage.db.execute("INSERT INTO pools (name) VALUES ('empty')")
-        await stage.apply(odd={"run": {"handler": "nobody"}}, lost={"run": TRUE, "pool": "empty"})
+        closed = {"run": TRUE, "isolation": "sandbox"}
+        await stage.apply(odd={"run": {"handler": "nobody"}}, lost={"run": TRUE, "pool": "empty"}, closed=closed)
 
         assert first(await ask(stage, await fire(stage, "odd", "ready")))[0] is Gate.EXECUTOR
+        assert first(await ask(stage, await fire(stage, "closed", "ready")))[0] is Gate.EXECUTOR
         gates = (await ask(stage, await fire(stage, "lost", "ready"))).gates
         assert [(found.gate, found.holds) for found in gates] == [(Gate.EXECUTOR, True), (Gate.QUEUE, True)]
 

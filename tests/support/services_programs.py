@@ -39,8 +39,8 @@ def ensure() -> None:
         raise ServicesError(
             f"The tests run against real servers and in real sandboxes, and the programs of {' and '.join(packages)} "
             f"are not on this machine. Install them (on Debian, as root: apt-get install {' '.join(packages)}), or run "
-            "`make test` as root and it does so itself, or start Docker, or set TEST_AMQP_URL and TEST_DATABASE_URL to servers "
-            "that may be filled with test data; the tests that kill servers need the programs in any case."
+            "`make test` as root and it does so itself, or start Docker, or set TEST_AMQP_URL and TEST_DATABASE_URL to "
+            "servers that may be filled with test data; the tests that kill servers need the programs in any case."
         )
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     keep_ours = ["-o", "Dpkg::Options::=--force-confold"]
