@@ -157,7 +157,7 @@ async def _once(request: _Strict, call: Call, original: Callable[[Request], Awai
 
 async def _read_body(request: _Strict, rules: _Rules) -> None:
     """Read the body within limits; JSON is read strictly."""
-    data = await _bytes(request)
+    data = await read_bytes(request)
     if not data:
         return
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -173,7 +173,12 @@ async def _read_body(request: _Strict, rules: _Rules) -> None:
             raise ProblemError(422, f"the body: {error}", code="invalid_json") from None
 
 
-async def _bytes(request: Request) -> bytes:
+async def read_bytes(request: Request) -> bytes:
+    """Return the body; what is read of it is bounded in length and time. For routes of others too.
+
+    Raises:
+        ProblemError: 413, it is longer than LONGEST_BODY; 408, it did not come in time.
+    """
     declared = request.headers.get("content-length", "0")
     if not declared.isdecimal() or int(declared) > LONGEST_BODY:
         raise ProblemError(413, f"the body is longer than {LONGEST_BODY} bytes", headers={"Connection": "close"})

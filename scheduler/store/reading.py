@@ -32,6 +32,7 @@ class RunFilter:
 
 LONG_LINE: Final = 100
 """More runs of one job than this in line for their turn are told of: the line only grows if the job is too slow."""
+_GREATEST: Final = UUID(int=(1 << 128) - 1)
 _SILENT_S: Final = 30.0
 """An executor not heard of for so long is not alive, unless the caller knows the lease."""
 
@@ -50,10 +51,16 @@ async def get_job(store: Store, tenant: str, name: str) -> Row:
 
 async def list_runs(store: Store, tenant: str, which: RunFilter, *, lease_s: float = _SILENT_S) -> list[Row]:
     """Return runs, newest first; ``held_by`` says why no executor can take one that waits for it."""
-    states = list(which.states) if which.states else None
-    filters = (which.job, states, which.since, which.after, which.limit)
-    rows = await _rows(store, "list_runs", tenant, *filters, lease_s)
-    return [_run(row) for row in rows]
+    states = sorted(set(which.states)) if which.states else None
+    async with store.connection() as db:
+        if states is not None and which.job is None:
+            after = which.after or _GREATEST
+            page = await db.fetch(Q["page_of_states"], tenant, states, which.since, after, which.limit)
+        else:
+            bounds = (which.since, which.after, which.limit)
+            page = await db.fetch(Q["page_of_runs"], tenant, which.job, states, *bounds)
+        rows = await db.fetch(Q["show_runs"], [row["id"] for row in page], lease_s)
+    return [_run(dict(row)) for row in rows]
 
 
 async def list_runs_between(store: Store, tenant: str, least: UUID, greatest: UUID, *, limit: int) -> list[Row]:

@@ -16,25 +16,51 @@ SELECT t.key, t.kind, t.spec, t.enabled, t.active, t.anchor_at, t.last_at, t.nex
 FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id
 WHERE j.tenant = $1 AND j.name = $2 AND j.deleted_at IS NULL AND t.removed_at IS NULL ORDER BY t.key;
 
--- name: list_runs
--- Newest first; after is the id of the last run of the page before. $7: seconds after which a silent
--- executor is not alive.
-SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priority, pool, flow_id, firing_id, fired_at,
-       created_at, ready_at, queued_at, claimed_at, finished_at, executor, params, result, retry_of, retried_by, cancel_at,
-       cancel_reason, discarded_at, backfill_id,
-       CASE WHEN state IN ('ready', 'queued', 'backing_off') THEN missing_executor(pool, (
-           SELECT v.spec FROM job_versions AS v
-           WHERE v.job_id = runs.job_id AND v.version = runs.job_version), $7) END AS held_by,
-       CASE WHEN state = 'running' THEN (
-           SELECT jsonb_build_object('done', p.done, 'total', p.total, 'message', p.message) FROM live_progress AS p
-           WHERE p.run_id = runs.id AND p.attempt = runs.attempt) END AS progress
-FROM runs
+-- name: page_of_runs
+-- Newest first; $5 is the id of the last run of the page before.
+SELECT id FROM runs
 WHERE tenant = $1
   AND ($2::text IS NULL OR job_id = (SELECT id FROM jobs WHERE tenant = $1 AND name = $2))
   AND ($3::text[] IS NULL OR state = ANY ($3))
   AND ($4::timestamptz IS NULL OR created_at >= $4)
   AND ($5::uuid IS NULL OR id < $5)
 ORDER BY id DESC LIMIT $6;
+
+-- name: page_of_states
+-- The same of all jobs in these states. Those that few of many runs are in are found by key; of the others the
+-- newest are never far.
+WITH active AS MATERIALIZED (
+    SELECT id, tenant, state, created_at FROM runs
+    WHERE state IN ('ready', 'queued', 'running', 'backing_off')
+      AND $2::text[] && '{ready,queued,running,backing_off}'::text[])
+SELECT f.id FROM (
+    SELECT v.id FROM unnest($2::text[]) AS wanted (state) CROSS JOIN LATERAL (
+        SELECT id FROM runs
+        WHERE tenant = $1 AND state = wanted.state AND state IN ('failed', 'cancelled', 'skipped')
+          AND id < $4 AND created_at >= coalesce($3, '-infinity'::timestamptz)
+        ORDER BY id DESC LIMIT $5) AS v
+    UNION ALL
+    (SELECT id FROM runs
+     WHERE $2::text[] && '{succeeded,waiting}'::text[] AND tenant = $1 AND state IN ('succeeded', 'waiting')
+       AND state = ANY ($2) AND id < $4 AND created_at >= coalesce($3, '-infinity'::timestamptz)
+     ORDER BY id DESC LIMIT $5)
+    UNION ALL
+    SELECT id FROM active
+    WHERE tenant = $1 AND state = ANY ($2) AND id < $4 AND created_at >= coalesce($3, '-infinity'::timestamptz)) AS f
+ORDER BY f.id DESC LIMIT $5;
+
+-- name: show_runs
+-- $2: seconds after which a silent executor is not alive.
+SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priority, pool, flow_id, firing_id, fired_at,
+       created_at, ready_at, queued_at, claimed_at, finished_at, executor, params, result, retry_of, retried_by, cancel_at,
+       cancel_reason, discarded_at, backfill_id,
+       CASE WHEN state IN ('ready', 'queued', 'backing_off') THEN missing_executor(pool, (
+           SELECT v.spec FROM job_versions AS v
+           WHERE v.job_id = runs.job_id AND v.version = runs.job_version), $2) END AS held_by,
+       CASE WHEN state = 'running' THEN (
+           SELECT jsonb_build_object('done', p.done, 'total', p.total, 'message', p.message) FROM live_progress AS p
+           WHERE p.run_id = runs.id AND p.attempt = runs.attempt) END AS progress
+FROM runs WHERE id = ANY ($1::uuid[]) ORDER BY id DESC;
 
 -- name: list_runs_between
 SELECT id, job_name AS job, state FROM runs WHERE tenant = $1 AND id BETWEEN $2 AND $3 ORDER BY id DESC LIMIT $4;
