@@ -157,7 +157,7 @@ class Dispatcher(PublisherListener):
         crash_point("dispatcher.after_commit")
         for pool, filled in decided.filled.items():
             await desk.publish(pool, filled)
-        if _note(store, decided):
+        if _note(store, decided, self.clock.now()):
             await desk.fill(decided.left)
         return decided.verdicts.total()
 
@@ -171,7 +171,7 @@ class Dispatcher(PublisherListener):
         await self._sleep_until(instant)
         for pool, filled in decided.filled.items():
             await desk.publish(pool, filled)
-        _note(store, decided)
+        _note(store, decided, self.clock.now())
 
     async def _advance(self, store: Store, ended: Iterable[UUID], pools: Iterable[str] = ()) -> None:
         """Do DAG steps until none is owed: a skipped run owes its own. Fills the pools that got work, and ``pools``."""
@@ -288,10 +288,10 @@ class Dispatcher(PublisherListener):
             self.post("scheduler.control", executor, [asked], persistent=False)
 
 
-def _note(store: Store, decided: Decided) -> bool:
+def _note(store: Store, decided: Decided, now: datetime) -> bool:
     """Log what was decided, if anything was."""
     if decided.verdicts:
-        decided.said.say()
+        decided.said.say(now)
         if not run_lines.wanted("firing.decided"):
             counts = {str(verdict): n for verdict, n in decided.verdicts.items()}
             log.info("firings.decided", store=store.name, **counts)

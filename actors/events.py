@@ -151,6 +151,7 @@ class EventDesk:
         crash_point("dispatcher.after_commit")
         for pool, filled in decided.firings.filled.items():
             await self._offers.publish(pool, filled)
+        decided.firings.said.say(self._actor.clock.now())
         if decided.verdicts:
             counts = {str(verdict): count for verdict, count in decided.verdicts.items()}
             log.info("events.decided", store=self._store.name, **counts)

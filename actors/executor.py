@@ -21,7 +21,7 @@ from actors.executing.ends import Ends
 from actors.executing.fence import Fence
 from actors.executing.finished import Reporter, finished
 from actors.executing.heartbeats import Heartbeats
-from actors.executing.lines import say_started, say_succeeded
+from actors.executing.lines import say_ended, say_started
 from actors.executing.running import Grant, Run, Running
 from actors.executing.settings import ExecutorSettings
 from actors.executing.spool import Spool
@@ -249,7 +249,7 @@ class Executor(ApartActor):
     def _on_ends(self, ended: Sequence[tuple[Run, Ended]]) -> None:
         self._teller.say_last(run for run, _ in ended)
         at = self.clock.now(), self.clock.monotonic()
-        say_succeeded(self.settings.name, ended, at[1])
+        say_ended(self.settings.name, ended, at[1])
         self.ends.add([finished(run, end, self.ends.next_seq(), self._reporter, at=at) for run, end in ended])
         self.desk.claim()
 

@@ -26,6 +26,7 @@ from scheduler.config_sections import (
     Section,
     TickSection,
     listed,
+    url_of,
 )
 from scheduler.domain import addresses
 from scheduler.errors import ConfigurationError
@@ -72,13 +73,13 @@ def _state_dir() -> Path:
 class Settings(Section):
     """Every setting, with its default."""
 
-    database_url: Annotated[SecretStr | None, _of(*addresses.DATABASE_SCHEMES)] = None
+    database_url: Annotated[SecretStr | None, url_of(*addresses.DATABASE_SCHEMES)] = None
     """PostgreSQL, as in postgresql://user:password@host/name. Default: the private server of `scheduler up`."""
-    amqp_url: Annotated[SecretStr | None, _of(*addresses.BROKER_SCHEMES)] = None
+    amqp_url: Annotated[SecretStr | None, url_of(*addresses.BROKER_SCHEMES)] = None
     """RabbitMQ, as in amqp://user:password@host/vhost. Default: `scheduler up` needs none."""
-    management_url: Annotated[SecretStr | None, _of(*addresses.MANAGEMENT_SCHEMES)] = None
+    management_url: Annotated[SecretStr | None, url_of(*addresses.MANAGEMENT_SCHEMES)] = None
     """RabbitMQ's management API, as in http://user:password@host:15672. With it, queue limits are policies."""
-    publish_url: Annotated[SecretStr | None, _of(*addresses.BROKER_SCHEMES)] = None
+    publish_url: Annotated[SecretStr | None, url_of(*addresses.BROKER_SCHEMES)] = None
     """RabbitMQ for `publish` jobs, by a user that may write no more than they should. Default: amqp_url."""
     insecure_broker: bool = False
     """Let amqp:// without TLS reach another host: for a private network, such as that of a compose file."""
@@ -137,6 +138,8 @@ class Settings(Section):
     """auto: console on a terminal, else json."""
     log_runs: Literal["each", "batch"] = "each"
     """each: a line for each firing, start and success; batch: only what went wrong has lines of its own."""
+    tracing: bool = False
+    """Make spans of firings, claims and attempts: needs actor-scheduler[otel], and OTEL_* variables to say where to."""
     probe_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Address of /livez, /readyz and /metrics. They ask nobody who they are: keep it on loopback."""
     probe_port: Annotated[int, Field(ge=0, le=65_535)] | None = None

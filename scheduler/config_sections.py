@@ -34,6 +34,17 @@ def _jwks(url: str | None) -> str | None:
     return url
 
 
+def url_of(*schemes: str) -> AfterValidator:
+    """Return a check that a secret is a URL of one of ``schemes``."""
+
+    def check(url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            addresses.check_scheme(url.get_secret_value(), schemes)
+        return url
+
+    return AfterValidator(check)
+
+
 class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True, validate_default=True

@@ -1,12 +1,13 @@
 """What an executor says of each attempt: that it started, and that it ended well. The Recorder tells the other ends."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from actors.executing.running import Grant, Run
-from scheduler import run_lines
+from scheduler import run_lines, tracing
 from scheduler.domain.trace import trace_id_of
 from scheduler.ports import Ended
+from scheduler.tracing import Times
 from schemas.vocabulary import Outcome
 
 _LOGGER: Final = "executor"
@@ -24,8 +25,13 @@ def say_started(executor: str, granted: Iterable[Grant]) -> None:
     run_lines.say_plain("attempt.started", _LOGGER, _STARTED, rows)
 
 
-def say_succeeded(executor: str, ended: Iterable[tuple[Run, Ended]], now: float) -> None:
-    """``now``: the monotonic instant of the ends."""
+def say_ended(executor: str, ended: Sequence[tuple[Run, Ended]], now: float) -> None:
+    """Write the lines of successes, and make the spans of all; ``now``: the monotonic instant of the ends."""
+    if (tracer := tracing.current()) is not None:
+        for run, end in ended:
+            s, times = run.start, Times(run.started_at, run.began - run.asked_at, now - run.began)
+            facts = {"scheduler.tenant": s.tenant, "scheduler.job": s.order.job, "scheduler.outcome": end.outcome.value}
+            tracer.attempt(s.order.flow_id, s.run_id, s.attempt, s.traceparent, times, **facts)
     if not run_lines.wanted("attempt.succeeded"):
         return
     rows = []

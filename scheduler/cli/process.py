@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from scheduler import tracing
 from scheduler.clock import SystemClock
 from scheduler.config import Loaded, knobs
 from scheduler.hosting import ProbeAddress
@@ -41,6 +42,8 @@ class Process:
             each_run=self.settings.log_runs == "each",
             on_line=self.metrics.count_line,
         )
+        if self.settings.tracing:
+            tracing.start(name)
 
     @property
     def probe_address(self) -> ProbeAddress:

@@ -11,6 +11,7 @@ from uuid import UUID
 TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _LOW: Final = (1 << 64) - 1
 _NOT_SAMPLED: Final = "00"
+_SAMPLED: Final = "01"
 
 
 def read_traceparent(text: object) -> str | None:
@@ -36,7 +37,10 @@ def span_id_of(run_id: UUID, attempt: int) -> str:
     return f"{(run_id.int & _LOW) ^ attempt:016x}"
 
 
-def traceparent_of(flow_id: UUID, run_id: UUID, attempt: int, given: str | None) -> str:
-    """Return what an attempt hands on: to its processes, and with its requests."""
-    flags = _NOT_SAMPLED if given is None else given[-2:]
+def traceparent_of(flow_id: UUID, run_id: UUID, attempt: int, given: str | None, *, sampled: bool = False) -> str:
+    """Return what an attempt hands on: to its processes, and with its requests.
+
+    ``sampled``: whether spans are made here; it is said of a trace of the flow's own.
+    """
+    flags = (_SAMPLED if sampled else _NOT_SAMPLED) if given is None else given[-2:]
     return f"00-{trace_id_of(flow_id, given)}-{span_id_of(run_id, attempt)}-{flags}"

@@ -5,7 +5,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from uuid import UUID
 
+from scheduler import tracing
 from scheduler.domain.trace import traceparent_of
 from scheduler.ports import AttemptContext
 from schemas.work import SecretRef, WorkOrder
@@ -45,7 +47,7 @@ def build_environment(order: WorkOrder, context: AttemptContext, secrets: Mappin
 def run_variables(order: WorkOrder, context: AttemptContext) -> dict[str, str]:
     """Return the ``SCHEDULER_*`` variables that tell a job which run it is, and its place in its trace."""
     return {
-        "TRACEPARENT": traceparent_of(order.flow_id, context.run_id, context.attempt, context.traceparent),
+        "TRACEPARENT": attempt_traceparent(order.flow_id, context),
         "SCHEDULER_TENANT": context.tenant,
         "SCHEDULER_RUN_ID": str(context.run_id),
         "SCHEDULER_ATTEMPT": str(context.attempt),
@@ -56,6 +58,12 @@ def run_variables(order: WorkOrder, context: AttemptContext) -> dict[str, str]:
         "SCHEDULER_PARAMS": json.dumps(order.params, ensure_ascii=False),
         "SCHEDULER_RESULTS": json.dumps(order.results, ensure_ascii=False),
     }
+
+
+def attempt_traceparent(flow_id: UUID, context: AttemptContext) -> str:
+    """Return the place of an attempt in its trace, as its processes and requests hand it on."""
+    sampled = tracing.current() is not None
+    return traceparent_of(flow_id, context.run_id, context.attempt, context.traceparent, sampled=sampled)
 
 
 def resolve_secrets(references: Mapping[str, SecretRef]) -> dict[str, str]:

@@ -11,10 +11,9 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from scheduler.clock import Clock
-from scheduler.domain.trace import traceparent_of
 from scheduler.ports import AttemptContext, Ended, StopRequest
 from scheduler.sandbox.address_guard import NetworkPolicy
-from scheduler.sandbox.environment import UnusableOrderError
+from scheduler.sandbox.environment import UnusableOrderError, attempt_traceparent
 from scheduler.sandbox.http_request import REDIRECTS, HttpRequest, make_request
 from scheduler.sandbox.output import OutputBuffer, one_line
 from scheduler.sandbox.results import UnusableResultError, parse_result
@@ -51,7 +50,7 @@ class HttpRuns:
     ) -> Ended:
         try:
             now_s = self._clock.now().timestamp()
-            trace = traceparent_of(flow_id, context.run_id, context.attempt, context.traceparent)
+            trace = attempt_traceparent(flow_id, context)
             request = make_request(work, secrets, run_id=context.run_id, now_s=now_s, traceparent=trace)
             return await self._send(request, work.redirects)
         except UnusableOrderError as error:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from scheduler import run_lines
+from scheduler import run_lines, tracing
 from scheduler.domain.trace import trace_id_of
 from schemas.vocabulary import Verdict
 
@@ -24,8 +25,15 @@ class SaidFirings:
     started: Sequence[tuple[Any, ...]] = ()
     others: Sequence[tuple[Any, ...]] = ()
     misfired: Sequence[tuple[Any, ...]] = ()
+    traced: Sequence[tuple[Any, ...]] = ()
+    """Flow, traceparent, instant, tenant and job of each that starts, where spans are made."""
 
-    def say(self) -> None:
+    def say(self, now: datetime) -> None:
+        """Write the lines, and make the spans, of what was decided just now."""
+        if (tracer := tracing.current()) is not None:
+            for flow_id, given, fires_at, tenant, job in self.traced:
+                facts = {"scheduler.tenant": tenant, "scheduler.job": job}
+                tracer.firing(flow_id, given, fires_at, now, **facts)
         run_lines.say_plain("firing.decided", _LOGGER, _STARTED, self.started)
         run_lines.say("firing.decided", _LOGGER, _OTHERS, self.others)
         run_lines.say("firing.misfired", _LOGGER, _OTHERS, self.misfired)
@@ -33,12 +41,16 @@ class SaidFirings:
 
 def said_firings(judged: Sequence["Judged"], tenants: Mapping[str, "TenantJobs"]) -> SaidFirings:
     """Return the rows of ``judged``: those that start only where each run has lines."""
-    each = run_lines.wanted("firing.decided")
+    each, traces = run_lines.wanted("firing.decided"), tracing.current() is not None
+    traced: list[tuple[Any, ...]] = []
     started: list[tuple[Any, ...]] = []
     others: list[tuple[Any, ...]] = []
     misfired: list[tuple[Any, ...]] = []
     for firing, decision, plan in judged:
         if plan is not None:
+            if traces:
+                name = plan.runs[0].job.name
+                traced.append((plan.runs[0].id, firing.get("traceparent"), firing["fires_at"], firing["tenant"], name))
             if each:
                 root = plan.runs[0]
                 trace = trace_id_of(root.id, firing.get("traceparent"))
@@ -59,4 +71,4 @@ def said_firings(judged: Sequence["Judged"], tenants: Mapping[str, "TenantJobs"]
                 decision.reason,
             )
             (misfired if decision.verdict is Verdict.MISFIRED else others).append(row)
-    return SaidFirings(started, others, misfired)
+    return SaidFirings(started, others, misfired, traced)
