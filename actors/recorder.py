@@ -24,6 +24,7 @@ from scheduler.errors import TransientError
 from scheduler.ids import uuid7
 from scheduler.ports import Transport
 from scheduler.store.catalogue import Catalogue
+from scheduler.store.circuits import note_ends
 from scheduler.store.claiming import claim, take_back
 from scheduler.store.leasing import find_expired, leave_recorders, record_heartbeats, report_recorder
 from scheduler.store.said_ends import say_ends
@@ -174,13 +175,17 @@ class Recorder(Actor):
             settled, left = await settling.settle_succeeded(db, batch)
         crash_point("recorder.after_commit")
         self._tell(settled)
+        ended = {fact.run_id for fact in settled}
         if left:
             async with store.transaction() as db:
                 settlements = await settling.settle(db, left)
+                ended.update(settlement.run["id"] for settlement in settlements)
                 crash_point("recorder.before_commit")
             crash_point("recorder.after_commit")
             self._tell([settlement.told() for settlement in settlements])
             say_ends(settlements)
+        if counted := [fact for fact in batch if fact.circuit is not None and fact.run_id in ended]:
+            await note_ends(store, counted)
         if far := [fact for fact in batch if fact.progress is not None]:
             await keep_last_progress(store, far)
 

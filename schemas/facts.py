@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.message import Attempt, AttemptKey, AwareDatetime, Fact, Name
 from schemas.vocabulary import Outcome, RunState
+from schemas.work import Circuit
 
 
 class FiringDue(Fact):
@@ -139,6 +140,8 @@ class AttemptFinished(Fact):
     """None: no process was started, or a signal ended it."""
     signal: int | None = None
     http_status: int | None = None
+    circuit: Circuit | None = None
+    """What its target's circuit breaker is; None: it has none."""
     exception: str | None = None
     """Class name of what the job raised, for ``retry.on``."""
     retry_after_s: Annotated[float, Field(ge=0)] | None = None

@@ -1,10 +1,13 @@
 """The ``run`` key: what a job executes."""
 
 import re
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from schemas.durations import Duration
 from schemas.json_values import JsonValue
 from schemas.spec_model import SpecModel, StrictInt, Text, Word
 
@@ -16,6 +19,7 @@ HttpMethod = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _TARGET: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
+_PORTS: Final = {"http": 80, "https": 443}
 _SIGNATURE: Final = frozenset({"webhook-id", "webhook-timestamp", "webhook-signature"})
 
 
@@ -56,6 +60,17 @@ class ScriptSpec(SpecModel):
         return self
 
 
+class BreakerSpec(SpecModel):
+    """When runs that speak to a target wait because it does not work; shared by all jobs of the tenant that name it."""
+
+    failures: Annotated[StrictInt, Field(ge=1, le=1000)] = 5
+    """So many attempts in a row without a proper answer open the circuit: no answer, 5xx or 429."""
+    open_for: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(seconds=30)
+    """For so long nothing starts; then one run tries, and its end closes or opens the circuit."""
+    key: Annotated[Text, Field(min_length=1, max_length=255)] | None = None
+    """What is shared; default: host and port of the url."""
+
+
 class HttpSpec(SpecModel):
     """One HTTP request; an answer of 2xx is success."""
 
@@ -73,6 +88,24 @@ class HttpSpec(SpecModel):
     """How many redirects are followed; headers and body do not go along to another origin."""
     sign_with: Annotated[Text, Field(min_length=1)] | None = None
     """Name of the secret (whsec_…) that signs the request, as Standard Webhooks say."""
+    breaker: BreakerSpec | None = None
+    """Let runs wait while the target does not work; default: they do not."""
+
+    @property
+    def circuit(self) -> str | None:
+        """What the circuit breaker is shared by; None: there is none."""
+        if self.breaker is None:
+            return None
+        parts = urlsplit(self.url)
+        return self.breaker.key or f"{parts.hostname}:{parts.port or _PORTS[parts.scheme]}"
+
+    @model_validator(mode="after")
+    def _literal_circuit(self) -> Self:
+        if self.breaker is not None:
+            _, _, rest = self.url.partition("://")
+            if "{{" in (self.breaker.key or rest.split("/", 1)[0] or self.url):
+                raise ValueError("breaker.key is needed, without templates, where the host in url is a template")
+        return self
 
     @model_validator(mode="after")
     def _one_body(self) -> Self:

@@ -40,6 +40,14 @@ class PythonWork(WorkModel):
     target: str
 
 
+class Circuit(WorkModel):
+    """The circuit breaker that the end of an attempt counts for, and when it opens."""
+
+    target: str
+    failures: Annotated[int, Field(ge=1)]
+    open_s: Annotated[float, Field(gt=0)]
+
+
 class HttpWork(WorkModel):
     """Send one HTTP request; 2xx is success."""
 
@@ -55,6 +63,7 @@ class HttpWork(WorkModel):
     """The secret that signs the request, as Standard Webhooks say."""
     redirects: Annotated[int, Field(ge=0, le=5)] = 0
     """How many redirects are followed."""
+    circuit: Circuit | None = None
 
 
 class PublishWork(WorkModel):

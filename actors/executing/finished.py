@@ -14,6 +14,7 @@ from scheduler.ports import Ended
 from schemas.facts import AttemptFinished, Output
 from schemas.registry import dump
 from schemas.vocabulary import Outcome
+from schemas.work import HttpWork
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -51,6 +52,7 @@ def finished(run: Run, end: Ended, seq: int, by: Reporter, *, at: tuple[datetime
         "started_at": run.started_at,
         "finished_at": at[0],
         "elapsed_s": at[1] - run.began,
+        "circuit": start.order.work.circuit if isinstance(start.order.work, HttpWork) else None,
         "progress": progress_of(run.voice),
     }
     try:

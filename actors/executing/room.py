@@ -66,7 +66,8 @@ class Room:
 
     def give_up(self, waiting_since: float, reserved_since: float) -> list[Offer]:
         """Take out what has waited so long, a patient one so much longer; the caller hands it back."""
-        kept, given_up = [], []
+        kept: list[Offer] = []
+        given_up: list[Offer] = []
         for offer in self.aside:
             late = offer.since <= (reserved_since if offer.start.patient else waiting_since)
             (given_up if late else kept).append(offer)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scheduler.store.stores import Store
 
     Before = tuple[Mapping[str, Standing], Mapping[str, Calendar]]
-    Answer = tuple[ApplyResult, Before, Callable[[str], int]]
+    Answer = tuple[ApplyResult, Before, Callable[[str], int], dict[str, str]]
 
 Change = dict[str, Any]
 """What becomes of one job, as ``--json`` prints it."""

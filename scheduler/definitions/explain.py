@@ -29,7 +29,7 @@ from schemas.job_spec import (
     ScriptSpec,
     TimeoutSpec,
 )
-from schemas.run_spec import PublishSpec
+from schemas.run_spec import BreakerSpec, PublishSpec
 from schemas.trigger_spec import TRIGGER_KINDS
 from schemas.webhook_spec import WebhookSpec
 from schemas.work import SecretRef
@@ -64,6 +64,7 @@ _PARTS: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("run",): RunSpec,
     ("run", "script"): ScriptSpec,
     ("run", "http"): HttpSpec,
+    ("run", "http", "breaker"): BreakerSpec,
     ("run", "publish"): PublishSpec,
     ("catch_up",): CatchUpSpec,
     ("dst",): DstSpec,

@@ -16,6 +16,8 @@ class Gate(StrEnum):
     """Overlap: the runs of its job before it."""
     CONCURRENCY = "concurrency"
     RATE = "rate"
+    CIRCUIT = "circuit"
+    """The circuit breaker of its http target."""
     EXECUTOR = "executor"
     """An executor that is alive and can run it."""
     QUEUE = "queue"

@@ -14,6 +14,7 @@ from schemas.job_spec import JobSpec, ResourcesSpec
 from schemas.message import AwareDatetime
 from schemas.run_spec import HttpSpec, PublishSpec
 from schemas.work import (
+    Circuit,
     CommandWork,
     HandlerWork,
     HttpWork,
@@ -153,4 +154,12 @@ def _http_work(http: HttpSpec, secrets: Collection[str], scope: Mapping[str, Any
         secret_mark=mark,
         sign_with=http.sign_with,
         redirects=http.redirects,
+        circuit=_circuit(http),
     )
+
+
+def _circuit(http: HttpSpec) -> Circuit | None:
+    if http.breaker is None or http.circuit is None:
+        return None
+    breaker = http.breaker
+    return Circuit(target=http.circuit, failures=breaker.failures, open_s=breaker.open_for.total_seconds())

@@ -59,6 +59,7 @@ class TenantJobs:
         self.ids_by_name: Mapping[str, UUID] = {entry.name: entry.id for entry in self.by_id.values()}
         self.demands: Mapping[str, list[UUID]] = self._by_demand()
         """Jobs by what their executor has to have: the name of a handler, or a label, key=value."""
+        self.circuits: Mapping[str, list[UUID]] = self._by_circuit()
         self.enclosed = frozenset(entry.id for entry in self.by_id.values() if entry.spec.isolation == "sandbox")
         self.rates: Mapping[UUID, float] = {
             entry.id: entry.spec.rate.every.total_seconds() for entry in self.by_id.values() if entry.spec.rate
@@ -85,6 +86,14 @@ class TenantJobs:
         job = self.by_id.get(job_id)
         below = self._graph.downstream(job.name) if job is not None and self._graph.below[job.name] else ()
         return next((self._whys[name] for name in below if name in self._whys), None)
+
+    def _by_circuit(self) -> dict[str, list[UUID]]:
+        found: dict[str, list[UUID]] = {}
+        for entry in self.by_id.values():
+            http = entry.spec.run.http
+            if http is not None and http.circuit is not None:
+                found.setdefault(http.circuit, []).append(entry.id)
+        return found
 
     def _by_demand(self) -> dict[str, list[UUID]]:
         found: dict[str, list[UUID]] = {}

@@ -15,6 +15,7 @@ from scheduler.domain.flow import PlannedRun
 from scheduler.domain.template_errors import TemplateError
 from scheduler.domain.work_order import RunFacts, make_order
 from scheduler.store.catalogue import Catalogue
+from scheduler.store.circuits import Standing, Trial, let_one_try, look
 from scheduler.store.event_rows import find_events
 from scheduler.store.limits import Limits
 from scheduler.store.queries import queries
@@ -74,6 +75,8 @@ class Room:
     backlog: bool = False
     limited: bool = False
     """Some of the runs that are ready share a limit."""
+    trials: Sequence[Trial] = ()
+    """Circuits of which one run may try."""
 
 
 class Offering:
@@ -93,6 +96,8 @@ class Offering:
         most = min(room.left, _FILL_AT_ONCE)
         free = await self._limits.find_free(db, pool, most, room.blocked) if room.limited else ()
         rows = await db.fetch(Q["offer_runs"], pool, most, list(room.blocked), pace.resend_s, free)
+        if room.trials:
+            rows = await let_one_try(db, rows, room.trials)
         if free:
             await self._limits.spend(db, rows)
         return Filled(await self._orders(db, rows), room.executors, room.slots)
@@ -115,7 +120,8 @@ class Offering:
         for pool in sorted(pools):
             room = await self._room(db, pool, pace_of(pool))
             if room.left > 0 and not (room.backlog or room.limited):
-                able = [pair for pair in pools[pool] if pair[1].job.id not in room.blocked]
+                tried = {job for trial in room.trials for job in trial.jobs}
+                able = [pair for pair in pools[pool] if pair[1].job.id not in room.blocked | tried]
                 able.sort(key=lambda pair: pair[1].job.spec.priority.rank)
                 made = [_offer_new(firing, root, self._store) for firing, root in able[: room.left]]
                 offers = [offer for offer in made if offer is not None]
@@ -135,7 +141,12 @@ class Offering:
         blocked = frozenset(job_id for what in strength["gaps"] for job_id in wanted[what])
         if strength["no_sandbox"]:
             blocked |= {job_id for jobs in self._catalogue.loaded.values() for job_id in jobs.enclosed}
-        return Room(left, strength["executors"], strength["slots"], blocked, strength["backlog"], strength["limited"])
+        loaded = self._catalogue.loaded.items()
+        circuits = {(tenant, target): ids for tenant, jobs in loaded for target, ids in jobs.circuits.items()}
+        standing = await look(db, circuits) if circuits else Standing()
+        blocked |= standing.held
+        waiting = strength["backlog"], strength["limited"]
+        return Room(left, strength["executors"], strength["slots"], blocked, *waiting, standing.trials)
 
     def _demands(self) -> dict[str, list[UUID]]:
         """Return the jobs that demand each handler and each label, over all tenants."""

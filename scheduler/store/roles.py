@@ -42,6 +42,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "SELECT, UPDATE ON backfills, backfill_instants",
         "SELECT ON triggers, executors",
         "SELECT, INSERT, UPDATE ON rates, tenant_starts",
+        "SELECT, UPDATE ON circuits",
         "UPDATE (storage_bytes, revision) ON tenants",
         "EXECUTE ON FUNCTION stored_bytes(integer)",
         "UPDATE (updated_at) ON jobs",
@@ -61,12 +62,14 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "UPDATE (planned_at) ON firings",
         "UPDATE (revision) ON tenants",
         "SELECT, INSERT ON orphan_ends",
+        "SELECT, INSERT, UPDATE ON circuits",
         "INSERT ON feed",
         "SELECT, INSERT, UPDATE, DELETE ON live_progress, live_output",
         "SELECT, INSERT, UPDATE, DELETE ON executors, recorders, messages_in_hand",
     ),
     # What people ask for over HTTP: what the commands do, by the same statements.
     "ingress": (
+        "SELECT ON circuits",
         "SELECT ON attempts, executors, flows, flow_joins, rates, recorders, run_edges, runs, tickers, ticking",
         "SELECT ON live_output, live_progress",
         "SELECT, INSERT, UPDATE ON backfills, calendars, jobs, pools, triggers",

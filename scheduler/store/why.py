@@ -7,9 +7,11 @@ from uuid import UUID
 
 from scheduler.domain.why import Found, Gate
 from scheduler.errors import NotFoundError
+from scheduler.store.circuits import get_open
 from scheduler.store.offering import places
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
+from schemas.run_spec import HttpSpec
 from schemas.vocabulary import RunState, Turn
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ async def ask_gates(store: Store, tenant: str, run_id: UUID, *, lease_s: float) 
             gates += await _turn(db, run, state)
             gates += await _limits(db, tenant, run)
         if state in _BEFORE_OFFER or state is RunState.QUEUED:
+            gates += await _circuit(db, tenant, run)
             gates.append(_executor(run))
             gates.append(await _queue(db, run, lease_s) if state in _BEFORE_OFFER else _claim(run))
     return Why(run_id, run["job"], state, gates)
@@ -90,6 +93,21 @@ async def _limits(db: "Connection", tenant: str, run: "asyncpg.Record") -> list[
         held_until = f"{run['rate']}: the next may start at {run['rate_at'].isoformat()}" if run["rate_holds"] else None
         found.append(Found(Gate.RATE, held_until is not None, held_until or f"{run['rate']}: one may start now"))
     return found
+
+
+async def _circuit(db: "Connection", tenant: str, run: "asyncpg.Record") -> list[Found]:
+    target = None if run["http"] is None else HttpSpec.model_validate(run["http"]).circuit
+    if target is None:
+        return []
+    row = await get_open(db, tenant, target)
+    if row is None:
+        return [Found(Gate.CIRCUIT, False, f"{target}: the circuit is closed")]
+    text = f"{target}: {row['failures']} attempts in a row had no proper answer, the circuit is open "
+    if not row["holds"]:
+        return [Found(Gate.CIRCUIT, False, f"{text}and one run may try")]
+    if row["open_until"] > run["now"]:
+        return [Found(Gate.CIRCUIT, True, f"{text}until {row['open_until'].isoformat()}")]
+    return [Found(Gate.CIRCUIT, True, f"{text}while one run tries", [row["probe_run"]])]
 
 
 def _executor(run: "asyncpg.Record") -> Found:

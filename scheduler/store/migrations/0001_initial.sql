@@ -226,6 +226,18 @@ CREATE TABLE rates (
     next_at  timestamptz NOT NULL
 );
 
+-- Targets of http jobs that did not answer properly; one that is not here has no failures.
+CREATE TABLE circuits (
+    tenant      text NOT NULL,
+    target      text NOT NULL,
+    failures    integer NOT NULL,         -- in a row
+    opened_at   timestamptz,              -- null: closed, runs may start
+    open_until  timestamptz,              -- from then on one run may try
+    probe_run   uuid,                     -- the one that tries
+    PRIMARY KEY (tenant, target),
+    CONSTRAINT circuits_open_has_end CHECK ((opened_at IS NULL) = (open_until IS NULL))
+) WITH (fillfactor = 70);
+
 CREATE TABLE flows (
     id          uuid PRIMARY KEY,         -- that of its root run
     tenant      text NOT NULL,

@@ -2,6 +2,7 @@
 SELECT r.id, r.job_id, r.state, r.turn, r.pool, r.limit_key, r.limit_most, r.executor, r.queued_at, r.finished_at,
        r.release_at > now() AS delayed, r.release_at, r.sweep_at, r.reason, r.needs_any,
        v.spec #>> '{run,handler}' AS handler, j.name AS job, n.spec ->> 'overlap' AS overlap,
+       n.spec #> '{run,http}' AS http, now() AS now,
        n.spec ->> 'rate' AS rate, t.next_at AS rate_at, t.next_at > now() AS rate_holds, p.queue_limit, p.paused_at,
        missing_executor(r.pool, v.spec, $3) AS missing
 FROM runs AS r
