@@ -143,7 +143,7 @@ class Settings(Section):
     probe_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Address of /livez, /readyz and /metrics. They ask nobody who they are: keep it on loopback."""
     probe_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
-    """Default: up 8080, ticker 8081, dispatcher 8082, executor 8083, recorder 8084, ingress 8085; any if taken, or 0."""
+    """Default: up 8080, ticker 8081, dispatcher 8082, executor 8083, recorder 8084, ingress 8085; any if taken, 0: any."""
 
     def job_defaults(self) -> dict[str, Any]:
         """Return the job keys that these settings give to definitions files."""
