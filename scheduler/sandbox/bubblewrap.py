@@ -62,6 +62,7 @@ class Bubblewrap:
         tmp.mkdir(mode=0o700)
         python = _python() if what.wants_result or what.argv[0] == sys.executable else ()
         read = _outermost([code_dir, *python, *self.opened.read])
+        hidden = _seen_through(self.opened.hide, [*read, *self.opened.write])
         argv = (
             self.program,
             *self.options,
@@ -69,8 +70,9 @@ class Bubblewrap:
             *_bound("--bind", [tmp], at="/tmp"),  # noqa: S108 - the sandbox's own
             *_bound("--ro-bind-try", read),
             *_bound("--bind-try", self.opened.write),
-            *_hidden(self.opened.hide, [*read, *self.opened.write]),
+            *_hidden(hidden),
             *_bound("--bind", [attempt_dir]),
+            *(word for path in hidden if path.is_dir() for word in ("--remount-ro", str(path))),
             *("--remount-ro", "/", "--chdir", what.cwd, "--", *what.argv),
         )
         env = {**what.env, "HOME": str(attempt_dir)}
@@ -155,12 +157,16 @@ def _bound(option: str, paths: Iterable[Path], at: str | None = None) -> Iterato
         yield from (option, str(path), str(path) if at is None else at)
 
 
-def _hidden(hide: Iterable[Path], bound: Iterable[Path]) -> Iterator[str]:
-    """Cover what is ours and would be seen through one of the paths that are bound."""
+def _seen_through(hide: Iterable[Path], bound: Iterable[Path]) -> list[Path]:
+    """Return what of ``hide`` is there, below one of the paths that are bound."""
     outer = [path.resolve() for path in bound]
-    for path in (path.resolve() for path in hide):
-        if path.exists() and any(path.is_relative_to(folder) for folder in outer):
-            if path.is_dir():
-                yield from ("--tmpfs", str(path))
-            else:
-                yield from ("--ro-bind", "/dev/null", str(path))
+    return [
+        path
+        for path in (path.resolve() for path in hide)
+        if path.exists() and any(path.is_relative_to(folder) for folder in outer)
+    ]
+
+
+def _hidden(paths: Iterable[Path]) -> Iterator[str]:
+    for path in paths:
+        yield from ("--tmpfs", str(path)) if path.is_dir() else ("--ro-bind", "/dev/null", str(path))
