@@ -87,7 +87,7 @@ def apply(
         result = await apply_definitions(store, definitions, prune=prune, clock=SystemClock())
         return result, await live_slots(store, settings), await impossible_now(store, settings, definitions)
 
-    result, slots_of, impossible = ask(context, question, of_tenant=False)
+    result, slots_of, impossible = ask(context, question, of_tenant=False, home=definitions.tenant)
     definitions = warn_of_impossible(definitions, impossible)
     definitions = warn_of_crowds(definitions, slots_of)
     named = {"created": result.created, "changed": result.changed, "removed": result.removed}

@@ -59,7 +59,7 @@ def create(
     async def question(store: "Store", settings: "Settings") -> str:
         return await create_key(store, settings.tenant, name, Role(role), expires_at=expires_at, clock=clock)
 
-    made = ask(context, question)
+    made = ask(context, question, in_main=True)
     if json:
         print_json({"name": name, "role": role, "expires_at": expires_at, "key": made})
     else:
@@ -77,7 +77,7 @@ def list_all(context: typer.Context, *, json: Json = False) -> None:
         return await list_keys(store, settings.tenant)
 
     now = SystemClock().now()
-    found = [row | {"state": _state(row, now)} for row in ask(context, question)]
+    found = [row | {"state": _state(row, now)} for row in ask(context, question, in_main=True)]
     if json:
         print_json({"keys": found})
         return
@@ -93,7 +93,7 @@ def revoke(context: typer.Context, *, name: KeyName, json: Json = False) -> None
     async def question(store: "Store", settings: "Settings") -> str:
         return await revoke_key(store, settings.tenant, name)
 
-    revoked = ask(context, question)
+    revoked = ask(context, question, in_main=True)
     if json:
         print_json({"name": revoked, "revoked": True})
     else:

@@ -68,7 +68,7 @@ def plan(
         impossible = await impossible_now(store, settings, definitions)
         return result, (standing, calendars), await live_slots(store, settings), impossible
 
-    result, stood, slots_of, impossible = ask(context, question, of_tenant=False)
+    result, stood, slots_of, impossible = ask(context, question, of_tenant=False, home=definitions.tenant)
     definitions = warn_of_impossible(warn_of_crowds(definitions, slots_of), impossible)
     standing, calendars = stood
     jobs = planned_changes(definitions, result, Stood(standing, calendars, SystemClock().now()), timedelta(days=days))

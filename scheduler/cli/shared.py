@@ -45,10 +45,18 @@ def load(context: typer.Context, **flags: Any) -> "Loaded":
     return loaded
 
 
-def ask(context: typer.Context, question: "Callable[[Store, Settings], Awaitable[T]]", *, of_tenant: bool = True) -> T:
+def ask(
+    context: typer.Context,
+    question: "Callable[[Store, Settings], Awaitable[T]]",
+    *,
+    of_tenant: bool = True,
+    home: str | None = None,
+    in_main: bool = False,
+) -> T:
     """Open the database that is named or runs, put ``question`` to it, and return the answer.
 
-    ``of_tenant`` is False for questions that the tenant of the settings has no part in.
+    ``of_tenant`` is False for questions that the tenant of the settings has no part in, but perhaps another:
+    ``home``, which need not be there yet. ``in_main``: what is kept of the tenant in the main store is meant.
 
     Raises:
         DatabaseUnavailableError: there is none, or its schema is not this program's.
@@ -61,7 +69,7 @@ def ask(context: typer.Context, question: "Callable[[Store, Settings], Awaitable
     settings = load(context).settings
 
     async def answer() -> T:
-        async with open_store(settings, name="cli", of_tenant=of_tenant) as store:
+        async with open_store(settings, name="cli", of_tenant=of_tenant, home=home, in_main=in_main) as store:
             return await question(store, settings)
 
     return asyncio.run(answer())

@@ -17,10 +17,13 @@ DEFAULT_TENANT: Final = "default"
 
 
 @asynccontextmanager
-async def open_store(settings: Settings, *, name: str, of_tenant: bool = True) -> AsyncIterator[Store]:
+async def open_store(
+    settings: Settings, *, name: str, of_tenant: bool = True, home: str | None = None, in_main: bool = False
+) -> AsyncIterator[Store]:
     """Open the store that the tenant of ``settings`` lives in; ``name`` shows in pg_stat_activity.
 
-    ``of_tenant=False``: for questions that the tenant has no part in; then it is the main store.
+    ``of_tenant=False``: for questions that the tenant has no part in; then it is the main store, or that of
+    ``home``, a tenant that need not be there yet. ``in_main``: the main store, wherever the tenant lives.
 
     Raises:
         DatabaseUnavailableError: there is none, or its schema is not this program's.
@@ -34,12 +37,13 @@ async def open_store(settings: Settings, *, name: str, of_tenant: bool = True) -
         # The default tenant is always there; its row comes with its first job.
         if of_tenant and settings.tenant != DEFAULT_TENANT and not await has_tenant(stores.main, settings.tenant):
             raise NotFoundError(f"there is no tenant {settings.tenant}")
-        if of_tenant:
-            insecure = settings.insecure_database
-            async with store_of(stores.main, settings.tenant, name=name, allow_insecure=insecure) as store:
-                yield store
-        else:
+        lives = settings.tenant if of_tenant else home
+        if lives is None or in_main:
             yield stores.main
+        else:
+            insecure = settings.insecure_database
+            async with store_of(stores.main, lives, name=name, allow_insecure=insecure) as store:
+                yield store
     finally:
         await stores.close()
 

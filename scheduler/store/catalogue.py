@@ -30,7 +30,7 @@ Q: Final = queries("catalogue")
 _OLDER_KEPT: Final = 20_000
 """Definitions of old versions held for runs of flows that began with them; then that cache starts anew."""
 _BATCH: Final = 200
-_OF_JOB: Final = ("id", "name", "version", "enabled", "paused")
+_OF_JOB: Final = ("id", "name", "version", "enabled", "paused", "suspended")
 
 
 class Unreadable(NamedTuple):
@@ -165,7 +165,7 @@ class Catalogue:
                 self._newest.pop((entry.id, entry.version), None)
         self._newest.update(specs)
         entries = [
-            JobEntry(*(row[name] for name in _OF_JOB), specs[key], row["suspended"])
+            JobEntry(**{name: row[name] for name in _OF_JOB}, spec=specs[key])
             for row, key in zip(rows, keys, strict=True)
             if key in specs
         ]
