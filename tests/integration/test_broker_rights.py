@@ -27,7 +27,7 @@ PUBLISH: Mapping[str, set[str]] = {
     "ticker": {"scheduler.firings", CANARY},
     "watcher": {EVENTS, CANARY},
     "ingress": {EVENTS, CANARY},
-    "dispatcher": {"scheduler.offers", "scheduler.control", DEAD, CANARY},
+    "dispatcher": {"scheduler.offers", "scheduler.control", FEED, DEAD, CANARY},
     "executor-default": {"scheduler.attempts", DEAD, CANARY},
     "executor-gpu": {"scheduler.attempts", DEAD, CANARY},
     "recorder": {"scheduler.control", "scheduler.settled", "scheduler.attempts", DEAD, CANARY},
