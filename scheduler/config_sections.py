@@ -1,6 +1,7 @@
 """The sections of the settings; ``scheduler/config.py`` says where their values come from."""
 
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -87,6 +88,8 @@ class HttpSection(Section):
     """How callers prove who they are: keys, jwt or both. Default: everybody who reaches loopback is an admin."""
     allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
     """Names (comma between) that a request may give in Host beside those of loopback; beyond loopback default any."""
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(listed)] = ()
+    """Networks (CIDR, comma between) whose X-Forwarded-For says where a request came from."""
     per_second: Annotated[float, Field(gt=0, le=100_000)] = 50.0
     """Requests a second that one caller may make for long; four seconds' worth at once."""
     failures_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 20

@@ -108,6 +108,7 @@ async def _may_read(request: Request) -> None:
     site: Site = request.app.state.site
     if site.shows_docs:
         return
-    address = request.client.host if request.client else ""
-    caller = await site.authenticator.identify(request.headers.get("authorization"), address, site.opened())
+    caller = await site.authenticator.identify(
+        request.headers.get("authorization"), site.address_of(request), site.opened()
+    )
     authorize(caller, Action.VIEW, Target(request.url.path, caller.tenant))

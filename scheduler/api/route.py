@@ -108,8 +108,9 @@ class _Rules:
 
 async def _answer(request: _Strict, rules: _Rules, original: Callable[[Request], Awaitable[Response]]) -> Response:
     site: Site = request.app.state.site
-    address = request.client.host if request.client else ""
-    caller = await site.authenticator.identify(request.headers.get("authorization"), address, site.opened())
+    caller = await site.authenticator.identify(
+        request.headers.get("authorization"), site.address_of(request), site.opened()
+    )
     if (wait_s := site.rates.take(caller.credential, site.clock.monotonic())) > 0:
         raise too_many("too many requests", wait_s)
     authorize(caller, rules.action, _target(rules.action, caller, request))

@@ -4,11 +4,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from fastapi import Request
+
 from scheduler.api.authentication import Authenticator
 from scheduler.api.rates import Buckets
 from scheduler.clock import Clock
 from scheduler.config import Settings
-from scheduler.domain.addresses import is_loopback
+from scheduler.domain.addresses import client_of, is_loopback
 from scheduler.errors import DatabaseUnavailableError
 from scheduler.metrics import Metrics
 from scheduler.store.idempotency import read_cursor_secret
@@ -56,6 +58,12 @@ class Site:
     @property
     def lease_s(self) -> float:
         return self.settings.lease / timedelta(seconds=1)
+
+    def address_of(self, request: Request) -> str:
+        """Return the address that a request came from."""
+        peer = request.client.host if request.client else ""
+        forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
+        return client_of(peer, forwarded, self.settings.http.trusted_proxies)
 
     def opened(self) -> Stores:
         """Return the stores.

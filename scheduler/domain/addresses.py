@@ -31,6 +31,26 @@ def host_of(url: str) -> str | None:
     return urlsplit(url).hostname
 
 
+def client_of(peer: str, forwarded: str, proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> str:
+    """Return where a request came from: the last address of X-Forwarded-For that no proxy of ours put itself there.
+
+    What is not from one of ``proxies`` may say what it likes: then it is the ``peer``.
+    """
+    found = peer
+    for said in reversed(forwarded.split(",") if forwarded else []):
+        if not _is_within(found, proxies):
+            break
+        found = said.strip()
+    return found
+
+
+def _is_within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    try:
+        return any(ipaddress.ip_address(address) in network for network in networks)
+    except ValueError:
+        return False
+
+
 def is_loopback(host: str | None) -> bool:
     """Whether ``host`` is this machine by its name or address; False for None."""
     if host is None:

@@ -137,6 +137,17 @@ async def test_a_caller_in_a_hurry_is_told_when_to_come_back(database_url: str) 
         assert int(guesses[-1].headers["Retry-After"]) >= 1
 
 
+async def test_behind_a_proxy_of_ours_each_client_has_a_count_of_its_own(database_url: str) -> None:
+    http = {"failures_per_minute": 1, "trusted_proxies": "127.0.0.0/8"}
+    async with serving(database_url, http=http) as api:
+        statuses = [
+            (await api.get("/api/v1/jobs", key="wrong", headers={"X_Forwarded_For": client})).status
+            for client in ("8.8.8.8", "8.8.8.8", "9.9.9.9", "1.1.1.1, 8.8.8.8")
+        ]
+
+        assert statuses == [401, 429, 401, 429]
+
+
 async def test_thousands_of_broken_bodies_never_make_a_fault(database_url: str) -> None:
     """Mutations of a good body, by a fixed seed; an answer is always one of ours."""
     good = json.dumps({"run": {"command": ["true"]}, "triggers": [{"cron": "0 2 * * *"}], "timeout": "5m"}).encode()

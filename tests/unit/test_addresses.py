@@ -1,8 +1,10 @@
 """Addresses: what kind they may be, and which ways to a database are worth a warning."""
 
+from ipaddress import ip_network
+
 import pytest
 
-from scheduler.domain.addresses import DATABASE_SCHEMES, check_scheme, database_refusal, database_warning
+from scheduler.domain.addresses import DATABASE_SCHEMES, check_scheme, client_of, database_refusal, database_warning
 
 
 @pytest.mark.parametrize("url", ["foo://me:hunter2@db/x", "/var/run/postgresql", "db", "postgresql://db:port/x"])
@@ -42,3 +44,18 @@ def test_the_words_name_the_host_and_not_the_password() -> None:
 
     assert all("db.example.com" in text for text in words)
     assert not any("hunter2" in text for text in words)
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", "8.8.8.8", "8.8.8.8"),
+        ("10.0.0.1", "1.1.1.1, 8.8.8.8, 10.0.0.2", "8.8.8.8"),
+        ("8.8.8.8", "1.1.1.1", "8.8.8.8"),
+        ("10.0.0.1", "1.1.1.1, nonsense", "nonsense"),
+        ("fd00::1", "8.8.8.8", "8.8.8.8"),
+    ],
+)
+def test_only_proxies_of_ours_say_where_a_request_came_from(peer: str, forwarded: str, client: str) -> None:
+    assert client_of(peer, forwarded, [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]) == client
