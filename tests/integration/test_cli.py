@@ -214,7 +214,7 @@ def test_health_executors_pools_and_the_ledger_are_readable(cli: Cli) -> None:
     assert cli.json("health", "--detailed")["healthy"]
     assert [row["slots"] for row in cli.json("executors")["executors"] if row["alive"]] == [5]
     assert cli.json("pool", "set", "slow", "--queue-limit", "7")["changed"]
-    assert {"name": "slow", "queue_limit": 7} in cli.json("pool", "list")["pools"]
+    assert {"name": "slow", "queue_limit": 7}.items() <= cli.json("pool", "list")["pools"][1].items()
     cli("trigger", "hello", "--wait")
     page = cli.json("firings", "hello", "--limit", "1")
     assert [row["verdict"] for row in page["firings"]] == ["started"]
