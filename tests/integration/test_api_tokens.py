@@ -62,6 +62,7 @@ async def test_a_token_says_tenant_and_roles(database_url: str) -> None:
         }  # fmt: skip
 
 
+OWN = {"kty": "oct", "k": jwt.utils.base64url_encode(b"k" * 40).decode()}
 FORGED = {
     "no signature": lambda: token("", "none"),
     "another secret": lambda: token(SECRET[::-1]),
@@ -83,7 +84,7 @@ FORGED = {
     "roles as text": lambda: token(roles="admin"),
     "crit": lambda: token(headers={"crit": ["exp"]}),
     "another typ": lambda: token(headers={"typ": "secevent+jwt"}),
-    "a key of its own": lambda: token(headers={"jwk": {"kty": "oct", "k": "AAAA"}, "jku": "https://evil.example.com"}),
+    "a key of its own": lambda: token("k" * 40, headers={"jwk": OWN, "jku": "https://evil.example.com"}),
     "a kid that is a path": lambda: token("x", "HS256", headers={"kid": "../../../dev/null"}),
     "a claim twice": twice,
     "three dots": lambda: "a.b.c",
@@ -97,7 +98,7 @@ async def test_a_forged_token_is_refused(database_url: str) -> None:
     async with serving(database_url, http={"auth": "jwt"} | LIMITS, jwt=HS256["jwt"]) as api:
         found = {name: (await api.get("/api/v1/jobs", key=make())).status for name, make in FORGED.items()}
 
-        assert {401} == set(found.values()), found
+        assert {} == {name: status for name, status in found.items() if status != 401}
 
 
 async def test_public_keys_are_fetched_kept_and_looked_up_by_id_alone(database_url: str) -> None:
