@@ -3,6 +3,7 @@
 FastAPI is imported when this is called, not when the module is: commands that serve nothing do without it.
 """
 
+import random
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _CONNECTIONS: Final = 10
 """Of an ingress of its own; requests beyond wait for one."""
+_OF_A_TENANT: Final = 4
+"""Connections to the database of a tenant that has its own."""
 
 
 def make_site(world: World, metrics: "Metrics") -> "Site":
@@ -56,7 +59,14 @@ async def open_site(site: "Site", dsn: str, stack: AsyncExitStack, *, size: int 
     Raises:
         DatabaseUnavailableError: no connection, or not our schema.
     """
+    from scheduler.store.homes import Homes
+
     stores = await open_stores(dsn, stack, name="ingress", size=size)
+    insecure = site.settings.insecure_database
+    rng = random.Random()  # noqa: S311 - jitter, no secrets
+    homes = Homes(stores, site.clock, rng, size=_OF_A_TENANT, allow_insecure=insecure)
+    stack.push_async_callback(homes.stop)
+    await homes.start()
 
     def close() -> None:
         site.stores = None

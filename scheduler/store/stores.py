@@ -1,7 +1,7 @@
-"""Stores by tenant: code never opens a database, it asks the registry for the store of a tenant.
+"""Stores by tenant: code never opens a database, it asks for the store of a tenant.
 
-A store is one database. Today every tenant lives in the main one; the registry is the seam at
-which a tenant can have a database of its own.
+A store is one database. A tenant lives in the main one or in one of its own, which is named after it. An
+actor works for one store; what answers questions about all tenants is told of each that is open.
 """
 
 import contextlib
@@ -90,10 +90,12 @@ class Store:
 
 
 class Stores:
-    """The registry: the store of each tenant."""
+    """The store of each tenant."""
 
     def __init__(self, main: Store) -> None:
         self.main = main
+        self._apart: dict[str, Store] = {}
+        self._missing: dict[str, str] = {}
 
     @classmethod
     async def open(cls, dsn: str, *, name: str, size: int = 5) -> Self:
@@ -104,9 +106,30 @@ class Stores:
         """
         return cls(Store(MAIN, dsn, await open_pool(dsn, name=name, size=size)))
 
-    def of(self, tenant: str) -> Store:  # noqa: ARG002 - the seam: every tenant is in the main store so far
-        """Return the store that holds ``tenant``."""
-        return self.main
+    def of(self, tenant: str) -> Store:
+        """Return the store that holds ``tenant``, as far as it was told.
+
+        Raises:
+            DatabaseUnavailableError: it has one of its own, which is not open here.
+        """
+        if tenant in self._missing:
+            raise DatabaseUnavailableError(self._missing[tenant])
+        return self._apart.get(tenant, self.main)
+
+    def add(self, store: Store) -> None:
+        """Know the open store of the tenant it is named after; it is closed with the others."""
+        self._missing.pop(store.name, None)
+        self._apart[store.name] = store
+
+    def note_missing(self, tenant: str, why: str) -> None:
+        """Know that ``tenant`` has a store of its own, and why it is not open."""
+        self._missing[tenant] = why
+
+    async def forget(self, tenant: str) -> None:
+        """Close the own store of a tenant that has it no more, or elsewhere."""
+        self._missing.pop(tenant, None)
+        if (store := self._apart.pop(tenant, None)) is not None:
+            await store.close()
 
     def all(self) -> Sequence[Store]:
         """Return every store, main first."""
@@ -121,5 +144,5 @@ class Stores:
         return list(groups.values())
 
     async def close(self) -> None:
-        for store in self.all():
+        for store in (self.main, *self._apart.values()):
             await store.close()

@@ -16,13 +16,15 @@ from scheduler.clock import SystemClock
 from scheduler.config import Settings
 from scheduler.definitions.model import Definitions
 from scheduler.embedded_scheduler import EmbeddedScheduler
-from scheduler.errors import ConflictError
+from scheduler.errors import ConflictError, DatabaseUnavailableError
 from scheduler.store.control import trigger_jobs
 from scheduler.store.definitions import apply
+from scheduler.store.homes import Homes
 from scheduler.store.migrate import migrate
 from scheduler.store.moving import Place, found_tenant, move_tenant
-from scheduler.store.registry import store_of
+from scheduler.store.registry import register_database, store_of
 from scheduler.store.stores import Store, Stores
+from scheduler.store.tenant_store import TenantStore
 from scheduler.store.tenants import Terms, create_tenant
 from scheduler.transport.memory_broker import MemoryBroker
 from scheduler.wiring import Code, World
@@ -250,3 +252,30 @@ async def test_nothing_is_moved_while_an_executor_holds_a_run_or_the_place_is_ta
             assert (1, 1) == await link.fetchval("SELECT ((SELECT count(*) FROM jobs), (SELECT count(*) FROM runs))")
         await execute(server.dsn("spare"), "DELETE FROM scheduler.orphan_ends")
         assert 1 == (await move_tenant(main, "default", place, drain_s=0.3, clock=CLOCK))["runs"]
+
+
+async def test_who_answers_for_all_tenants_finds_each_at_home(server: PostgresServer, tmp_path: Path) -> None:
+    async with opened(server, tmp_path) as main:
+        await found(main, server, tmp_path, "own")
+        await give_job(main, "default")
+        await create_tenant(main, "gone", Terms())
+        await register_database(main, "gone", "{env:NO_SUCH_VARIABLE}")
+        stores = await Stores.open(server.dsn("main"), name="test", size=2)
+        homes = Homes(stores, CLOCK, random.Random(1), size=2, allow_insecure=False)
+        try:
+            await homes.look()
+
+            for tenant, database in (("own", "own"), ("default", "main")):
+                async with TenantStore(stores.of(tenant), tenant).connection() as link:
+                    assert (database, 1) == tuple(
+                        (await link.fetch("SELECT current_database(), (SELECT count(*) FROM jobs)"))[0]
+                    )
+            with pytest.raises(DatabaseUnavailableError, match="NO_SUCH_VARIABLE"):
+                stores.of("gone")
+            (tmp_path / "gone").write_text(server.dsn("spare"))
+            await register_database(main, "gone", f"{{file:{tmp_path / 'gone'}}}")
+            await homes.look()
+            assert "gone" == stores.of("gone").name
+        finally:
+            await homes.stop()
+            await stores.close()

@@ -26,7 +26,6 @@ TRIES = {
         "DELETE FROM runs",
         "UPDATE jobs SET enabled = false",
         "INSERT INTO job_versions (version) VALUES (1)",
-        "UPDATE pools SET queue_limit = 1",
         "INSERT INTO executors (boot_id) VALUES (gen_random_uuid())",
         "SELECT output_tail FROM attempts",
         "UPDATE recorders SET read_through = now()",
