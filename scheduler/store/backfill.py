@@ -16,7 +16,6 @@ from scheduler.domain.backfill import Missing, TooManyInstantsError
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.ids import uuid7
 from scheduler.store.backfill_instants import Past, Planned, find_missing
-from scheduler.store.calendars import load_calendars
 from scheduler.store.doorbell import WORK
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
@@ -79,7 +78,7 @@ async def start_backfill(store: Store, tenant: str, wanted: Wanted, *, dry_run: 
 
     Without ``again`` those are the instants that did not start: misfired, merged, paused, skipped for
     overlap or superseded, and those before the job existed. Which instants there were is by the
-    definition in force then, with the triggers it had, no more than max_fires. What an earlier
+    definition and the calendar in force then, with the triggers it had, no more than max_fires. What an earlier
     backfill has run is not run again. Instants that the ledger has not reached yet are left to the clock.
 
     Raises:
@@ -90,9 +89,8 @@ async def start_backfill(store: Store, tenant: str, wanted: Wanted, *, dry_run: 
         raise ConflictError("the range ends before it begins")
     async with store.connection() as db:
         past = await Past.read(db, tenant, wanted.job)
-    calendars = await load_calendars(store, tenant)
     try:
-        planned = await asyncio.to_thread(past.plan, wanted.since, wanted.until, calendars)
+        planned = await asyncio.to_thread(past.plan, wanted.since, wanted.until)
     except TooManyInstantsError as error:
         raise ConflictError(f"{error}; give a shorter range") from None
     async with store.transaction() as db:

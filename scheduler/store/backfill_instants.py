@@ -1,18 +1,21 @@
 """The past of a job's triggers: which instants the versions of its definition planned, and what the ledger says."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 from scheduler.domain.backfill import MOST_INSTANTS, Ledger, LedgerRow, Missing, Period, periods, select, walk
-from scheduler.domain.calendar import Calendar
+from scheduler.domain.calendar import Calendar, calendar_from
+from scheduler.domain.calendar_sources import calendar_names
 from scheduler.domain.planned import PlannedInstant, Schedule
 from scheduler.domain.schedule import build_schedule
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
+from schemas.calendar_trigger import CalendarTrigger
 from schemas.job_spec import JobSpec
 from schemas.trigger_spec import TIME_KINDS, EveryTrigger, TimeTriggerSpec
 from schemas.vocabulary import Verdict
@@ -37,6 +40,14 @@ class Planned:
     instants: Sequence[PlannedInstant]
 
 
+class Part(NamedTuple):
+    """Part of a period, both ends included, with the calendars in force."""
+
+    first: datetime
+    last: datetime
+    calendars: Mapping[str, Calendar]
+
+
 @dataclass(frozen=True, slots=True)
 class Past:
     """The triggers by time that a job has or had, and the versions of its definition that can be read."""
@@ -47,6 +58,8 @@ class Past:
     versions: Sequence[tuple[datetime, int]]
     """Applied at, number; ascending."""
     specs: Mapping[int, JobSpec]
+    calendars: Mapping[str, Sequence[tuple[datetime, Calendar]]]
+    """Applied at, data; ascending; by name."""
 
     @classmethod
     async def read(cls, db: "Connection", tenant: str, job: str) -> "Past":
@@ -55,15 +68,19 @@ class Past:
         rows = await db.fetch(Q["list_versions"], list(ids))
         specs = await Catalogue().versions(db, [(row["job_id"], row["version"]) for row in rows])
         versions = [(row["applied_at"], row["version"]) for row in rows]
-        return cls(job, triggers, versions, {version: spec for (_, version), spec in specs.items()})
+        calendars: dict[str, list[tuple[datetime, Calendar]]] = {}
+        for row in await db.fetch(Q["list_calendar_versions"], tenant, calendar_names(specs.values())):
+            calendar = calendar_from(row["name"], row["version"], row["data"])
+            calendars.setdefault(row["name"], []).append((row["applied_at"], calendar))
+        return cls(job, triggers, versions, {version: spec for (_, version), spec in specs.items()}, calendars)
 
     @property
     def reached(self) -> datetime | None:
         """Up to when all triggers of today are planned; None: it has none."""
         return min((row["last_at"] for row in self.triggers.values() if row["is_current"]), default=None)
 
-    def plan(self, since: datetime, until: datetime, calendars: Mapping[str, Calendar]) -> list[Planned]:
-        """Return the instants from ``since`` to ``until``, each by the definition in force then.
+    def plan(self, since: datetime, until: datetime) -> list[Planned]:
+        """Return the instants from ``since`` to ``until``, each by the definition and the calendar in force then.
 
         Raises:
             TooManyInstantsError: there are more than MOST_INSTANTS.
@@ -76,28 +93,34 @@ class Past:
                 row = self.triggers.get(trigger.key)
                 if spec is None or row is None or not trigger.enabled:
                     continue
-                schedule = self._schedule(trigger, spec, row, calendars)
-                if schedule is None:
-                    continue
-                last = min(period.last, row["last_at"]) if row["is_current"] else period.last
-                instants = walk(schedule, period.first, last, left)
-                left -= len(instants)
-                if isinstance(trigger, EveryTrigger) and trigger.anchor is None:  # nobody planned the apply itself
-                    instants = [at for at in instants if at.fires_at != row["anchor_at"]]
-                found.append(Planned(row["id"], trigger.key, period, json_text(trigger.params or None), instants))
+                for first, last, schedule in self._schedules(trigger, spec, row, period):
+                    instants = walk(schedule, first, min(last, row["last_at"]) if row["is_current"] else last, left)
+                    left -= len(instants)
+                    if isinstance(trigger, EveryTrigger) and trigger.anchor is None:  # nobody planned the apply itself
+                        instants = [at for at in instants if at.fires_at != row["anchor_at"]]
+                    found.append(Planned(row["id"], trigger.key, period, json_text(trigger.params or None), instants))
         return found
 
-    def _schedule(
-        self, trigger: TimeTriggerSpec, spec: JobSpec, row: "asyncpg.Record", calendars: Mapping[str, Calendar]
-    ) -> Schedule | None:
-        """Return the schedule of a trigger; None: it cannot be read here."""
+    def _schedules(
+        self, trigger: TimeTriggerSpec, spec: JobSpec, row: "asyncpg.Record", period: Period
+    ) -> Iterator[tuple[datetime, datetime, Schedule]]:
+        """Yield the schedules of a trigger within ``period``, one for each version of its calendar.
+
+        One that cannot be read here is left out.
+        """
+        name = trigger.calendar.calendar_name if isinstance(trigger, CalendarTrigger) else None
+        known = [] if name is None else self.calendars.get(name, ())
+        parts = [Part(period.first, period.last, {})]
+        if name is not None and known:
+            cut = periods([(at, index) for index, (at, _) in enumerate(known)], period.first, period.last)
+            parts = [Part(part.first, part.last, {name: known[part.version][1]}) for part in cut]
         zone, hash_key = spec.timezone_of(trigger), f"{row['tenant']}/{self.job}"
-        try:
-            return build_schedule(
-                trigger, timezone=zone, hash_key=hash_key, anchor=row["anchor_at"], calendars=calendars
-            )
-        except ValueError:
-            return None
+        for first, last, calendars in parts:
+            with suppress(ValueError):
+                schedule = build_schedule(
+                    trigger, timezone=zone, hash_key=hash_key, anchor=row["anchor_at"], calendars=calendars
+                )
+                yield first, last, schedule
 
 
 async def find_missing(

@@ -89,6 +89,7 @@ async def test_the_environment_is_built_from_empty(place, monkeypatch):
         "TZ",
         "OWN",
         "PWD",
+        "TRACEPARENT",
     }
     assert (variables["SCHEDULER_JOB"], variables["SCHEDULER_PARAMS"]) == ("probe", '{"a": "ü"}')
 

@@ -8,6 +8,10 @@ WHERE j.tenant = $1 AND j.name = $2 AND j.deleted_at IS NULL AND t.kind = ANY ($
 -- name: list_versions
 SELECT job_id, version, applied_at FROM job_versions WHERE job_id = ANY ($1::uuid[]) ORDER BY job_id, applied_at, version;
 
+-- name: list_calendar_versions
+SELECT name, version, data, applied_at FROM calendar_versions
+WHERE tenant = $1 AND name = ANY ($2::text[]) ORDER BY name, applied_at, version;
+
 -- name: list_ledger
 -- The rows of these triggers between two instants, and the one before, which may be a stretch that reaches in.
 SELECT f.* FROM unnest($1::uuid[]) AS t (id) CROSS JOIN LATERAL (
