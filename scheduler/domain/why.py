@@ -9,6 +9,8 @@ from uuid import UUID
 class Gate(StrEnum):
     """What a run has to pass, in this order."""
 
+    TENANT = "tenant"
+    """It is not suspended."""
     NEEDS = "needs"
     DELAY = "delay"
     """The delay of a need, or the wait between two attempts."""

@@ -134,36 +134,36 @@ async def _move_rows(source: "Connection", target: "Connection", name: str, term
     await target.execute(Q["insert_suspended"], name, *asdict(terms).values())
     moved: dict[str, int] = {}
     tables = ordered(await source.fetch(Q["list_tables"], _STAYS), await source.fetch(Q["list_references"]))
-    for table, columns, condition in tables:
-        if await target.fetchval(f"SELECT EXISTS (SELECT FROM {table} WHERE {condition})", name):  # noqa: S608
+    for table, columns in tables:
+        if await target.fetchval(f"SELECT EXISTS (SELECT FROM {table} WHERE tenant = $1)", name):  # noqa: S608
             raise ConflictError(f"the other database has rows of tenant {name} in {table}: give an empty one")
         listed = ", ".join(f'"{column}"' for column in columns)
-        query = f"SELECT {listed} FROM {table} WHERE {condition}"  # noqa: S608 - names of ours
+        query = f"SELECT {listed} FROM {table} WHERE tenant = $1"  # noqa: S608 - names of ours
         await _copy(source, target, query, name, table, columns)
-        counting = f"SELECT count(*) FROM {table} WHERE {condition}"  # noqa: S608
+        counting = f"SELECT count(*) FROM {table} WHERE tenant = $1"  # noqa: S608
         there, here = await source.fetchval(counting, name), await target.fetchval(counting, name)
         if there != here:
             raise ConflictError(f"{table}: {there} rows were to be copied, {here} have come")
         moved[table] = here
-    for table, _, condition in reversed(tables):
-        await source.execute(f"DELETE FROM {table} WHERE {condition}", name)  # noqa: S608
+    for table, _ in reversed(tables):
+        await source.execute(f"DELETE FROM {table} WHERE tenant = $1", name)  # noqa: S608
     return moved
 
 
-def ordered(tables: Sequence[Any], references: Sequence[Any]) -> list[tuple[str, list[str], str]]:
-    """Return tables with their columns and what picks a tenant's rows, each after those that it refers to."""
+def ordered(tables: Sequence[Any], references: Sequence[Any]) -> list[tuple[str, list[str]]]:
+    """Return tables with their columns, each after those that it refers to."""
     names = {row["name"] for row in tables}
     needs = {
         name: {ref["to_table"] for ref in references if ref["from_table"] == name} & names - {name} for name in names
     }
     left = sorted(tables, key=lambda row: row["name"])
-    found: list[tuple[str, list[str], str]] = []
+    found: list[tuple[str, list[str]]] = []
     while left:
-        done = {name for name, _, _ in found}
+        done = {name for name, _ in found}
         free = [row for row in left if needs[row["name"]] <= done]
         if not free:
             raise ConflictError(f"tables refer to one another: {', '.join(row['name'] for row in left)}")
-        found += [(row["name"], row["columns"], row["condition"]) for row in free]
+        found += [(row["name"], row["columns"]) for row in free]
         left = [row for row in left if row not in free]
     return found
 

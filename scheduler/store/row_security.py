@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _OF_TENANT: Final = "tenant = (SELECT current_tenant())"
 _OF_OTHERS: Final = {
     "tenants": "name = (SELECT current_tenant())",
-    "rates": "EXISTS (SELECT FROM jobs WHERE jobs.id = rates.job_id)",
 }
 """Tables whose rows belong to a tenant that another column names."""
 

@@ -47,6 +47,7 @@ async def ask_gates(store: Store, tenant: str, run_id: UUID, *, lease_s: float) 
         state = RunState(run["state"])
         gates: list[Found] = []
         if state in _BEFORE_OFFER:
+            gates += _tenant(tenant, run)
             gates += await _needs(db, run, state)
             gates += await _turn(db, run, state)
             gates += await _limits(db, tenant, run)
@@ -55,6 +56,14 @@ async def ask_gates(store: Store, tenant: str, run_id: UUID, *, lease_s: float) 
             gates.append(_executor(run))
             gates.append(await _queue(db, run, lease_s) if state in _BEFORE_OFFER else _claim(run))
     return Why(run_id, run["job"], state, gates)
+
+
+def _tenant(tenant: str, run: "asyncpg.Record") -> list[Found]:
+    if run["suspended_at"] is None:
+        return []
+    since = run["suspended_at"].isoformat()
+    text = f"tenant {tenant} is suspended since {since}: scheduler tenant activate {tenant}"
+    return [Found(Gate.TENANT, True, text)]
 
 
 async def _needs(db: "Connection", run: "asyncpg.Record", state: RunState) -> list[Found]:

@@ -21,7 +21,7 @@ INSERT INTO firings (id, tenant, kind, job_id, job_version, fires_at, wall_time,
     SELECT gen_random_uuid(), tenant, 'time', id, 1, now(), 'w', 'UTC', 'paused', now() FROM jobs;
 INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, fired_at, state, pool, priority)
     SELECT gen_random_uuid(), tenant, id, 1, name, id, now(), 'ready', 'default', 2 FROM jobs;
-INSERT INTO rates (job_id, next_at) SELECT id, now() FROM jobs;
+INSERT INTO rates (tenant, job_id, next_at) SELECT tenant, id, now() FROM jobs;
 """
 REFUSED = [
     "INSERT INTO events (id, tenant, source, topic, data) VALUES (gen_random_uuid(), 'a', 'x', 'x', '{}')",
@@ -83,7 +83,7 @@ async def test_every_table_of_tenants_is_covered_and_forced(filled: PrivatePostg
                             WHERE p.tablename = c.relname AND p.schemaname = 'scheduler' ORDER BY 1) AS policies
                FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
                WHERE c.relnamespace = 'scheduler'::regnamespace AND c.relkind IN ('r', 'p')
-                 AND (a.attname = 'tenant' OR c.relname IN ('tenants', 'rates')) AND NOT a.attisdropped
+                 AND (a.attname = 'tenant' OR c.relname = 'tenants') AND NOT a.attisdropped
                GROUP BY c.oid"""
         )
     engine = "+".join(sorted(role for role in ACTOR_ROLES.values() if role not in ROLES))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scheduler.definitions.model import Definitions
+from scheduler.domain.why import Gate, held_by
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.control import trigger_jobs
@@ -14,6 +15,7 @@ from scheduler.store.offering import Offering
 from scheduler.store.pool import connect
 from scheduler.store.quotas import measure_storage
 from scheduler.store.tenants import Terms, activate_tenant, change_tenant, create_tenant, list_tenants, suspend_tenant
+from scheduler.store.why import ask_gates
 from schemas.job_spec import JobSpec
 from schemas.vocabulary import Outcome
 from tests.integration.test_backlog_order import PACE, READY
@@ -119,6 +121,12 @@ async def test_a_backlog_waits_for_the_activation(database_url: str) -> None:
         await stage.dispatcher.sweep(stage.dispatcher._stores.main)
         assert (False, 0, 1) == await suspend(stage)
         assert "ready" == await stage.db.fetchval("SELECT state FROM runs")
+        why = await ask_gates(
+            stage.stores.main, "default", await stage.db.fetchval("SELECT id FROM runs"), lease_s=30.0
+        )
+        held = held_by(why.gates)
+        assert held is not None
+        assert (Gate.TENANT, True) == (held.gate, "scheduler tenant activate default" in held.reason)
 
         await activate(stage)
 

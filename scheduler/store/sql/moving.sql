@@ -1,16 +1,14 @@
 -- name: list_tables
--- Tables with rows of tenants, their columns, and the condition by which a tenant's are found.
+-- Tables with rows of tenants, and their columns.
 SELECT c.relname AS name,
        array(SELECT a.attname::text FROM pg_attribute AS a
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-             ORDER BY a.attnum) AS columns,
-       CASE WHEN c.relname = 'rates' THEN 'job_id IN (SELECT id FROM jobs WHERE tenant = $1)'
-            ELSE 'tenant = $1' END AS condition
+             ORDER BY a.attnum) AS columns
 FROM pg_class AS c
 WHERE c.relnamespace = 'scheduler'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
   AND NOT c.relname = ANY ($1::text[])
-  AND (c.relname = 'rates' OR EXISTS (SELECT FROM pg_attribute AS a
-                                      WHERE a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped));
+  AND EXISTS (SELECT FROM pg_attribute AS a
+              WHERE a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped);
 
 -- name: list_references
 SELECT f.relname AS from_table, t.relname AS to_table
