@@ -29,7 +29,7 @@ from scheduler.store.events import (
 )
 from scheduler.store.stores import Store, Stores
 from scheduler.store.sweeping import spare
-from schemas.facts import EventReceived
+from schemas.facts import CarriedEvent, EventReceived
 from schemas.message import Message
 from schemas.vocabulary import EventSource
 
@@ -73,7 +73,7 @@ class PublisherListener(Actor):
     async def on_events(self, facts: Sequence[EventReceived]) -> None:
         """Decide each event once; a repeated one finds its verdict given."""
         for store, batch in self._stores.sort(facts):
-            await self._events[store.name].decide([fact.event_id for fact in batch])
+            await self._events[store.name].receive(batch)
 
     async def on_published(self, sent: Sequence[EventPublished]) -> None:
         """Record and decide what publishers send."""
@@ -143,6 +143,16 @@ class EventDesk:
         log.info("events.recorded", store=self._store.name, events=len(sent), fresh=len(fresh), invalid=len(invalid))
         await self._decide_sparing(fresh)
 
+    async def receive(self, facts: Sequence[EventReceived]) -> None:
+        """Decide events, after those are recorded whose messages are their only copies."""
+        carried = [_carried(fact, fact.event) for fact in facts if fact.event is not None]
+        if carried:
+            async with self._store.transaction() as db:
+                recorded = await record_events(db, carried, hinted=True)
+            fresh = sum(not row.duplicate for row in recorded)
+            log.info("events.recorded", store=self._store.name, events=len(carried), fresh=fresh, invalid=0)
+        await self.decide([fact.event_id for fact in facts])
+
     async def decide(self, event_ids: Sequence[UUID]) -> None:
         """Decide events, and offer the runs they start; those that have a verdict keep it."""
         async with self._store.transaction(flush=False) as db:
@@ -203,3 +213,17 @@ class EventDesk:
             occurred_at=said.occurred_at,
             problem=said.problem,
         )
+
+
+def _carried(fact: EventReceived, event: CarriedEvent) -> NewEvent:
+    return NewEvent(
+        id=fact.event_id,
+        tenant=fact.tenant,
+        source=event.source,
+        topic=event.topic,
+        data=event.data,
+        key=event.key,
+        sender_id=event.sender_id,
+        headers=event.headers or None,
+        occurred_at=event.occurred_at,
+    )

@@ -1,7 +1,7 @@
 """Ingress: serves HTTP for the life of its process, and drains: what is being answered is answered.
 
 Hears   HTTP
-Says    nothing by itself
+Says    event.received
 Writes  what is asked for over HTTP, by the functions that the commands use
 """
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from actors.ingress import Ingress
     from scheduler.api.site import Site
     from scheduler.metrics import Metrics
+    from scheduler.ports import Transport
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -75,9 +76,29 @@ async def open_site(site: "Site", dsn: str, stack: AsyncExitStack, *, size: int 
     site.stores = stores
 
 
+async def open_hooks(site: "Site", world: World, transport: "Transport", stack: AsyncExitStack) -> None:
+    """Have ``site``, whose stores are open, take webhooks in until ``stack`` is closed.
+
+    Raises:
+        DatabaseUnavailableError: the endpoints cannot be read.
+    """
+    from scheduler.api.hook_desk import HookDesk
+
+    desk = HookDesk(site.opened(), transport, world.clock, world.rng, keeps=world.broker is None)
+    stack.push_async_callback(desk.stop)
+    await desk.start()
+
+    def close() -> None:
+        site.hooks = None
+
+    stack.callback(close)
+    site.hooks = desk
+
+
 async def prepare_ingress(site: "Site", world: World, stack: AsyncExitStack) -> Work:
     """Open what an ingress of its own needs."""
     await open_site(site, database_url(world.settings), stack)
     transport = await open_link(world, stack, actor="ingress")
+    await open_hooks(site, world, transport, stack)
     checks: Mapping[str, Check] = {"broker": LinkCheck(transport), "database": store_check(site.opened())}
     return Work(make_ingress(site, world), checks)

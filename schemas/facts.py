@@ -5,8 +5,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.json_values import JsonObject, JsonValue
 from schemas.message import Attempt, AttemptKey, AwareDatetime, Fact, Name
-from schemas.vocabulary import Outcome, RunState
+from schemas.vocabulary import EventSource, Outcome, RunState
 from schemas.work import Circuit
 
 
@@ -20,12 +21,29 @@ class FiringDue(Fact):
     """Not to be decided before this instant, which is near; None: it has come."""
 
 
+class CarriedEvent(BaseModel):
+    """An event that could not be recorded yet: the message is its only copy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    source: EventSource
+    topic: Annotated[str, Field(max_length=255)]
+    data: JsonValue
+    key: str | None = None
+    """What it is known by when it comes again; None: nothing."""
+    sender_id: str | None = None
+    headers: JsonObject = Field(default_factory=dict)
+    occurred_at: AwareDatetime
+
+
 class EventReceived(Fact):
-    """An event is recorded and waits for its verdict. A hint: the row says so too."""
+    """An event waits for its verdict. A hint, the row says so too; unless it carries the event."""
 
     type: ClassVar[str] = "event.received"
 
     event_id: UUID
+    event: CarriedEvent | None = None
+    """To be recorded under that id first, unless it is there; None: it is."""
 
 
 class ClaimAnswered(Fact):

@@ -13,6 +13,7 @@ from scheduler.api import problems
 from scheduler.api.description import describe
 from scheduler.api.guard import Guard
 from scheduler.api.health import health, probes
+from scheduler.api.hooks import hooks
 from scheduler.api.route import ACTION, ApiRoute
 from scheduler.api.site import Site
 from scheduler.domain.access import Action
@@ -40,6 +41,7 @@ def make_app(site: Site, more: Sequence[APIRouter] = ()) -> FastAPI:
     )
     app.state.site = site
     problems.install(app)
+    app.include_router(hooks)  # first: they come by the hundred, and routes are tried in order
     app.include_router(probes)
     app.include_router(health)
     for router in operations():

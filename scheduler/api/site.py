@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from fastapi import Request
 
@@ -17,7 +18,11 @@ from scheduler.store.idempotency import read_cursor_secret
 from scheduler.store.stores import Stores
 from scheduler.store.tenant_store import TenantStore
 
+if TYPE_CHECKING:
+    from scheduler.api.hook_desk import HookDesk
+
 _BURST_S = 4.0
+_MINUTE_S = 60.0
 
 
 async def _starting() -> Mapping[str, str]:
@@ -35,13 +40,19 @@ class Site:
     round_trips: Callable[[], Mapping[str, float]] = dict
     stores: Stores | None = None
     """None: not open yet, or closed; questions are answered 503."""
+    hooks: "HookDesk | None" = None
+    """Who takes webhooks in; None: nobody yet, or no more."""
     rates: Buckets = field(init=False)
+    refusals: Buckets = field(init=False)
+    """By address: webhooks that prove nothing."""
     authenticator: Authenticator = field(init=False)
     _cursor_secret: bytes | None = None
 
     def __post_init__(self) -> None:
         per_s = self.settings.http.per_second
         self.rates = Buckets(per_s, max(1.0, per_s * _BURST_S))
+        failures = self.settings.http.failures_per_minute
+        self.refusals = Buckets(failures / _MINUTE_S, float(failures))
         self.authenticator = Authenticator(self.settings, self.clock)
 
     @property

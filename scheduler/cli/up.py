@@ -102,9 +102,9 @@ def _serve(loaded: "Loaded", definitions: "Definitions | None", code: "Code", *,
     from scheduler.embedded_scheduler import EmbeddedScheduler
     from scheduler.hosting import Host, Work, serve
     from scheduler.sandbox.protection import protect_process
-    from scheduler.serving import make_ingress, make_site, open_site
+    from scheduler.serving import make_ingress, make_site, open_hooks, open_site
     from scheduler.transport.memory_broker import MemoryBroker
-    from scheduler.wiring import World, check_settings
+    from scheduler.wiring import World, check_settings, open_link
 
     process = Process("up", loaded)
     broker = MemoryBroker() if process.settings.amqp_url is None else None
@@ -130,6 +130,7 @@ def _serve(loaded: "Loaded", definitions: "Definitions | None", code: "Code", *,
                 await scheduler.apply(definitions)
             if site is not None:
                 await open_site(site, scheduler.dsn_of("ingress"), stack, size=_CONNECTIONS)
+                await open_hooks(site, world, await open_link(world, stack, actor="ingress"), stack)
             return Work(session.over(scheduler), work.checks, work.measure)
 
         host = Host("up", prepare, process.metrics, process.clock, process.rng, world.waits)

@@ -19,7 +19,7 @@ FEED: Final = "scheduler.feed"
 SAYS: Final[Mapping[str, Sequence[str]]] = {
     "ticker": ("firing.due",),
     "watcher": (),
-    "ingress": (),
+    "ingress": ("event.received",),
     "dispatcher": ("attempt.start", "attempt.cancel", "attempt.follow"),
     "executor": ("attempt.claim", "attempt.returned", "executor.heartbeat", "attempt.finished", "attempt.told"),
     "recorder": ("claim.answered", "heartbeat.recorded", "run.settled", "executor.heartbeat"),
@@ -28,7 +28,6 @@ SAYS: Final[Mapping[str, Sequence[str]]] = {
 
 PUBLISHES: Final[Mapping[str, Sequence[str]]] = {
     "watcher": (EVENTS,),
-    "ingress": (EVENTS,),
     "dispatcher": (FEED,),
 }
 """Actor → exchanges it publishes to beside those of ``SAYS``."""

@@ -13,7 +13,7 @@ from scheduler.domain.access import Action, Role
 from scheduler.metrics import Metrics
 from tests.support.api import TRUE, Api, serving
 
-OPEN = {"/livez", "/healthz", "/readyz", "/health", "/openapi.json", "/docs"}
+OPEN = {"/livez", "/healthz", "/readyz", "/health", "/openapi.json", "/docs", "/hooks/{tenant}/{name}"}
 """What asks nobody, or asks by itself."""
 MAY = {
     Role.VIEWER: {Action.VIEW},

@@ -26,7 +26,7 @@ PARTS = topology(POOLS) + Topology(tuple(Exchange(n, "topic") for n in (EVENTS, 
 PUBLISH: Mapping[str, set[str]] = {
     "ticker": {"scheduler.firings", CANARY},
     "watcher": {EVENTS, CANARY},
-    "ingress": {EVENTS, CANARY},
+    "ingress": {"scheduler.firings", CANARY},
     "dispatcher": {"scheduler.offers", "scheduler.control", FEED, DEAD, CANARY},
     "executor-default": {"scheduler.attempts", DEAD, CANARY},
     "executor-gpu": {"scheduler.attempts", DEAD, CANARY},

@@ -84,12 +84,14 @@ FROM unnest($1::uuid[], $2::text[], $3::text[]) AS d (id, verdict, reason)
 WHERE e.id = d.id AND e.verdict IS NULL;
 
 -- name: list_events
--- Newest first; after is the id of the last event of the page before.
+-- Newest first; after is the id of the last event of the page before. Ids do not tell: those of webhooks are made of
+-- what their senders call them.
 SELECT id, source, topic, sender_id, subject, received_at, verdict, reason FROM events
-WHERE tenant = $1 AND ($2::uuid IS NULL OR id < $2) AND ($3::text IS NULL OR source = $3)
+WHERE tenant = $1 AND ($3::text IS NULL OR source = $3)
+  AND ($2::uuid IS NULL OR (received_at, id) < (SELECT e.received_at, e.id FROM events AS e WHERE e.id = $2))
   AND ($4::text IS NULL OR coalesce(verdict, 'undecided') = $4) AND ($5::text IS NULL OR '.' || topic ~ $5)
   AND ($6::timestamptz IS NULL OR received_at >= $6)
-ORDER BY id DESC LIMIT $7;
+ORDER BY received_at DESC, id DESC LIMIT $7;
 
 -- name: get_event
 SELECT id, source, topic, sender_id, subject, headers, data, depth, occurred_at, received_at, verdict, reason, decided_at

@@ -20,4 +20,4 @@ ORDER BY 1, 2, 3;
 SELECT name, spec, source FROM webhooks WHERE tenant = $1 ORDER BY name;
 
 -- name: list_all_webhooks
-SELECT w.tenant, w.name, w.spec FROM webhooks AS w ORDER BY w.tenant, w.name;
+SELECT tenant, name, spec FROM all_webhooks() ORDER BY tenant, name;
