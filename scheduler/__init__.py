@@ -1,6 +1,6 @@
 """A job scheduler of asyncio actors on RabbitMQ and PostgreSQL.
 
-For jobs written in Python: ``from scheduler import job, cron, every, at, Retry``. Each name is
+For jobs written in Python: ``from scheduler import job, cron, every, on_event, Retry``. Each name is
 loaded when it is first asked for, so that importing this package costs nothing; see docs/python-api.md.
 """
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from scheduler.client.client import Client
     from scheduler.client.sync import SyncClient
     from scheduler.code.job import file_keys, job
-    from scheduler.code.triggers import at, calendar, cron, event, every, file, webhook
+    from scheduler.code.triggers import at, calendar, cron, every, on_event, on_file, on_webhook
     from scheduler.code.words import CatchUp, Concurrency, Dst, Need, Retry, Secret, Timeout, Unique
     from scheduler.sandbox.handlers import HandlerContext
     from scheduler.testing.scheduler import TestScheduler
@@ -22,7 +22,7 @@ _HOMES = {
     "scheduler.client.client": ("Client",),
     "scheduler.client.sync": ("SyncClient",),
     "scheduler.code.job": ("file_keys", "job"),
-    "scheduler.code.triggers": ("at", "calendar", "cron", "event", "every", "file", "webhook"),
+    "scheduler.code.triggers": ("at", "calendar", "cron", "every", "on_event", "on_file", "on_webhook"),
     "scheduler.code.words": ("CatchUp", "Concurrency", "Dst", "Need", "Retry", "Secret", "Timeout", "Unique"),
     "scheduler.sandbox.handlers": ("HandlerContext",),
     "scheduler.testing.scheduler": ("TestScheduler",),
@@ -49,12 +49,12 @@ __all__ = [
     "at",
     "calendar",
     "cron",
-    "event",
     "every",
-    "file",
     "file_keys",
     "job",
-    "webhook",
+    "on_event",
+    "on_file",
+    "on_webhook",
 ]
 
 

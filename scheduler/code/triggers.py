@@ -60,16 +60,16 @@ class FileWatch(TypedDict, total=False):
     min_size: str
 
 
-def event(topic: str, **keys: Unpack[EventKeys]) -> Trigger:
-    """Fire for events of publishers: ``event("orders.*.created", where="event.data.amount > `100`")``."""
+def on_event(topic: str, **keys: Unpack[EventKeys]) -> Trigger:
+    """Fire for events of publishers: ``on_event("orders.*.created", where="event.data.amount > `100`")``."""
     return {"event": {"topic": topic}, **keys}
 
 
-def webhook(name: str, **keys: Unpack[EventKeys]) -> Trigger:
-    """Fire for each request that an endpoint of ``webhooks`` accepts."""
+def on_webhook(name: str, **keys: Unpack[EventKeys]) -> Trigger:
+    """Fire for each request that an endpoint of ``webhooks`` accepts: ``on_webhook("uploads")``."""
     return {"webhook": name, **keys}
 
 
-def file(watch: FileWatch, **keys: Unpack[EventKeys]) -> Trigger:
-    """Fire for files that come, change or go: ``file({"path": "/data/in", "match": "*.csv"})``."""
+def on_file(watch: FileWatch, **keys: Unpack[EventKeys]) -> Trigger:
+    """Fire for files that come, change or go: ``on_file({"path": "/data/in", "match": "*.csv"})``."""
     return {"file": watch, **keys}

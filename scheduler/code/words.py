@@ -13,7 +13,7 @@ Span = str | timedelta
 Moment = str | datetime
 """A time: aware, or a wall time in the trigger's time zone."""
 Trigger = dict[str, Any]
-"""What cron, every, at, calendar, event, webhook and file return: an entry of ``triggers``."""
+"""What the functions cron, every, on_event and their like return: an entry of ``triggers``."""
 
 
 class Retry(TypedDict, total=False):

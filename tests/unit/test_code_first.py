@@ -12,7 +12,7 @@ import pytest
 import scheduler
 from scheduler.code.calling import arguments_for
 from scheduler.code.job import ADAPTER, find_mark, job
-from scheduler.code.triggers import FileWatch, at, calendar, cron, event, every, file, webhook
+from scheduler.code.triggers import FileWatch, at, calendar, cron, every, on_event, on_file, on_webhook
 from scheduler.code.words import EventKeys, FileKeys, JobKeys, Resources, Retry, TriggerKeys
 from scheduler.definitions.code_source import handler_module
 from scheduler.definitions.load import load
@@ -188,9 +188,9 @@ def test_triggers_are_entries_of_a_file():
     assert every("1 month", id="x") == {"every": "1 month", "id": "x"}
     assert at("2026-03-01 02:00", timezone="UTC") == {"at": ["2026-03-01 02:00"], "timezone": "UTC"}
     assert calendar({"business_day": -1}, max_fires=1) == {"calendar": {"business_day": -1}, "max_fires": 1}
-    assert event("orders.#", where="event.data.x") == {"event": {"topic": "orders.#"}, "where": "event.data.x"}
-    assert webhook("uploads", id="x") == {"webhook": "uploads", "id": "x"}
-    assert file({"path": "/data/in", "match": "*.csv"}) == {"file": {"path": "/data/in", "match": "*.csv"}}
+    assert on_event("orders.#", where="event.data.x") == {"event": {"topic": "orders.#"}, "where": "event.data.x"}
+    assert on_webhook("uploads", id="x") == {"webhook": "uploads", "id": "x"}
+    assert on_file({"path": "/data/in", "match": "*.csv"}) == {"file": {"path": "/data/in", "match": "*.csv"}}
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_every_public_name_can_be_had_and_no_other():
     ("statement", "unwanted"),
     [
         ("import scheduler", {"typing", "inspect", "pydantic", "asyncio"}),
-        ("from scheduler import job, cron, every, at, Retry", {"pydantic", "asyncio", "asyncpg", "yaml"}),
+        ("from scheduler import job, cron, every, at, on_event, Retry", {"pydantic", "asyncio", "asyncpg", "yaml"}),
     ],
 )
 def test_importing_stays_cheap(statement, unwanted):
