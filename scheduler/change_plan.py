@@ -38,9 +38,9 @@ def planned_changes(definitions: Definitions, result: ApplyResult, stood: Stood,
     for change, names in (("create", result.created), ("change", result.changed), ("remove", result.removed)):
         for name in names:
             job, spec = stood.jobs.get(name), None if change == "remove" else definitions.jobs[name]
-            anchors = job.anchors if job else {}
-            before = Side(name, job.spec, job.enabled, old, anchors) if job and job.spec else None
-            after = Side(name, spec, _enabled(job, spec.enabled), new, anchors) if spec else None
+            anchors, fired = (job.anchors, job.fired) if job else ({}, {})
+            before = Side(name, job.spec, job.enabled, old, anchors, fired) if job and job.spec else None
+            after = Side(name, spec, _enabled(job, spec.enabled), new, anchors, fired) if spec else None
             changed = differences(job.spec, spec) if job and job.spec and spec else []
             found.append(
                 {

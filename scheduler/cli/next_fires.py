@@ -58,11 +58,13 @@ def next_fires(
     Print when an expression, a trigger or a job fires next: wall time and zone, the instant in UTC, and what
     a change of the clock does to it; then what is left out up to there, what triggers wait for that wait for
     events, and why it stops if it does. max_fires is counted from --from, with --job what is left of it. --json
-    gives {"fires": […]} in UTC, and "waits_for" where there is such a trigger.
+    gives {"fires": […]} in UTC, "notes" by instant of those whose wall time a change of the clock moves or
+    repeats, and "waits_for" where there is such a trigger.
     """
     from scheduler.cli.moments import read_instant
     from scheduler.cli.output import print_json, rfc3339
     from scheduler.clock import SystemClock
+    from scheduler.domain.clock_notes import note_of
     from scheduler.domain.merged import merge
 
     if [expression, trigger, job].count(None) != 2:  # noqa: PLR2004 - one of three is given
@@ -82,8 +84,10 @@ def next_fires(
         times, now = _times_of(context, _spec(words, zone, {"gap": gap, "fold": fold}), since), since
     found = merge(times.sources, since, now, count)
     if json:
-        waits = {"waits_for": times.waits_for} if times.waits_for else {}
-        print_json({"fires": [rfc3339(at.fires_at) for at in found.fires]} | waits)
+        notes = {rfc3339(at.fires_at): note for at in found.fires if (note := note_of(at))}
+        answer: dict[str, Any] = {"fires": [rfc3339(at.fires_at) for at in found.fires]}
+        answer |= {"notes": notes} if notes else {}
+        print_json(answer | ({"waits_for": times.waits_for} if times.waits_for else {}))
     else:
         _print(found, times)
 

@@ -27,6 +27,8 @@ class Side:
     """With the calendars that hold on this side."""
     anchors: Mapping[str, datetime] = field(default_factory=dict)
     """By key of the trigger; one that is not there counts from now."""
+    fired: Mapping[str, int] = field(default_factory=dict)
+    """By key of the trigger, what counts against max_fires so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ def _firings(side: Side | None, span: timedelta, until: int) -> tuple[set[int], 
     for _, trigger in side.spec.time_triggers:
         if trigger.enabled:
             anchor = side.anchors.get(trigger.key, side.upcoming.now)
-            times = side.upcoming.firings(side.name, side.spec, trigger, span, MOST, anchor=anchor)
+            most = MOST if trigger.max_fires is None else trigger.max_fires - side.fired.get(trigger.key, 0)
+            times = side.upcoming.firings(side.name, side.spec, trigger, span, min(MOST, most), anchor=anchor)
             found.update(times)
             until = min(until, times[-1]) if len(times) == MOST else until
     return found, until

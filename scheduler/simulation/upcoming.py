@@ -32,7 +32,7 @@ class Upcoming:
         """Return the instants at which a trigger of job ``name`` fires within ``span`` from now, the first ``limit``.
 
         ``anchor`` is when the trigger was first applied. What the schedule leaves out is not among
-        them; ``max_fires`` counts from now on.
+        them; ``max_fires`` counts from now on, so ``limit`` is what is left of it.
         """
         hash_key = f"{self.tenant}/{name}"
         zone = spec.timezone_of(trigger)
@@ -47,4 +47,4 @@ class Upcoming:
             found += times
             after = end if whole_until == end else whole_until + 1
             width = min(2 * width, _WIDEST)
-        return found[:limit]
+        return found[: max(0, limit)]

@@ -35,6 +35,8 @@ class Standing:
     paused: bool
     anchors: Mapping[str, datetime]
     """By key of the trigger, when it was first applied."""
+    fired: Mapping[str, int]
+    """By key of the trigger, what counts against max_fires so far."""
     trouble: str | None = None
 
 
@@ -73,12 +75,16 @@ async def rehearse(
 
 async def _read(db: "Connection", tenant: str) -> dict[str, Standing]:
     anchors: dict[str, dict[str, datetime]] = {}
+    fired: dict[str, dict[str, int]] = {}
     for row in await db.fetch(Q["list_anchors"], tenant):
         anchors.setdefault(row["name"], {})[row["key"]] = row["anchor_at"]
+        fired.setdefault(row["name"], {})[row["key"]] = row["fired"]
     found = {}
     for row in await db.fetch(Q["list_standing"], tenant):
         spec, trouble = _parse(row["spec"])
-        found[row["name"]] = Standing(spec, row["enabled"], row["paused"], anchors.get(row["name"], {}), trouble)
+        name = row["name"]
+        known = anchors.get(name, {}), fired.get(name, {})
+        found[name] = Standing(spec, row["enabled"], row["paused"], *known, trouble)
     return found
 
 

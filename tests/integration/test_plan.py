@@ -94,6 +94,19 @@ def test_plan_names_differences_and_firings(cli: Cli):
     assert (0, 48) == (jobs["goes"]["firings"]["added"], jobs["goes"]["firings"]["removed"])
 
 
+async def test_plan_counts_what_is_left_of_max_fires(cli: Cli, store: Store):
+    head = "version: 1\nsource: here\njobs: "
+    (cli.folder / "three.yaml").write_text(head + "{a: {run: {command: [x]}, triggers: [{every: 1h, max_fires: 3}]}}\n")
+    (cli.folder / "none.yaml").write_text(head + "{a: {run: {command: [x]}}}\n")
+    cli("apply", "three.yaml")
+    async with store.connection() as db:
+        await db.execute("UPDATE triggers SET fired = 2")
+
+    [found] = cli.json("plan", "none.yaml")["jobs"]
+
+    assert (0, 1) == (found["firings"]["added"], found["firings"]["removed"])
+
+
 def test_plan_for_people_and_its_exit_codes(cli: Cli):
     cli("apply", "before.yaml")
 

@@ -14,6 +14,13 @@ def test_next_prints_utc_as_json(cli: Cli) -> None:
     assert (code, json.loads(out)) == (0, {"fires": ["2026-03-01T17:00:00Z", "2026-03-02T17:00:00Z"]})
 
 
+def test_json_names_what_a_change_of_the_clock_does(cli: Cli) -> None:
+    _, out, _ = cli("next", "30 2 * * *", "--timezone", "America/New_York", "--from", "2026-03-08", "-n", "2", "--json")
+
+    found = json.loads(out)
+    assert list(found["notes"]) == found["fires"][:1] == ["2026-03-08T07:00:00Z"]
+
+
 def test_next_of_a_whole_trigger_and_from_a_wall_time(cli: Cli) -> None:
     trigger = '{"every": "1 month", "anchor": "2026-01-31T10:00:00Z"}'
     _, out, _ = cli("next", "--trigger", trigger, "--from", "2026-02-01 00:00", "-n", "2", "--json")
