@@ -37,7 +37,7 @@ TRIES = {
         "SELECT params FROM firings",
         "UPDATE firings SET verdict = 'started'",
         "UPDATE jobs SET enabled = false, resumed_at = now()",
-        "UPDATE triggers SET next_at = now()",
+        "UPDATE triggers SET spec = '{}'",
         "INSERT INTO flows (id) VALUES (gen_random_uuid())",
         "UPDATE run_edges SET state = 'met'",
     ],

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from scheduler.api.authentication import check_http_settings
 from scheduler.cli.main import app
 from scheduler.cli.process import PORTS
 from scheduler.config import Settings, knobs, load_settings
@@ -41,12 +42,14 @@ def test_the_command_line_takes_each_command(name: str) -> None:
 
 
 def filled(text: str) -> str:
-    """Return what compose makes of ``text`` where each password is its variable's name."""
-    return re.sub(r"\$\{(\w+):\?[^}]*\}", r"\1", text)
+    """Return what compose makes of ``text`` where each password is its variable's name, and nothing else is set."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", re.sub(r"\$\{(\w+):\?[^}]*\}", r"\1", text))
 
 
 def settings_of(name: str) -> Settings:
-    environment = {key: filled(value) for key, value in OURS[name]["environment"].items()}
+    """Return the settings of a service where the variables that it is handed on are not set."""
+    given = OURS[name]["environment"]
+    environment = {key: filled(value) for key, value in given.items() if value is not None}
     loaded = load_settings({}, environment)
     assert loaded.warnings == ()
     return loaded.settings
@@ -153,10 +156,18 @@ def test_an_actor_waits_for_schema_and_topology(actor: str) -> None:
     assert OURS["init"]["depends_on"]["init-schema"] == {"condition": "service_completed_successfully"}
 
 
-def test_only_the_management_page_is_published_and_only_here() -> None:
-    published = [port for service in SERVICES.values() for port in service.get("ports", ())]
+def test_only_the_management_page_and_the_http_interface_are_published_and_only_here() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    port = settings_of("ingress").http.port
 
-    assert published == ["127.0.0.1:15672:15672"]
+    assert published == {"rabbitmq": ["127.0.0.1:15672:15672"], "ingress": [f"127.0.0.1:{port}:{port}"]}
+
+
+def test_the_ingress_asks_who_is_calling() -> None:
+    http = settings_of("ingress").http
+
+    check_http_settings(settings_of("ingress"))
+    assert (http.host, http.auth) == ("0.0.0.0", ("keys",))
 
 
 def test_services_outlive_a_failure_and_start_when_their_servers_are_healthy() -> None:
