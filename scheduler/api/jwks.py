@@ -10,8 +10,8 @@ from typing import Any, Final
 import aiohttp
 import jwt
 
-from scheduler.api.strict_json import read_json
 from scheduler.clock import Clock
+from scheduler.domain.strict_json import read_json
 from scheduler.errors import TransientError
 
 _KEPT: Final = timedelta(minutes=10)

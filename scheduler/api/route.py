@@ -16,9 +16,9 @@ from fastapi.routing import APIRoute
 from scheduler.api.authentication import too_many
 from scheduler.api.problems import ProblemError, answer_to
 from scheduler.api.site import Site
-from scheduler.api.strict_json import read_json
 from scheduler.clock import Clock
 from scheduler.domain.access import Action, Caller, Target, authorize
+from scheduler.domain.strict_json import read_json
 from scheduler.store.idempotency import Answer, find_answer, keep_answer
 from scheduler.store.stores import Store
 

@@ -12,10 +12,10 @@ from jwt.utils import base64url_decode
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scheduler.api.jwks import KeySet
-from scheduler.api.strict_json import read_json
 from scheduler.clock import Clock
 from scheduler.config_sections import JwtSection
 from scheduler.domain.access import Caller, Role
+from scheduler.domain.strict_json import read_json
 from scheduler.errors import ConfigurationError
 from schemas.message import Name
 

@@ -7,18 +7,18 @@ from typing import Any, Final
 from schemas.json_values import check_json
 
 MAX_EVENT_BYTES: Final = 1024 * 1024
-"""A longer body is not read."""
+"""A longer event is not read."""
+_WORDS: Final = {list: "array", str: "string", bool: "truth value", type(None): "null"}
+_SHOWN: Final = 64
 
 
-def read_object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object that ``body`` is.
+def read_json(body: bytes) -> Any:
+    """Return the JSON value that ``body`` is.
 
     Raises:
-        ValueError: one plain sentence: longer than MAX_EVENT_BYTES, not UTF-8, not JSON, no object, a name
-            given twice, nested too deeply, NUL, half of a surrogate pair, NaN or infinity.
+        ValueError: one plain sentence: not UTF-8, not JSON, a name given twice in an object, nested too deeply, NUL,
+            half of a surrogate pair, NaN or infinity, a number of too many digits.
     """
-    if len(body) > MAX_EVENT_BYTES:
-        raise ValueError(f"a body of {len(body)} bytes; at most {MAX_EVENT_BYTES} are read")
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -29,14 +29,22 @@ def read_object(body: bytes) -> dict[str, Any]:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"a JSON {_WORDS.get(type(value), 'number')}; an event is a JSON object")  # noqa: TRY004 - one class for the caller
     check_json(value)
     return value
 
 
-_WORDS: Final = {list: "array", str: "string", bool: "truth value", type(None): "null"}
-_SHOWN: Final = 64
+def read_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that ``body`` is.
+
+    Raises:
+        ValueError: as for ``read_json``; or it is longer than MAX_EVENT_BYTES, or no object.
+    """
+    if len(body) > MAX_EVENT_BYTES:
+        raise ValueError(f"a body of {len(body)} bytes; at most {MAX_EVENT_BYTES} are read")
+    value = read_json(body)
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON {_WORDS.get(type(value), 'number')}; an event is a JSON object")  # noqa: TRY004 - one class for the caller
+    return value
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
