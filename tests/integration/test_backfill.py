@@ -1,64 +1,21 @@
 """Backfills: which instants, by which definition, how many at once; durable, once each, beside the ledger."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.store.backfill import (
-    Backfill,
-    Wanted,
     cancel_backfill,
     get_backfill,
     list_backfills,
     list_instants,
-    start_backfill,
 )
 from scheduler.store.definitions import delete_job
 from scheduler.store.ledger import FiringFilter, list_firings
 from schemas.vocabulary import Outcome
-from tests.support.engine import Engine, engine
-
-START = datetime(2026, 3, 1, 2, tzinfo=UTC)
-DAY = timedelta(days=1)
-DAILY: Mapping[str, Any] = {
-    "run": {"command": ["echo", "{{ run.fired_at }}"]},
-    "triggers": [{"id": "daily", "cron": "0 2 * * *"}],
-}
-
-
-def days(*numbers: int) -> list[datetime]:
-    return [START + DAY * number for number in numbers]
-
-
-async def ask(stage: Engine, job: str = "report", *, dry_run: bool = False, **fields: Any) -> Backfill:
-    given = {"since": START, "until": START + 4 * DAY} | fields
-    return await start_backfill(stage.stores.main, "default", Wanted(job, **given), dry_run=dry_run, clock=stage.clock)
-
-
-async def over(stage: Engine, found: Backfill) -> dict[str, Any]:
-    await stage.until("SELECT finished_at FROM backfills WHERE id = $1", found.id)
-    assert found.id is not None
-    return await get_backfill(stage.stores.main, "default", found.id)
-
-
-async def ledger(
-    stage: Engine, verdict: str, at: datetime, to_at: datetime | None = None, *, where: str = "t.key = 'daily'"
-) -> UUID:
-    """Write a row of the ledger for the daily trigger of ``report``."""
-    row: UUID = await stage.db.fetchval(
-        f"""INSERT INTO firings (id, tenant, kind, trigger_id, job_id, job_version, fires_at, to_at, count, wall_time,
-                                zone, verdict, reason, decided_at, run_id)
-           SELECT gen_random_uuid(), 'default', 'time', t.id, t.job_id, 1, $2, $3, $4, $5, 'UTC', $1, 'x', now(),
-                  CASE WHEN $1 = 'started' THEN gen_random_uuid() END
-           FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id WHERE j.name = 'report' AND {where}
-           RETURNING id""",
-        verdict, at, to_at, 1 if to_at is None else (to_at - at) // DAY + 1, at.replace(tzinfo=None).isoformat(),
-    )  # fmt: skip
-    return row
+from tests.support.backfilling import DAILY, DAY, START, ask, days, ledger, over
+from tests.support.engine import engine
 
 
 async def test_missing_instants_run_in_order_with_their_own_fired_at(database_url: str) -> None:
@@ -134,31 +91,6 @@ async def test_backfill_and_clock_do_not_stand_in_each_others_way(database_url: 
 
         assert "started" == await stage.until("SELECT verdict FROM firings WHERE id = $1", firing)
         await stage.until("SELECT count(*) = 3 FROM runs WHERE state = 'running'")
-
-
-async def test_definition_in_force_at_each_instant_is_used(database_url: str) -> None:
-    async with engine(database_url) as stage:
-        old = {
-            "run": {"command": ["old", "{{ params.x }}"]},
-            "triggers": [{"id": "daily", "cron": "0 2 * * *", "params": {"x": "{{ run.fired_at }}"}}],
-        }
-        await stage.apply(report=old, after={"run": {"command": ["old"]}, "needs": ["report"]})
-        new = {"run": {"command": ["new"]}, "triggers": [{"id": "daily", "cron": "0 2 * * *"}]}
-        await stage.apply(report=new, after={"run": {"command": ["new"]}, "needs": ["report"]})
-        await stage.db.execute("UPDATE job_versions SET applied_at = $1 WHERE version = 1", START - DAY)
-        await stage.db.execute("UPDATE job_versions SET applied_at = $1 WHERE version = 2", START + DAY)
-
-        found = await ask(stage, until=START + DAY)
-
-        assert [(1, True), (2, True)] == [(i.job_version, i.in_force) for i in found.instants]
-        await stage.settled(4)
-        done = sorted((offer.order.job, offer.order.work.argv) for offer in stage.executor.offers)  # type: ignore[union-attr]
-        assert [
-            ("after", ("new",)),
-            ("after", ("old",)),
-            ("report", ("new",)),
-            ("report", ("old", START.isoformat())),
-        ] == done
 
 
 async def test_only_what_follows_from_the_job_alone_comes_with_it(database_url: str) -> None:
@@ -294,38 +226,3 @@ async def test_wrong_wish_is_refused(
 
         with pytest.raises(error, match=words):
             await ask(stage, job, **fields)
-
-
-async def test_edit_of_the_times_leaves_the_past_as_it_was_planned(database_url: str) -> None:
-    async with engine(database_url) as stage:
-        for hour in (13, 14):
-            await stage.apply(report={"run": {"command": ["true"]}, "triggers": [{"cron": f"0 {hour} * * *"}]})
-        first = START.replace(hour=13)
-        await stage.db.execute("UPDATE job_versions SET applied_at = $1 WHERE version = 1", START - DAY)
-        await stage.db.execute("UPDATE job_versions SET applied_at = $1 WHERE version = 2", first + 4 * DAY)
-        for day in range(4):
-            await ledger(
-                stage, "paused" if day == 2 else "started", first + day * DAY, where="t.removed_at IS NOT NULL"
-            )
-
-        found = await ask(stage, until=first + 5 * DAY, dry_run=True)
-
-        assert [(first + 2 * DAY, 1, "paused"), (first + 4 * DAY + timedelta(hours=1), 2, None)] == [
-            (instant.fires_at, instant.job_version, instant.verdict) for instant in found.instants
-        ]
-
-
-async def test_moment_of_the_apply_is_no_instant_and_max_fires_holds(database_url: str) -> None:
-    async with engine(database_url) as stage:
-        hourly = [{"every": "1h", "id": "hourly"}, {"id": "daily", "cron": "0 2 * * *", "max_fires": 3}]
-        await stage.apply(report={"run": {"command": ["true"]}, "triggers": hourly})
-        await stage.db.execute("UPDATE triggers SET anchor_at = $1 WHERE key = 'hourly'", START)
-        await stage.db.execute("UPDATE triggers SET fired = 1 WHERE key = 'daily'")
-        await ledger(stage, "started", START)
-
-        found = await ask(stage, until=START + 4 * DAY, dry_run=True)
-
-        daily = [instant.fires_at for instant in found.instants if instant.trigger == "daily"]
-        hours = [instant.fires_at for instant in found.instants if instant.trigger == "hourly"]
-        assert days(1, 2) == daily
-        assert (START + timedelta(hours=1), 96) == (hours[0], len(hours))

@@ -1,67 +1,13 @@
 """Overlap: who waits for whom, who is ended for whom, and that no place is given away twice or never."""
 
-import asyncio
-import contextlib
-import random
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
-from uuid import UUID
-
 import pytest
 
-from actors.dispatcher import Dispatcher, DispatchSettings
 from scheduler.store.control import cancel_run, pause_job
 from scheduler.store.definitions import delete_job
-from scheduler.store.pool import connect
-from scheduler.transport.memory import MemoryTransport
 from schemas.message import AttemptKey
 from schemas.vocabulary import Outcome
-from tests.support.engine import Engine, engine
-
-TRUE: Mapping[str, Any] = {"command": ["true"]}
-RUNS = "SELECT array_agg(state ORDER BY id) FROM runs WHERE job_name = 'slow'"
-
-WATCH = """
-CREATE TABLE watched (job text, active int);
-CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = scheduler AS $$ BEGIN
-    INSERT INTO watched SELECT NEW.job_name, count(*) FROM scheduler.runs
-    WHERE job_id = NEW.job_id AND state IN ('ready', 'queued', 'running', 'backing_off');
-    RETURN NULL;
-END $$;
-CREATE TRIGGER watch AFTER INSERT OR UPDATE OF state ON runs FOR EACH ROW EXECUTE FUNCTION watch();
-"""
-"""Notes how many runs of the job have a place, whenever one takes or leaves it."""
-
-
-def slow(overlap: str, **fields: Any) -> dict[str, Any]:
-    return {"run": TRUE, "overlap": overlap, **fields}
-
-
-async def begin(stage: Engine, overlap: str, **fields: Any) -> UUID:
-    """Have one run of the job ``slow`` under way; return its id."""
-    stage.executor.script["slow"] = [None]
-    await stage.apply(slow=slow(overlap, **fields))
-    await stage.fire("slow")
-    run: UUID = await stage.until("SELECT id FROM runs WHERE state = 'running'")
-    await stage.grant(0)
-    return run
-
-
-async def fired(stage: Engine, job: str = "slow") -> tuple[str, str | None, UUID | None, UUID | None]:
-    """Fire and return verdict, reason, run and the run in the way."""
-    firing = await stage.fire(job)
-    await stage.until("SELECT verdict FROM firings WHERE id = $1", firing)
-    row = await stage.db.fetchrow("SELECT verdict, reason, run_id, blocking_run_id FROM firings WHERE id = $1", firing)
-    assert row is not None
-    return row["verdict"], row["reason"], row["run_id"], row["blocking_run_id"]
-
-
-async def end(stage: Engine, index: int, outcome: Outcome = Outcome.SUCCEEDED) -> None:
-    await stage.executor.finish(*await stage.grant(index), outcome)
-
-
-async def states(stage: Engine, *wanted: str) -> None:
-    await stage.until(RUNS, holds=lambda found: found == list(wanted))
+from tests.support.engine import engine
+from tests.support.overlapping import RUNS, TRUE, WATCH, begin, end, fired, slow, states
 
 
 async def test_queue_one_lets_one_wait_and_skips_what_comes_then(database_url: str) -> None:
@@ -286,65 +232,3 @@ async def test_runs_released_by_needs_take_turns_too(database_url: str) -> None:
 
         await stage.until("SELECT count(*) = 3 FROM runs WHERE job_name = 'slow' AND state = 'succeeded'")
         assert [running, waiting, own] == [offer.run_id for offer in stage.executor.offers if offer.order.job == "slow"]
-
-
-async def test_two_dispatchers_never_let_too_many_run_and_leave_none_behind(database_url: str) -> None:
-    async with engine(database_url) as stage, another_dispatcher(stage):
-        await stage.apply(slow=slow("queue_all", max_running=3), once=slow("queue_one"))
-        await stage.db.execute(WATCH)
-        jobs = ["slow"] * 60 + ["once"] * 20
-        random.Random(3).shuffle(jobs)
-
-        await asyncio.gather(*(ask(database_url, jobs[at::4]) for at in range(4)))
-
-        done = "SELECT count(*) FROM runs WHERE job_name = 'slow' AND finished_at IS NOT NULL AND sweep_at IS NULL"
-        await stage.until(done, holds=lambda found: found == 60)
-        await stage.until("SELECT count(*) = 0 FROM runs WHERE finished_at IS NULL")
-        most = await stage.db.fetch("SELECT job, max(active) FROM watched GROUP BY job")
-        assert {"slow": 3, "once": 1} == dict(most)
-        undecided = await stage.db.fetchval("SELECT count(*) FROM firings WHERE verdict IS NULL")
-        assert undecided == 0
-
-
-async def ask(dsn: str, jobs: Sequence[str]) -> None:
-    """Write firings one by one, each its own transaction, and ring for each."""
-    db = await connect(dsn, name="test")
-    try:
-        for job in jobs:
-            await db.execute(
-                """INSERT INTO firings (id, tenant, kind, job_id, job_version, fires_at, wall_time, zone, sweep_at)
-                   SELECT gen_random_uuid(), tenant, 'manual', id, version, now(), 'x', 'UTC', now()
-                   FROM jobs WHERE name = $1""",
-                job,
-            )
-            await db.execute("SELECT pg_notify('scheduler_work', '')")
-    finally:
-        await db.close()
-
-
-async def test_end_beside_a_firing_is_seen_by_one_of_the_two(database_url: str) -> None:
-    """The run in the way ends while a firing is decided and holds the job: its step comes after, and finds the line."""
-    async with engine(database_url) as stage:
-        await begin(stage, "queue_all")
-        async with stage.stores.main.transaction() as db:
-            await db.execute("SELECT FROM jobs WHERE name = 'slow' FOR NO KEY UPDATE")
-            firing = await stage.fire("slow")
-            await end(stage, 0)
-            await stage.until("SELECT count(*) FROM runs WHERE state = 'succeeded'")
-            assert await stage.db.fetchval("SELECT verdict FROM firings WHERE id = $1", firing) is None
-
-        await states(stage, "succeeded", "running")
-
-
-@contextlib.asynccontextmanager
-async def another_dispatcher(stage: Engine) -> AsyncIterator[None]:
-    rng = random.Random(11)
-    transport = MemoryTransport(stage.broker, stage.clock, rng)
-    await transport.start()
-    dispatcher = Dispatcher(stage.stores, transport, stage.clock, rng, DispatchSettings(0.2, 30.0, 30.0))
-    await dispatcher.start()
-    try:
-        yield
-    finally:
-        await dispatcher.stop()
-        await transport.close()
