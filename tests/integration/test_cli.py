@@ -232,9 +232,7 @@ def test_what_export_prints_applies_to_the_same(cli: Cli, form: str) -> None:
 def test_a_job_is_shown_whole(cli: Cli) -> None:
     clock, long, after = (cli("job", "show", name) for name in ("clock", "long", "after"))
 
-    assert all(
-        word in clock for word in ("run          command: true", "yearly", "cron 0 0 1 1 *", "next at (", "no runs")
-    )
+    assert all(word in clock for word in ("command: true", "yearly", "cron 0 0 1 1 *", "next at (", "no runs"))
     assert all(word in long for word in ("command: sleep 60", "hard 1m", "grace 1s", "attempts 1", "no triggers"))
     assert all(word in after for word in ("hello succeeded", "pool", "default", "policy latest", "skip"))
     assert {"spec", "triggers", "runs"} <= cli.json("job", "show", "clock").keys()
