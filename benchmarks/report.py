@@ -22,6 +22,8 @@ _LABELS: Final = {
     "firing_lag_ms": "firing lag, ms (due → handler entered)",
     "dag_edge_ms": "DAG edge, ms (parent ended → child entered)",
     "herd": "herd due at one instant (seconds: verdicts and runs committed)",
+    "webhooks": "webhooks, each starting a run: 500 a second, then bursts at 1,000 (ms: due → answered)",
+    "cpu_us_per_webhook": "CPU µs per webhook, its run included",
     "tick_cost": "a tick that plans 100 due triggers, and one with nothing due, by triggers stored",
     "simulate": "`scheduler simulate`, every schedule hourly (seconds: the whole command)",
     "rss_mb": "memory of each actor, MB (RSS)",
@@ -60,6 +62,6 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, dict):
         return f"{value:,}"
     parts = [f"{key} {number:,}" for key, number in value.items()]
-    if name == "cpu_us_per_run":
+    if name.startswith("cpu_us_per_"):
         parts.append(f"together {sum(value.values()):,.1f}")
     return ", ".join(parts)

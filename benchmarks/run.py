@@ -20,6 +20,7 @@ from benchmarks.report import print_table, versions
 from benchmarks.simulate import measure_simulate
 from benchmarks.system import SLOTS, System, system
 from benchmarks.tick_cost import measure_tick_cost
+from benchmarks.webhooks import measure_webhooks
 
 _OUT: Final = Path(__file__).parents[1] / "build" / "bench.json"
 _QUICK: Final = 0.01
@@ -64,12 +65,17 @@ async def _edge(hand: Load, scale: float) -> Figures:
     return {"dag_edge_ms": await measure_dag_edge(hand, _scaled(100, scale))}
 
 
+async def _webhooks(hand: Load, scale: float) -> Figures:
+    return await measure_webhooks(hand, _scaled(5000, scale))
+
+
 PARTS: Final[dict[str, Callable[[Load, float], Awaitable[Figures]]]] = {
     "idle": _idle,
     "lag": _lag,
     "edge": _edge,
     "throughput": _throughput,
     "herd": _herd,
+    "webhooks": _webhooks,
 }
 
 

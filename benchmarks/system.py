@@ -47,11 +47,27 @@ class System:
     actors: Mapping[str, Server]
     postgres_pid: int
     broker_pid: int
+    estate: Estate
+    settings: Mapping[str, str]
+    """The environment of every actor."""
 
     def cpu(self) -> dict[str, float]:
         """Return the CPU seconds used so far: each actor by itself, the servers with all their processes."""
         used = {name: cpu_s(server.pid) for name, server in self.actors.items()}
         return used | {"broker": tree_cpu_s(self.broker_pid), "postgres": tree_cpu_s(self.postgres_pid)}
+
+    @contextmanager
+    def ingress(self, **more: str) -> Iterator[tuple[Server, int]]:
+        """Start an ingress with these variables too; yield it and its port, and end it."""
+        port, probe = free_port(), free_port()
+        argv = [SCHEDULER, "start", "ingress", "--port", str(port), "--probe-port", str(probe)]
+        log = self.estate.root / "ingress.log"
+        server = Server(argv, {**self.settings, **more}, log, estate=self.estate, ending="TERM")
+        until(lambda: ready(probe), server, timeout_s=30, what="ingress")
+        try:
+            yield server, port
+        finally:
+            _end_actors({"ingress": server})
 
     def memory(self) -> dict[str, dict[str, float]]:
         """Return the memory of each actor in MB: resident, and with shared pages by share."""
@@ -76,7 +92,8 @@ def system() -> Iterator[System]:
         for command in ("db migrate", "broker declare"):
             subprocess.run([SCHEDULER, *command.split()], env=settings, check=True, stdout=subprocess.DEVNULL)
         actors = _start_actors(estate, settings)
-        yield System(postgres.dsn(), estate.root / "entries", actors, postgres.pids[1], broker.pids[-1])
+        pids = postgres.pids[1], broker.pids[-1]
+        yield System(postgres.dsn(), estate.root / "entries", actors, *pids, estate, settings)
         _end_actors(actors)
     finally:
         estate.close()
