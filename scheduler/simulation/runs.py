@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from enum import IntEnum
 from random import Random
+from typing import Protocol
 from uuid import UUID
 
 from scheduler.domain.dag import Release
@@ -37,12 +38,26 @@ Attempt = Callable[[SimulatedRun, int], tuple[timedelta, EndFacts]]
 """Makes the attempt of a run that begins at an instant: how long it takes, and how it ends."""
 
 
-class Runs:
-    """The runs of the jobs of one lane."""
+class Gates(Protocol):
+    """What depends on the params of a firing, or holds back a run that is ready."""
 
-    def __init__(self, attempt: Attempt, at: At) -> None:
+    def twin(self, job: JobEntry, at: FiredAt) -> UUID | None: ...
+
+    def planned(self, plan: FlowPlan, at: FiredAt) -> None: ...
+
+    def admits(self, runs: "Runs", run: SimulatedRun, now: int) -> bool:
+        """Whether it may start now; else somebody calls ``Runs.begin`` later."""
+        ...
+
+
+class Runs:
+    """The runs of the jobs of one lane. Without ``gates`` all that is ready starts."""
+
+    def __init__(self, attempt: Attempt, at: At, gates: Gates | None = None) -> None:
         self._attempt = attempt
-        self._at = at
+        self.at = at
+        self._gates = gates
+        self._known: dict[UUID, SimulatedRun] = {}
         self._rng = Random(0)  # noqa: S311 - the jitter of back-offs, the same at every simulation
         self._numbers: dict[str, int] = {}
         self._next_id = 0
@@ -85,16 +100,19 @@ class Runs:
 
     def fire(self, kind: FiringKind, job: JobEntry, flow: FlowBelow, at: FiredAt) -> Fired:
         """Give a firing its verdict, as the Dispatcher does, and start its flow."""
-        decision = decide_firing(kind, job, self.activity(job))
+        twin = None if self._gates is None else self._gates.twin(job, at)
+        decision = decide_firing(kind, job, self.activity(job), twin)
         reason, run, blocking = decision.reason, None, None
         if decision.blocking_run_id is not None:
-            blocking = self.open[decision.blocking_run_id]
+            blocking = self._known.get(decision.blocking_run_id) or self.open[decision.blocking_run_id]
             reason = (reason or "").replace(str(decision.blocking_run_id), blocking.name)
         if decision.verdict is Verdict.STARTED:
             many = any(len(below.spec.needs) > 1 for below in flow.downstream)
             waiting = self.waiting(flow.downstream) if many else {}
             plan = plan_flow(job, flow.downstream, waiting, flow.ids, self.new_id)
             plan.runs[0].params = None if at.params is None else dict(at.params)
+            if self._gates is not None:
+                self._gates.planned(plan, at)
             if decision.waits:
                 plan.runs[0].wait(reason)
             run = self.start(plan, at.fires_at, at.now)
@@ -116,7 +134,7 @@ class Runs:
         if plan.runs[0].turn is Turn.AWAITS:
             self._line_up(root, now)
         elif root.state is RunState.READY:
-            self._begin(root, now)
+            self.begin(root, now)
         return root
 
     def _made(self, planned: PlannedRun, plan: FlowPlan, fired_at: int) -> SimulatedRun:
@@ -126,18 +144,22 @@ class Runs:
         run = SimulatedRun(planned.id, name, job, flow, fired_at, planned.state, planned.reason, planned.params)
         self.made.append(run)
         self.open[run.id] = run
+        if self._gates is not None and job.spec.unique is not None:
+            self._known[run.id] = run
         if run.state in ACTIVE:
             self._active.setdefault(job.id, {})[run.id] = run
         return run
 
-    def _begin(self, run: SimulatedRun, now: int) -> None:
-        """Offer, claim and run it: nothing is in the way of a run that is ready."""
+    def begin(self, run: SimulatedRun, now: int) -> None:
+        """Offer, claim and run one that is ready, if nothing is in its way."""
+        if self._gates is not None and not self._gates.admits(self, run, now):
+            return
         self._move(run, Move.OFFER)
         self._move(run, Move.CLAIM)
         run.started.append(now)
         takes, facts = self._attempt(run, now)
         ends_at = now + takes // MICROSECOND
-        self._at(ends_at, Rank.END, lambda seen_at: self._end(run, facts, ends_at, seen_at))
+        self.at(ends_at, Rank.END, lambda seen_at: self._end(run, facts, ends_at, seen_at))
 
     def _end(self, run: SimulatedRun, facts: EndFacts, ended_at: int, seen_at: int) -> None:
         if run.id not in self.open:  # another run has taken its place
@@ -151,12 +173,12 @@ class Runs:
             self._finish(run, after(run.state, decision.move) or run.state, seen_at)
         else:
             self._move(run, decision.move)
-            self._at(seen_at + decision.delay // MICROSECOND, Rank.WAKE, lambda now: self._wake(run, now))
+            self.at(seen_at + decision.delay // MICROSECOND, Rank.WAKE, lambda now: self._wake(run, now))
 
     def _wake(self, run: SimulatedRun, now: int) -> None:
         if run.id in self.open:
             self._move(run, Move.WAKE)
-            self._begin(run, now)
+            self.begin(run, now)
 
     def _finish(self, run: SimulatedRun, state: RunState, now: int) -> None:
         """End a run, and all that it brings to an end: the skipped ones downstream."""
@@ -192,7 +214,7 @@ class Runs:
             self._move(run, Move.SKIP)
             return True
         if release is Release.RELEASE:
-            self._at(max(run.release_at or now, now), Rank.WAKE, lambda at: self._release(run, at))
+            self.at(max(run.release_at or now, now), Rank.WAKE, lambda at: self._release(run, at))
         return False
 
     def _release(self, run: SimulatedRun, now: int) -> None:
@@ -208,7 +230,7 @@ class Runs:
         self._move(run, Move.RELEASE)
         run.reason = None
         self._active.setdefault(run.job.id, {})[run.id] = run
-        self._begin(run, now)
+        self.begin(run, now)
 
     def _line_up(self, run: SimulatedRun, now: int) -> None:
         """Have a run wait for its turn, which may be at once."""

@@ -60,6 +60,10 @@ class FiredAt:
     fires_at: int
     now: int
     params: Mapping[str, Any] | None = None
+    templates: bool = False
+    """The params are a trigger's of the clock, not filled yet."""
+    event: Mapping[str, Any] | None = None
+    """What templates know as ``event``."""
 
 
 @dataclass(frozen=True, slots=True)

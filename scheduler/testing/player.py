@@ -41,11 +41,13 @@ class Player:
         functions: Mapping[str, Callable[..., Any]],
         takes: Mapping[str, timedelta],
         secrets: Mapping[str, str],
+        event_of: Callable[[SimulatedRun], Mapping[str, Any] | None],
     ) -> None:
         self._tenant = tenant
         self._functions = functions
         self._takes = takes
         self._secrets = secrets
+        self._event_of = event_of
         self._flows: dict[str, UUID] = {}
         self._played: dict[UUID, PlayedRun] = {}
 
@@ -97,7 +99,7 @@ class Player:
         flow_id = self._flows.setdefault(run.flow, run.id)
         job, attempt = run.job, len(run.started)
         facts = RunFacts(run.id, job.name, job.version, flow_id, to_instant(run.fired_at), attempt, run.params)
-        return make_order(job.spec, facts, results)
+        return make_order(job.spec, facts, results, self._event_of(run))
 
     def _context(self, run: SimulatedRun, order: WorkOrder, said: list[str]) -> HandlerContext:
         wanted = run.job.spec.secrets

@@ -2,24 +2,31 @@
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from scheduler.domain.firing import plan
 from scheduler.domain.gates import JobEntry
+from scheduler.domain.matching import WEBHOOK_TOPIC, Event, EventTriggers
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.simulation.cursors import Cursor, cursors, entries
 from scheduler.simulation.instants import to_instant, to_us
 from scheduler.simulation.ledger import LedgerRow, ledger_row
 from scheduler.simulation.runs import Rank, Runs
-from scheduler.simulation.simulated_run import FiredAt, FlowBelow
+from scheduler.simulation.simulated_run import Fired, FiredAt, FlowBelow
+from scheduler.testing.events import event_row, event_triggers
+from scheduler.testing.gates import PlayedGates
 from scheduler.testing.played_run import PlayedRun
 from scheduler.testing.player import Player, Span, span_of
 from scheduler.testing.sources import Source, read_sources
+from schemas.event_trigger import check_topic
+from schemas.json_values import check_json
 from schemas.spec_model import parse_moment
-from schemas.vocabulary import FiringKind
+from schemas.vocabulary import EventSource, FiringKind, Verdict
 
 _START: Final = "2026-01-01T00:00:00Z"
 
@@ -27,9 +34,10 @@ _START: Final = "2026-01-01T00:00:00Z"
 class TestScheduler:
     """Runs jobs under a virtual clock: their own functions, in this process, when their triggers fire.
 
-    Schedules, catch-up, overlap, needs and retries are decided by the code of the running system. Runs
-    start as soon as they may and take no time, or what ``takes`` says. No database, no broker; what a
-    function reads from a clock of its own is the real time.
+    Schedules, catch-up, events, overlap, needs, retries and unique keys are decided by the code of the
+    running system; concurrency keys and rates hold as they do there. Runs start as soon as they may and
+    take no time, or what ``takes`` says. Pools, slots, ``timeout.queue``, watched folders and circuit
+    breakers are not there; no database, no broker. What a function reads from a clock of its own is the real time.
     """
 
     __test__ = False  # pytest: this is no test class
@@ -57,13 +65,18 @@ class TestScheduler:
         self._jobs = entries(definitions.jobs)
         self._ids = {name: job.id for name, job in self._jobs.items()}
         self._graph = definitions.graph
+        self._webhooks = frozenset(definitions.webhooks)
         for name in (*(takes or ()), *(stand_ins or ())):
             self._job(name)
         spans = {name: span_of(span) for name, span in (takes or {}).items()}
-        self._player = Player(definitions.tenant, {**functions, **(stand_ins or {})}, spans, secrets or {})
+        self._gates = PlayedGates()
+        called = {**functions, **(stand_ins or {})}
+        self._player = Player(definitions.tenant, called, spans, secrets or {}, self._gates.event_of)
         self._events: list[tuple[int, Rank, int, Callable[[int], None]]] = []
         self._order = itertools.count()
-        self._runs = Runs(self._player.attempt, self._push)
+        self._runs = Runs(self._player.attempt, self._push, self._gates)
+        self._triggers = EventTriggers(event_triggers(self._jobs.values()))
+        self._fired: Counter[UUID] = Counter()
         self.firings: list[LedgerRow] = []
         """The ledger: every planned firing with its verdict and reason."""
         for job in self._jobs.values():
@@ -119,17 +132,66 @@ class TestScheduler:
     def trigger(self, job: str, params: Mapping[str, Any] | None = None) -> PlayedRun:
         """Fire a job by hand and return its run; what takes no time has ended, and so has all that follows it.
 
+        With ``unique: {on_duplicate: join}`` it may be the earlier run, which stands for it.
+
         Raises:
             NotFoundError: there is no such job.
             ConflictError: it was not started; says the verdict and why.
         """
         self._work(self._now)
         fired_at = FiredAt(self._now, self._now, params)
-        fired = self._runs.fire(FiringKind.MANUAL, self._job(job), self._below(self._job(job)), fired_at)
-        if fired.run is None:
+        fired = self._fire(FiringKind.MANUAL, self._job(job), fired_at)
+        run = fired.blocking if fired.decision.verdict is Verdict.JOINED else fired.run
+        if run is None:
             raise ConflictError(f"job {job}: {fired.decision.verdict}, {fired.reason}")
         self._work(self._now)
-        return self._player.played(fired.run)
+        return self._player.played(run)
+
+    def event(
+        self, topic: str, data: Mapping[str, Any] | None = None, *, subject: str | None = None
+    ) -> list[PlayedRun]:
+        """Publish an event: ``event("orders.eu.created", {"id": 7})``. Returns the runs that it made.
+
+        ``topic`` is without the tenant. Which jobs it fires, ``where``, ``params`` and ``max_fires`` are
+        decided as in the running system; what it fires is in ``firings``, also where nothing started.
+
+        Raises:
+            ValueError: it is no topic, or ``data`` is no JSON.
+        """
+        return self._happen(EventSource.CLI, check_topic(topic), data, subject)
+
+    def webhook(self, name: str, data: Mapping[str, Any] | None = None) -> list[PlayedRun]:
+        """Send a request that an endpoint of ``webhooks`` accepts: ``webhook("uploads", {"id": 7})``. As ``event``.
+
+        Raises:
+            NotFoundError: there is no such endpoint.
+            ValueError: ``data`` is no JSON.
+        """
+        if name not in self._webhooks:
+            raise NotFoundError(f"there is no webhook {name}")
+        return self._happen(EventSource.WEBHOOK, f"{WEBHOOK_TOPIC}{name}", data, None)
+
+    def _happen(
+        self, source: EventSource, topic: str, data: Mapping[str, Any] | None, subject: str | None
+    ) -> list[PlayedRun]:
+        self._work(self._now)
+        made = len(self._runs.made)
+        known = dict(data or {})
+        check_json(known)
+        event = Event(self._runs.new_id(), source, topic, known, self.now, subject)
+        for match in self._triggers.match(event).matches:
+            job, spec, key = match.trigger.job, match.trigger.spec, match.trigger.id
+            if job is None or (spec.max_fires is not None and self._fired[key] >= spec.max_fires):
+                continue
+            self._fired[key] += 1
+            at = FiredAt(self._now, self._now, match.params, event=event.words())
+            fired = None if match.problem is not None else self._fire(FiringKind.EVENT, job, at)
+            self.firings.append(event_row(match, fired, self.now))
+        self._work(self._now)
+        return self.runs[made:]
+
+    def _fire(self, kind: FiringKind, job: JobEntry, at: FiredAt) -> Fired:
+        return self._runs.fire(kind, job, self._below(job), at)
 
     def _job(self, name: str) -> JobEntry:
         if name not in self._jobs:
@@ -151,6 +213,7 @@ class TestScheduler:
             at, _, _, action = heapq.heappop(self._events)
             self._now = max(self._now, at)  # what fell into an outage comes after it
             action(self._now)
+            self._gates.look(self._runs, self._now)
         self._now = max(self._now, until)
 
     def _tick(self, cursor: Cursor, now: int) -> None:
@@ -170,8 +233,8 @@ class TestScheduler:
             for firing in planned.rows:
                 verdict, reason, run, blocking = firing.verdict, firing.reason, None, None
                 if verdict is None:
-                    at = FiredAt(to_us(firing.fires_at), now, cursor.trigger.params or None)
-                    fired = self._runs.fire(FiringKind.TIME, cursor.job, self._below(cursor.job), at)
+                    at = FiredAt(to_us(firing.fires_at), now, cursor.trigger.params or None, templates=True)
+                    fired = self._fire(FiringKind.TIME, cursor.job, at)
                     verdict, reason = fired.decision.verdict, fired.reason
                     run, blocking = (None if one is None else one.name for one in (fired.run, fired.blocking))
                 row = ledger_row(cursor, firing, verdict, reason, now)
