@@ -5,13 +5,15 @@ transaction is held to one tenant.
 """
 
 import asyncio
+import contextlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from scheduler.errors import DatabaseUnavailableError, TransientError
-from scheduler.store.events import NewEvent, Recorded, record_events
-from scheduler.store.stores import Store
+from scheduler.store.events import NewEvent, Recorded, forget_keys, record_events
+from scheduler.store.tenant_store import TenantStore
 
 MOST_EVENTS: Final = 500
 """Of one transaction."""
@@ -19,6 +21,9 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 """Of the bodies of one transaction, about."""
 PATIENCE_S: Final = 2.0
 """A transaction that takes longer counts as lost: whoever waits is told so, and nobody waits behind it."""
+
+_FORGET_AFTER: Final = 200
+"""Expired keys are looked for once for so many events: it is a round trip."""
 
 Waiting = tuple[NewEvent, int, "asyncio.Future[Recorded]"]
 """An event, how many bytes it came in, and what becomes of it."""
@@ -35,10 +40,12 @@ class _Group:
 class GroupCommit:
     """Writes events. ``on_written`` is called with those of each transaction that are new, after its commit."""
 
-    def __init__(self, store_of: Callable[[str], Store], on_written: OnWritten) -> None:
+    def __init__(self, store_of: Callable[[str], TenantStore], on_written: OnWritten) -> None:
         self._store_of = store_of
         self._on_written = on_written
         self._groups: dict[str, _Group] = {}
+        self._unforgotten: Counter[str] = Counter()
+        """By tenant, how many keys were taken since expired ones were looked for."""
 
     async def record(self, event: NewEvent, size: int) -> Recorded:
         """Write ``event``; it is on disk when this returns.
@@ -94,8 +101,8 @@ class GroupCommit:
         """Write a batch; where one event cannot be stored, the others are."""
         events = [event for event, _, _ in batch]
         try:
-            async with self._store_of(tenant).transaction() as db:
-                recorded = await record_events(db, events, hinted=True)
+            async with self._store_of(tenant).plain() as db:
+                recorded = await record_events(db, events, hinted=True, forgets=False)
         except TransientError as error:
             _fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whoever waits for the event is told
@@ -109,6 +116,14 @@ class GroupCommit:
             for (_, _, future), row in zip(batch, recorded, strict=True):
                 if not future.done():
                     future.set_result(row)
+            await self._forget(tenant, len(batch))
+
+    async def _forget(self, tenant: str, taken: int) -> None:
+        self._unforgotten[tenant] += taken
+        if self._unforgotten[tenant] >= _FORGET_AFTER:
+            with contextlib.suppress(TransientError):  # another time
+                async with self._store_of(tenant).plain() as db:
+                    await forget_keys(db, self._unforgotten.pop(tenant))
 
 
 def _next(waiting: list[Waiting]) -> list[Waiting]:

@@ -60,11 +60,13 @@ class Recorded:
     duplicate: bool
 
 
-async def record_events(db: "Connection", events: Sequence[NewEvent], *, hinted: bool = False) -> list[Recorded]:
+async def record_events(
+    db: "Connection", events: Sequence[NewEvent], *, hinted: bool = False, forgets: bool = True
+) -> list[Recorded]:
     """Write events that are not there yet, within the caller's transaction; the answer is in their order.
 
     ``hinted``: the caller says EventReceived of each after its commit. Else Dispatchers are rung, and
-    find them by looking.
+    find them by looking. ``forgets=False``: the caller calls ``forget_keys``, for each key sooner or later.
     """
     owners: dict[tuple[str, str, str], UUID] = {}
     for event in events:
@@ -81,8 +83,8 @@ async def record_events(db: "Connection", events: Sequence[NewEvent], *, hinted:
             fresh.setdefault(event.id, event)
     rows = await db.fetch(Q["record_events"], *_columns(fresh.values()), hinted) if fresh else []
     written = {row["id"] for row in rows}
-    if owners:
-        await db.execute(Q["forget_keys"], _FORGOTTEN * len(owners))
+    if owners and forgets:
+        await forget_keys(db, len(owners))
     recorded = []
     for event in events:
         known = event.id if event.key is None else owners[event.tenant, event.source.value, event.key]
@@ -91,6 +93,11 @@ async def record_events(db: "Connection", events: Sequence[NewEvent], *, hinted:
     if fresh and not hinted:
         await db.execute(_RING, WORK, "")
     return recorded
+
+
+async def forget_keys(db: "Connection", taken: int) -> None:
+    """Delete expired keys: some for each one that was taken."""
+    await db.execute(Q["forget_keys"], _FORGOTTEN * taken)
 
 
 async def find_contents(db: "Connection", tenant: str, source: EventSource, prefix: str) -> list[UUID]:

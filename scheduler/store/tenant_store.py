@@ -38,6 +38,20 @@ class TenantStore(Store):
             yield db
 
     @contextlib.asynccontextmanager
+    async def plain(self) -> AsyncIterator["Connection"]:
+        """Lend a connection in a transaction that is begun in one round trip, and in which none may be begun."""
+        tenant = "'" + self._tenant.replace("'", "''") + "'"
+        async with self._store.connection() as db:
+            await db.execute("BEGIN; " + _ENTER.replace("$1", tenant))
+            try:
+                yield db
+            except BaseException:
+                if not db.is_closed():
+                    await db.execute("ROLLBACK")
+                raise
+            await db.execute("COMMIT")
+
+    @contextlib.asynccontextmanager
     async def unit(self) -> AsyncIterator["UnitStore"]:
         """Lend a store whose changes are one: all are committed at the end, or none."""
         async with self.connection() as db:
