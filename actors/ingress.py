@@ -10,7 +10,7 @@ import contextlib
 import errno
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,8 +42,12 @@ class Listen:
 class Ingress(Service):
     """Serves one ASGI application; ``port`` is known after ``start``."""
 
-    def __init__(self, app: Any, listen: Listen, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self, app: Any, listen: Listen, clock: Clock, rng: random.Random, end_streams: Callable[[], None]
+    ) -> None:
+        """``end_streams`` ends answers that would go on and on; it is called by a drain."""
         super().__init__("ingress", clock, rng)
+        self._end_streams = end_streams
         self._app = app
         self._listen = listen
         self._socket: socket.socket | None = None
@@ -71,6 +75,7 @@ class Ingress(Service):
         self.draining = True
         if self._server is not None:
             self._server.should_exit = True
+            self._end_streams()
             await self._over.wait()
         await self.stop()
 

@@ -1,7 +1,7 @@
 """What applying definitions would change, as ``plan`` says it: jobs, keys that differ, firings that come and go."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -59,6 +59,12 @@ def other_changes(result: ApplyResult) -> dict[str, list[Any]]:
     calendars: list[Any] = [calendar_change_row(change) for change in result.calendars]
     webhooks = {"webhooks": result.webhooks.changed, "removed_webhooks": result.webhooks.removed}
     return {"pools": result.pools, "calendars": calendars, "removed_calendars": result.removed_calendars} | webhooks
+
+
+def warn_of_impossible(definitions: Definitions, found: Mapping[str, str]) -> Definitions:
+    """Return ``definitions`` with a warning for each of the jobs ``found`` that no live executor could run, and why."""
+    said = [f"job {name}: {why}: its runs would wait" for name, why in found.items()]
+    return replace(definitions, warnings=(*definitions.warnings, *said))
 
 
 def calendar_change_row(change: CalendarChange) -> dict[str, Any]:

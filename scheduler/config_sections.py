@@ -4,7 +4,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from scheduler.domain import addresses
 from schemas.durations import Duration
@@ -96,6 +96,8 @@ class HttpSection(Section):
     """Refused credentials a minute that one address may offer."""
     concurrency: Annotated[int, Field(ge=1, le=100_000)] = 500
     """Connections and requests held at once; more are answered 503."""
+    streams: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """Streams of events that one caller may have open at once."""
     docs: bool | None = None
     """Serve /docs and /openapi.json without credentials. Default: only on loopback without ``http.auth``."""
 
@@ -111,5 +113,7 @@ class JwtSection(Section):
     """Where the issuer's public keys are, for RS256 and EdDSA tokens. Not together with ``jwt.secret``."""
     longest: Duration = timedelta(hours=1)
     """Tokens that live longer than this are refused."""
+    not_before: AwareDatetime | None = None
+    """Tokens that were issued before this time are refused: set it to now when tokens or a key were stolen."""
     leeway: Annotated[Duration, Field(le=timedelta(seconds=60))] = timedelta(seconds=30)
     """So far may clocks differ."""

@@ -51,7 +51,7 @@ def make_ingress(site: "Site", world: World, *, or_any: bool = False) -> "Ingres
 
     http = world.settings.http
     listen = Listen(http.host, http.port, or_any and is_loopback(http.host), http.concurrency)
-    return Ingress(make_app(site), listen, world.clock, world.rng)
+    return Ingress(make_app(site), listen, world.clock, world.rng, site.streams.end)
 
 
 async def open_site(site: "Site", dsn: str, stack: AsyncExitStack, *, size: int = _CONNECTIONS) -> None:

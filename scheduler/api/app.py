@@ -56,13 +56,15 @@ def operations() -> Sequence[APIRouter]:
     """Return the routers of ``/api/v1``."""
     from scheduler.api.batch_routes import batches
     from scheduler.api.definition_routes import definitions
+    from scheduler.api.event_routes import events
+    from scheduler.api.feed_routes import feed
     from scheduler.api.job_actions import actions
     from scheduler.api.job_routes import jobs
     from scheduler.api.ledger_routes import ledger
     from scheduler.api.pool_routes import pools
     from scheduler.api.run_routes import runs
 
-    return (jobs, actions, runs, batches, ledger, definitions, pools)
+    return (jobs, actions, runs, batches, ledger, events, feed, definitions, pools)
 
 
 @dataclass(frozen=True, slots=True)

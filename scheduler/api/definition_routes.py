@@ -20,7 +20,9 @@ from scheduler.domain.access import Action, Target
 from scheduler.errors import NotFoundError
 from scheduler.store.calendars import list_calendars, load_calendars
 from scheduler.store.definitions import apply, list_definitions
+from scheduler.store.executors import find_impossible
 from scheduler.store.rehearsal import rehearse
+from scheduler.store.webhooks import exported_webhooks, list_webhooks
 
 definitions = APIRouter(tags=["definitions"], route_class=ApiRoute)
 
@@ -43,7 +45,11 @@ class Planned(Shape):
     pools: list[str]
     calendars: list[dict[str, Any]]
     removed_calendars: list[str]
+    webhooks: list[str]
+    """Those that were made or changed."""
+    removed_webhooks: list[str]
     warnings: list[str]
+    """What is valid and probably not meant; jobs that no executor could run which lives now."""
 
 
 class Applied(Shape):
@@ -54,7 +60,11 @@ class Applied(Shape):
     pools: list[str]
     calendars: list[dict[str, Any]]
     removed_calendars: list[str]
+    webhooks: list[str]
+    """Those that were made or changed."""
+    removed_webhooks: list[str]
     warnings: list[str]
+    """What is valid and probably not meant; jobs that no executor could run which lives now."""
 
 
 @definitions.get("/definitions", openapi_extra=needs(Action.VIEW))
@@ -64,7 +74,8 @@ async def export_definitions(call: Calling, source: str | None = None) -> dict[s
     jobs = {name: spec for name, (origin, spec) in found.items() if source in {None, origin}}
     stored = await list_calendars(call.store, call.tenant)
     calendars = {name: calendar.spec for name, calendar in stored.items() if name[:1].islower()}
-    return exported(Definitions(call.tenant, source, jobs, {}, (), calendars=calendars))
+    hooks = exported_webhooks(await list_webhooks(call.store, call.tenant), source, jobs)
+    return exported(Definitions(call.tenant, source, jobs, {}, (), calendars=calendars, webhooks=hooks))
 
 
 @definitions.post("/definitions/plan", openapi_extra=needs(Action.VIEW, alone=False, raw=True) | _BODY)
@@ -77,10 +88,8 @@ async def plan_definitions(
     result, standing = await rehearse(call.store, wanted, prune=prune, clock=call.clock)
     stood = Stood(standing, calendars, call.clock.now())
     jobs = await asyncio.to_thread(planned_changes, wanted, result, stood, timedelta(days=days))
-    others = other_changes(result)
-    return Planned.model_validate(
-        {"jobs": jobs, "unchanged": result.unchanged, **others, "warnings": list(wanted.warnings)}
-    )
+    said = {"jobs": jobs, "unchanged": result.unchanged, "warnings": await _warnings(call, wanted)}
+    return Planned.model_validate(said | other_changes(result))
 
 
 @definitions.post("/definitions/apply", openapi_extra=needs(Action.DEFINE, raw=True) | _BODY)
@@ -95,11 +104,14 @@ async def apply_definitions(call: Calling, *, prune: Prune = False) -> Applied:
         changed=result.changed,
         removed=result.removed,
         unchanged=result.unchanged,
-        pools=result.pools,
-        calendars=[calendar_change_row(change) for change in result.calendars],
-        removed_calendars=result.removed_calendars,
-        warnings=list(wanted.warnings),
+        warnings=await _warnings(call, wanted),
+        **other_changes(result),
     )
+
+
+async def _warnings(call: Call, wanted: Definitions) -> list[str]:
+    impossible = await find_impossible(call.store, wanted.jobs, lease_s=call.site.lease_s)
+    return list(warn_of_impossible(wanted, impossible).warnings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,17 @@ signature that does not hold are the same to who asks.
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
-from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
 from scheduler.api.authentication import too_many
 from scheduler.api.problems import ProblemError, answer_to
 from scheduler.api.route import read_bytes
+from scheduler.api.shapes import EventTaken
 from scheduler.api.site import Site
 from scheduler.domain.matching import WEBHOOK_TOPIC
 from scheduler.domain.signature import Proved, RefusedError, verify
@@ -33,14 +32,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _JSON: Final = re.compile(r"application/(json|[a-z0-9!#$&^_.-]{1,64}\+json)")
 _CHARSETS: Final = frozenset({"", "charset=utf-8", 'charset="utf-8"'})
-
-
-class EventTaken(BaseModel):
-    """An event that cannot be lost any more; it is not decided yet."""
-
-    event_id: UUID
-    duplicate: bool
-    """It came before: the id is that of the first."""
 
 
 class HookRoute(APIRoute):

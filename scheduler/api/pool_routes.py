@@ -12,21 +12,31 @@ from scheduler.api.shapes import Shape
 from scheduler.api.wants import Moment, Want
 from scheduler.domain.access import Action
 from scheduler.store.calendars import calendar_row, closed_days, get_calendar, list_calendars
+from scheduler.store.executors import drain_executor, undrain_executor
 from scheduler.store.queues import clear_queue, list_queues, pause_queue, resume_queue
 from scheduler.store.reading import list_executors
 from scheduler.store.stats import count_pools, measure_jobs
 from schemas.spec_model import Text
 
+MEASURED: Final = 4000
+"""So many runs statistics are made of, of all jobs together."""
 _DAY: Final = timedelta(days=1)
 _OF_OPERATORS: Final = ("host", "pid", "version")
 """What of an executor only those see to whom the installation belongs."""
 
 pools = APIRouter(tags=["pools"], route_class=ApiRoute)
+Executor = Annotated[str, Path(min_length=1, max_length=200, description="The executor, as the list names it.")]
 Pool = Annotated[str, Path(pattern=JOB_NAME, description="The pool.")]
 
 
 class Executors(Shape):
     executors: list[dict[str, Any]]
+
+
+class ExecutorAsked(Shape):
+    executor: str
+    drain: bool
+    """It hears of it with its next heartbeat, which is asked for at once: /executors says `draining` then."""
 
 
 class Queue(Shape):
@@ -62,7 +72,7 @@ class Stats(Shape):
     pools: list[dict[str, Any]]
     """What waits and runs in each pool now."""
     jobs: list[dict[str, Any]]
-    """How the runs of each job went: counts, success rate, seconds."""
+    """How the runs of each job went: counts, success rate, seconds; `complete` false: of its newest runs only."""
 
 
 class Calendars(Shape):
@@ -75,6 +85,20 @@ async def list_all_executors(call: Calling) -> Executors:
     rows = await list_executors(call.store, lease_s=call.site.lease_s)
     hidden = () if call.caller.runs_installation else _OF_OPERATORS
     return Executors(executors=[{key: value for key, value in row.items() if key not in hidden} for row in rows])
+
+
+@pools.post("/executors/{name}/drain", status_code=202, openapi_extra=needs(Action.RUN_POOLS))
+async def drain(call: Calling, name: Executor) -> ExecutorAsked:
+    """Have an executor take nothing new; what it runs goes on. A new process starts undrained."""
+    await drain_executor(call.store, name, lease_s=call.site.lease_s)
+    return ExecutorAsked(executor=name, drain=True)
+
+
+@pools.post("/executors/{name}/undrain", status_code=202, openapi_extra=needs(Action.RUN_POOLS))
+async def undrain(call: Calling, name: Executor) -> ExecutorAsked:
+    """Let a drained executor take runs again."""
+    await undrain_executor(call.store, name, lease_s=call.site.lease_s)
+    return ExecutorAsked(executor=name, drain=False)
 
 
 @pools.get("/queues", openapi_extra=needs(Action.VIEW))
@@ -109,10 +133,11 @@ async def read_stats(
     since: Annotated[Moment | None, Query(description="Runs made then or later; default: a day ago.")] = None,
     job: str | None = None,
 ) -> Stats:
-    """Count what waits and runs in each pool, and say how the runs of each job went."""
+    """Count what waits and runs in each pool, and say how the runs of each job went, the newest where there are many."""
     begin = since or call.clock.now() - _DAY
     counted = await count_pools(call.store, call.tenant, lease_s=call.site.lease_s)
-    return Stats(since=begin, pools=counted, jobs=await measure_jobs(call.store, call.tenant, since=begin, job=job))
+    measured = await measure_jobs(call.store, call.tenant, since=begin, job=job, newest=MEASURED)
+    return Stats(since=begin, pools=counted, jobs=measured)
 
 
 @pools.get("/calendars", openapi_extra=needs(Action.VIEW))

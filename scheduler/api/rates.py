@@ -1,5 +1,6 @@
 """Token buckets: how often one caller may ask."""
 
+import math
 from collections import OrderedDict
 from typing import Final
 
@@ -25,6 +26,13 @@ class Buckets:
     def wait(self, caller: str, now: float) -> float:
         """Return what ``take`` would, and take nothing."""
         return max(0.0, (1 - self._level(caller, now)) / self.per_s)
+
+    def said(self, caller: str, now: float) -> dict[str, str]:
+        """Return the headers that tell a caller what is left: RateLimit and RateLimit-Policy of the IETF draft."""
+        level = max(0.0, self._level(caller, now))
+        full_s = math.ceil((self.burst - level) / self.per_s)
+        policy = f'"caller";q={int(self.burst)};w={math.ceil(self.burst / self.per_s)}'
+        return {"RateLimit-Policy": policy, "RateLimit": f'"caller";r={int(level)};t={full_s}'}
 
     def _level(self, caller: str, now: float) -> float:
         level, at = self._levels.get(caller, (self.burst, now))

@@ -91,9 +91,11 @@ class ApiRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             try:
-                return await _answer(_Strict(request.scope, request.receive), rules, original)
+                response = await _answer(_Strict(request.scope, request.receive), rules, original)
             except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a problem
-                return answer_to(error, request.url.path)
+                response = answer_to(error, request.url.path)
+            response.headers.update(getattr(request.state, "rate_limit", {}))
+            return response
 
         return handle
 
@@ -111,7 +113,10 @@ async def _answer(request: _Strict, rules: _Rules, original: Callable[[Request],
     caller = await site.authenticator.identify(
         request.headers.get("authorization"), site.address_of(request), site.opened()
     )
-    if (wait_s := site.rates.take(caller.credential, site.clock.monotonic())) > 0:
+    now = site.clock.monotonic()
+    wait_s = site.rates.take(caller.credential, now)
+    request.state.rate_limit = site.rates.said(caller.credential, now)
+    if wait_s > 0:
         raise too_many("too many requests", wait_s)
     authorize(caller, rules.action, _target(rules.action, caller, request))
     await _read_body(request, rules)

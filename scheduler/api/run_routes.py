@@ -8,7 +8,9 @@ from pydantic import Field
 
 from scheduler.api.route import ApiRoute, Calling, needs
 from scheduler.api.run_lists import RunQuery, runs_page
+from scheduler.api.run_streams import ABOUT, stream_run
 from scheduler.api.shapes import Attempt, Fired, Gate, Output, RunDetail, Runs, Shape, Why
+from scheduler.api.streams import LastEventId, streams_too, wants_stream
 from scheduler.api.wants import Want
 from scheduler.domain.access import Action
 from scheduler.domain.why import held_by
@@ -68,11 +70,20 @@ async def list_run_attempts(call: Calling, run_id: UUID) -> Attempts:
     return Attempts(attempts=[Attempt.model_validate(row) for row in found["attempts"]])
 
 
-@runs.get("/runs/{run_id}/logs", openapi_extra=needs(Action.VIEW))
+@runs.get("/runs/{run_id}/logs", response_model=Outputs, responses=streams_too(ABOUT), openapi_extra=needs(Action.VIEW))
 async def read_run_logs(
-    call: Calling, run_id: UUID, attempt: Annotated[int | None, Query(ge=1, le=1_000_000)] = None
-) -> Outputs:
-    """Return what each ended attempt of a run wrote."""
+    call: Calling,
+    run_id: UUID,
+    *,
+    attempt: Annotated[int | None, Query(ge=1, le=1_000_000, description="Only it; a stream: from it on.")] = None,
+    last_event_id: LastEventId = None,
+) -> Outputs | Response:
+    """Return what each ended attempt of a run wrote; as a stream also what it writes and how far it is, until its end.
+
+    A stream that is cut off begins anew with the attempt that it was at.
+    """
+    if wants_stream(call.request.headers):
+        return await stream_run(call, run_id, attempt, last_event_id)
     rows = await list_outputs(call.store, call.tenant, run_id, attempt=attempt)
     return Outputs(run=run_id, attempts=[Output.model_validate(row) for row in rows])
 

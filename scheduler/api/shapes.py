@@ -221,3 +221,11 @@ class Flow(Shape):
     firing_id: UUID | None
     started_at: datetime
     runs: list[FlowRun]
+
+
+class EventTaken(Shape):
+    """An event that cannot be lost any more; it is not decided yet."""
+
+    event_id: UUID
+    duplicate: bool
+    """It came before: the id is that of the first."""

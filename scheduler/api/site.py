@@ -9,6 +9,7 @@ from fastapi import Request
 
 from scheduler.api.authentication import Authenticator
 from scheduler.api.rates import Buckets
+from scheduler.api.streams import Streams
 from scheduler.clock import Clock
 from scheduler.config import Settings
 from scheduler.domain.addresses import client_of, is_loopback
@@ -46,6 +47,7 @@ class Site:
     refusals: Buckets = field(init=False)
     """By address: webhooks that prove nothing."""
     authenticator: Authenticator = field(init=False)
+    streams: Streams = field(init=False)
     _cursor_secret: bytes | None = None
 
     def __post_init__(self) -> None:
@@ -54,6 +56,7 @@ class Site:
         failures = self.settings.http.failures_per_minute
         self.refusals = Buckets(failures / _MINUTE_S, float(failures))
         self.authenticator = Authenticator(self.settings, self.clock)
+        self.streams = Streams(self.settings.http.streams, self.clock)
 
     @property
     def open_to_all(self) -> bool:

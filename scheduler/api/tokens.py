@@ -88,6 +88,8 @@ class Tokens:
             raise RefusedTokenError(f"{type(error).__name__}: {error}") from None
         if claims.exp - claims.iat > self._settings.longest / timedelta(seconds=1):
             raise RefusedTokenError("it lives longer than jwt.longest")
+        if (first := self._settings.not_before) is not None and claims.iat < first.timestamp():
+            raise RefusedTokenError("it was issued before jwt.not_before")
         roles = frozenset(Role(role) for role in claims.roles if role in set(Role))
         return Caller(claims.tenant, claims.sub, roles, f"jwt {claims.sub}", claims.tenant == self._operators)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scheduler.cli.calendars import exported_calendars, say_calendar_change
-from scheduler.cli.possible import impossible_if_known, impossible_now, warn_of_impossible
+from scheduler.cli.possible import impossible_if_known, impossible_now
 from scheduler.cli.shared import Json, ask, lease_s, load
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def validate(context: typer.Context, *, files: Files, json: Json = False) -> Non
     a warning alone is exit 0. Pools are taken to have as many slots as the setting says. Where a database
     is named or runs, jobs that no live executor could run are warned of too.
     """
+    from scheduler.change_plan import warn_of_impossible
     from scheduler.cli.output import print_json, print_line
 
     slots = load(context).settings.slots
@@ -72,7 +73,7 @@ def apply(
 
     Make the jobs of the tenant those of the files: all or nothing, in one transaction.
     """
-    from scheduler.change_plan import calendar_change_row
+    from scheduler.change_plan import calendar_change_row, warn_of_impossible
     from scheduler.cli.output import print_json, print_line
     from scheduler.clock import SystemClock
     from scheduler.store.definitions import apply as apply_definitions

@@ -50,10 +50,10 @@ def plan(
     Nothing is written; what apply would refuse is refused. Where a stored definition cannot be read, the firings
     until now are not known, and "trouble" of "firings" says why.
     """
-    from scheduler.change_plan import Stood, other_changes, planned_changes
+    from scheduler.change_plan import Stood, other_changes, planned_changes, warn_of_impossible
     from scheduler.cli.definitions import live_slots, read_definitions, require_source, say_warnings, warn_of_crowds
     from scheduler.cli.output import print_json
-    from scheduler.cli.possible import impossible_now, warn_of_impossible
+    from scheduler.cli.possible import impossible_now
     from scheduler.clock import SystemClock
     from scheduler.store.calendars import load_calendars
     from scheduler.store.rehearsal import rehearse

@@ -1,7 +1,5 @@
-"""Warnings of jobs that no live executor could ever run."""
+"""Looks for jobs that no live executor could ever run."""
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import typer
@@ -14,12 +12,6 @@ if TYPE_CHECKING:
     from scheduler.store.stores import Store
 
 _PATIENCE_S: Final = 5.0
-
-
-def warn_of_impossible(definitions: "Definitions", found: Mapping[str, str]) -> "Definitions":
-    """Return ``definitions`` with a warning for each of the jobs ``found``, with its reason."""
-    said = [f"job {name}: {why}: its runs would wait" for name, why in found.items()]
-    return replace(definitions, warnings=(*definitions.warnings, *said))
 
 
 async def impossible_now(store: "Store", settings: "Settings", definitions: "Definitions") -> dict[str, str]:

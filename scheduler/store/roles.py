@@ -95,6 +95,8 @@ async def grant_roles(connection: "Connection") -> None:
     """Make the roles where they are missing, and give them what they are to have; the caller owns the schema."""
     there = {row["rolname"] for row in await connection.fetch("SELECT rolname FROM pg_roles")}
     refused = [role for role in ACTOR_ROLES.values() if role not in there and not await _make(connection, role)]
+        "UPDATE (tzdata) ON ticking",
+        "UPDATE (drain_at, held) ON executors",
     if refused:
         log.warning("roles.missing", roles=refused, reason="may not create them: every actor works as the one user")
     async with connection.transaction():

@@ -29,6 +29,7 @@ BODIES: dict[str, Any] = {
     "start_batch": {"runs": [{"job": "nothing"}]},
     "plan_definitions": {"version": 1, "jobs": {}},
     "apply_definitions": {"version": 1, "jobs": {}},
+    "publish_event": {"topic": "nothing"},
 }
 
 
@@ -38,7 +39,7 @@ OPERATIONS = [(one.name, one.method, one.path, one.action) for one in EVERYTHING
 
 def filled(path: str, job: str = "nothing", run: str = "") -> str:
     some = run or str(uuid.UUID(int=7))
-    values = {"name": job, "pool": "default", "run_id": some, "backfill_id": some, "flow_id": some}
+    values = {"name": job, "pool": "default", "run_id": some, "backfill_id": some, "flow_id": some, "event_id": some}
     return path.format(**values)
 
 
@@ -143,6 +144,10 @@ async def _with_a_run(api: Api) -> tuple[str, str]:
     await api.db.execute(
         """INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, fired_at, state, pool, priority)
            SELECT $1, tenant, id, version, name, $1, now(), 'ready', 'default', 2 FROM jobs""",
+        run,
+    )
+    await api.db.execute(
+        "INSERT INTO events (id, tenant, source, topic, data, sweep_at) VALUES ($1, 'default', 'api', '', '{}', now())",
         run,
     )
     return "ours", str(run)

@@ -15,15 +15,25 @@ GROUP BY p.name, p.queue_limit ORDER BY p.name;
 
 -- name: measure_jobs
 -- Runs of a tenant from the id $2 on that have ended, by job: how they ended, how long the last attempt took, and how
--- long the run had waited for an executor before it.
-SELECT r.job_name AS job, min(r.pool) AS pool, count(*)::int AS runs,
+-- long the run had waited for an executor before it. $4: so many of all jobs together, the newest of each, and at least
+-- ten of each; null: all.
+WITH wanted AS MATERIALIZED (
+    SELECT id, name, greatest(10, $4::int / greatest(1, count(*) OVER ()))::int AS most
+    FROM jobs WHERE tenant = $1 AND ($3::text IS NULL OR name = $3)
+)
+SELECT j.name AS job, min(r.pool) AS pool, count(*)::int AS runs,
        count(*) FILTER (WHERE r.state = 'succeeded')::int AS succeeded,
        count(*) FILTER (WHERE r.state = 'failed')::int AS failed,
        round(count(*) FILTER (WHERE r.state = 'succeeded')::numeric
              / nullif(count(*) FILTER (WHERE r.state IN ('succeeded', 'failed')), 0), 4)::float8 AS success_rate,
        avg(a.elapsed_s) AS mean_s,
        percentile_cont(0.95) WITHIN GROUP (ORDER BY a.elapsed_s) AS p95_s,
-       (percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM r.claimed_at - r.ready_at)))::float8 AS p95_wait_s
-FROM runs AS r LEFT JOIN attempts AS a ON a.run_id = r.id AND a.attempt = r.attempt
-WHERE r.tenant = $1 AND r.finished_at IS NOT NULL AND r.id >= $2 AND ($3::text IS NULL OR r.job_name = $3)
-GROUP BY r.job_id, r.job_name ORDER BY r.job_name;
+       (percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM r.claimed_at - r.ready_at)))::float8 AS p95_wait_s,
+       $4::int IS NULL OR count(*) < min(j.most) AS complete
+FROM wanted AS j
+CROSS JOIN LATERAL (
+    SELECT id, pool, state, attempt, claimed_at, ready_at FROM runs
+    WHERE job_id = j.id AND id >= $2 AND tenant = $1 AND finished_at IS NOT NULL
+    ORDER BY id DESC LIMIT CASE WHEN $4::int IS NOT NULL THEN j.most END) AS r
+LEFT JOIN attempts AS a ON a.run_id = r.id AND a.attempt = r.attempt
+GROUP BY j.id, j.name ORDER BY j.name;
