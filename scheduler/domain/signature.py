@@ -1,7 +1,8 @@
 """Whether a webhook request is from who holds a secret of its endpoint. Pure, and over the raw bytes of the body.
 
-A refusal takes as long whatever its reason is, an endpoint that is not there included: as many MACs over the body are
-computed as an endpoint may have secrets, and each is compared with everything that was offered.
+A refusal takes as long whatever its reason is, an endpoint that is not there included: the headers of every scheme are
+read, as many MACs over the body are computed as an endpoint may have secrets, and each is compared with all that was
+offered.
 """
 
 import base64
@@ -56,6 +57,9 @@ class _Claim:
     delivery_id: bytes | None = None
 
 
+_NO_CLAIM: Final = _Claim(before=b".")
+
+
 def key_of(scheme: VerifyScheme, secret: str) -> bytes:
     """Return the key that a secret is.
 
@@ -81,12 +85,12 @@ def verify(scheme: VerifyScheme | None, keys: Sequence[bytes], headers: Headers,
     Raises:
         RefusedError: nothing does.
     """
-    claim, problem = _Claim(before=b"."), None if scheme is not None else "there is no such endpoint"
-    if scheme is not None:
-        try:
-            claim = _CLAIMS[scheme](headers)
-        except RefusedError as error:
-            problem = str(error)
+    claims = {known: _claim_of(known, headers) for known in VerifyScheme}  # of all: which one counts is not to be seen
+    problem = "there is no such endpoint" if scheme is None else None
+    claim = None if scheme is None else claims[scheme]
+    if not isinstance(claim, _Claim):
+        problem = problem or str(claim)
+        claim = next((other for other in claims.values() if isinstance(other, _Claim) and other.offered), _NO_CLAIM)
     signs = scheme is not VerifyScheme.TOKEN
     content = claim.before + body
     holds = _any_holds(keys, content, claim.offered, signs=signs)
@@ -101,6 +105,13 @@ def verify(scheme: VerifyScheme | None, keys: Sequence[bytes], headers: Headers,
         None if claim.delivery_id is None else claim.delivery_id.decode("ascii"),
         hashlib.sha256(content).hexdigest() if signed and claim.delivery_id is None else None,
     )
+
+
+def _claim_of(scheme: VerifyScheme, headers: Headers) -> _Claim | RefusedError:
+    try:
+        return _CLAIMS[scheme](headers)
+    except RefusedError as error:
+        return error
 
 
 def _any_holds(keys: Sequence[bytes], content: bytes, offered: Sequence[bytes], *, signs: bool) -> bool:

@@ -13,7 +13,10 @@ from typing import Any
 from scheduler.api.hook_desk import HookDesk
 from scheduler.clock import SystemClock
 from scheduler.definitions.model import Definitions
+from scheduler.roles import ACTOR_ROLES
 from scheduler.store.definitions import apply
+from scheduler.store.roles import as_role
+from scheduler.store.stores import Stores
 from scheduler.transport.memory import MemoryTransport
 from scheduler.transport.memory_broker import MemoryBroker
 from scheduler.transport.topology import topology
@@ -39,11 +42,11 @@ def sign(body: bytes, delivery: str, *, secret: str = SECRET, at: int | None = N
 
 @dataclass
 class Hooks:
-    """``api`` is the interface, ``desk`` what takes in, ``broker`` what it tells the Dispatcher by."""
+    """``api`` is the interface, ``desk`` what takes in, ``transport`` what it tells the Dispatcher by."""
 
     api: Api
     desk: HookDesk
-    broker: MemoryBroker
+    transport: MemoryTransport
     sent: int = field(default=0)
 
     async def apply(self, hooks: Mapping[str, Mapping[str, Any]], tenant: str = "default", **jobs: Any) -> None:
@@ -68,18 +71,23 @@ class Hooks:
 
 
 @contextlib.asynccontextmanager
-async def hooking(dsn: str, *, keeps: bool = True, **settings: Any) -> AsyncIterator[Hooks]:
-    """Serve on a migrated database, with a broker in memory that passes for one that keeps."""
+async def hooking(dsn: str, *, keeps: bool = True, through: str | None = None, **settings: Any) -> AsyncIterator[Hooks]:
+    """Serve on a migrated database, with a broker in memory that passes for one that keeps.
+
+    ``through``: the way to the database for what takes webhooks in.
+    """
     clock, rng, broker = SystemClock(), random.Random(1), MemoryBroker()
     broker.declare(topology({}))
     transport = MemoryTransport(broker, clock, rng)
     await transport.start()
     async with serving(dsn, **settings) as api:
-        desk = HookDesk(api.site.opened(), transport, clock, rng, keeps=keeps)
+        stores = await Stores.open(as_role(through or dsn, ACTOR_ROLES["ingress"]), name="ingress", size=5)
+        desk = HookDesk(stores, transport, clock, rng, keeps=keeps)
         await desk.start()
         api.site.hooks = desk
         try:
-            yield Hooks(api, desk, broker)
+            yield Hooks(api, desk, transport)
         finally:
             await desk.stop()
+            await stores.close()
             await transport.close()

@@ -3,12 +3,18 @@
 import base64
 import hashlib
 import hmac
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import pytest
 
 from scheduler.domain.signature import RefusedError, key_of, verify
 from scheduler.domain.webhook import answer_of, delivery_of, event_id_of, headers_of
 from schemas.vocabulary import VerifyScheme
+from schemas.webhook_spec import MOST_SECRETS
 
 S = VerifyScheme
 NOW = 1_790_000_000
@@ -196,6 +202,32 @@ def test_a_token_comes_in_one_of_three_headers_and_once(name: str) -> None:
 
 def test_nothing_is_behind_an_endpoint_that_is_not_there() -> None:
     assert not any(asked(None, signed(scheme)) for scheme in S)
+
+
+@contextmanager
+def macs() -> Iterator[list[int]]:
+    """Yield a list that gets a place for each MAC that is computed."""
+    found: list[int] = []
+
+    def look(_: FrameType, event: str, what: Any) -> None:
+        if event == "c_call" and what.__name__ == "hmac_digest":
+            found.append(1)
+
+    sys.setprofile(look)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.parametrize("scheme", [None, *S])
+def test_every_refusal_costs_as_many_macs_as_an_acceptance(scheme: S | None) -> None:
+    wrong = signed(scheme or S.GITHUB, key=b"another secret of 16 and more") if scheme is not S.NONE else {}
+    for headers in (signed(scheme) if scheme else {}, wrong, {}, dict.fromkeys(wrong, "x")):
+        with macs() as computed:
+            asked(scheme, headers)
+
+        assert MOST_SECRETS == len(computed)
 
 
 @pytest.mark.parametrize(
