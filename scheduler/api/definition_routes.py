@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from scheduler.api.problems import ProblemError
 from scheduler.api.route import ApiRoute, Call, Calling, needs
 from scheduler.api.shapes import Shape
-from scheduler.change_plan import Stood, calendar_change_row, other_changes, planned_changes
+from scheduler.change_plan import Stood, other_changes, planned_changes, warn_of_impossible
 from scheduler.definitions.export import exported
 from scheduler.definitions.load import load
 from scheduler.definitions.model import Definitions

@@ -76,6 +76,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "SELECT, INSERT ON backfill_instants, calendar_versions, events, job_versions",
         "INSERT, UPDATE (name, revision) ON tenants",
         "UPDATE (tzdata) ON ticking",
+        "UPDATE (drain_at, held) ON executors",
         "SELECT, INSERT, UPDATE, DELETE ON webhooks, event_keys",
         "EXECUTE ON FUNCTION all_webhooks()",
         "UPDATE (state, reason, cancel_reason, cancel_at, cancel_at_once, finished_at, lease_token, sweep_at) ON runs",
@@ -95,8 +96,6 @@ async def grant_roles(connection: "Connection") -> None:
     """Make the roles where they are missing, and give them what they are to have; the caller owns the schema."""
     there = {row["rolname"] for row in await connection.fetch("SELECT rolname FROM pg_roles")}
     refused = [role for role in ACTOR_ROLES.values() if role not in there and not await _make(connection, role)]
-        "UPDATE (tzdata) ON ticking",
-        "UPDATE (drain_at, held) ON executors",
     if refused:
         log.warning("roles.missing", roles=refused, reason="may not create them: every actor works as the one user")
     async with connection.transaction():
