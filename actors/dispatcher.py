@@ -2,16 +2,17 @@
 
 Hears   firing.due, event.received, run.settled, and what publishers send
 Says    attempt.start, attempt.cancel, attempt.follow, the feed
-Writes  events, firings (verdicts), flows, runs, run edges
+Writes  events, firings (verdicts), flows, runs, run edges, conditions, dispatchers
 
 Messages are hints: the same work is found in the rows by the sweep, every second.
 """
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -21,15 +22,15 @@ from actors.base import BatchHandler
 from actors.events import EventDesk, EventPublished, PublisherListener
 from actors.feeding import Feeding
 from actors.forgotten import SWEEP_BATCH, decide_forgotten
+from actors.happenings import LOOK_S, HappeningDesk, Outside
 from actors.offers import OfferDesk
+from actors.steps import StepDesk
 from scheduler import run_lines
 from scheduler.clock import Clock
 from scheduler.crash import crash_point
 from scheduler.errors import TransientError
 from scheduler.ids import uuid7
 from scheduler.ports import Transport
-from scheduler.store.advancing import advance
-from scheduler.store.backfilling import Backfilling, find_due_backfills, postpone_backfill
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.deciding import Decided, Deciding
 from scheduler.store.doorbell import CANCEL, DEFINITIONS, EXECUTORS, FOLLOW, WORK, Doorbell
@@ -39,15 +40,10 @@ from scheduler.store.quotas import measure_storage
 from scheduler.store.stores import Store, Stores
 from scheduler.store.sweeping import (
     Owed,
-    expire_waiting,
     find_cancels,
     find_owed,
-    find_owed_steps,
-    postpone_step,
-    spare,
 )
 from scheduler.store.telling import find_followed
-from scheduler.store.turns import list_lines, pass_on
 from schemas.facts import EventReceived, FiringDue, HeartbeatRecorded, RunSettled
 from schemas.message import Message
 from schemas.vocabulary import RunState
@@ -72,6 +68,10 @@ class DispatchSettings:
     """An executor not heard of for this long gets no offers counted for it."""
     feed_retention_s: float = 7 * 86_400.0
     """Rows of the feed are kept for this long."""
+    data_dir: Path = Path()
+    """Where triggers for a full disk look."""
+    insecure_database: bool = False
+    """Whether databases of tenants may be on other hosts without TLS."""
 
 
 class Dispatcher(PublisherListener):
@@ -88,19 +88,21 @@ class Dispatcher(PublisherListener):
         """Called when jobs or pools have changed, for who makes the queues of pools in this process."""
         self._desks: dict[str, OfferDesk] = {}
         self._deciding: dict[str, Deciding] = {}
-        self._catalogues: dict[str, Catalogue] = {}
-        self._backfilling: dict[str, Backfilling] = {}
+        self._steps: dict[str, StepDesk] = {}
+        self._happenings: dict[str, HappeningDesk] = {}
         self._feeds: dict[str, Feeding] = {}
         for store in stores.all():
-            catalogue = self._catalogues[store.name] = Catalogue()
+            catalogue, new_id = Catalogue(), partial(uuid7, clock)
             offering = Offering(catalogue, store.apart)
-            self._deciding[store.name] = Deciding(catalogue, offering, partial(uuid7, clock))
-            self._backfilling[store.name] = Backfilling(catalogue, partial(uuid7, clock))
+            self._deciding[store.name] = Deciding(catalogue, offering, new_id)
             said = partial(self.well, f"feed {store.name}")
             self._feeds[store.name] = Feeding(store, transport, clock, settings.feed_retention_s, said)
             desk = self._desks[store.name] = OfferDesk(self, store, offering, settings.lease_s, settings.resend_s)
-            decides = EventDeciding(catalogue, self._deciding[store.name], partial(uuid7, clock))
-            self._events[store.name] = EventDesk(self, store, decides, desk)
+            decides = EventDeciding(catalogue, self._deciding[store.name], new_id)
+            events = self._events[store.name] = EventDesk(self, store, decides, desk)
+            self._steps[store.name] = StepDesk(store, catalogue, desk, events, new_id)
+            outside = Outside(settings.lease_s, settings.data_dir, settings.insecure_database)
+            self._happenings[store.name] = HappeningDesk(store, decides, events, clock, outside)
 
     async def start(self) -> None:
         await super().start()
@@ -108,6 +110,12 @@ class Dispatcher(PublisherListener):
             self.keep(f"sweep {store.name}", partial(self._sweep_for_ever, store))
             self.keep(f"storage {store.name}", partial(self._measure_for_ever, store))
             self.keep(f"feed {store.name}", self._feeds[store.name].publish_for_ever)
+            self.keep(f"happenings {store.name}", partial(self._look_for_ever, store))
+
+    async def drain(self) -> None:
+        for desk in self._happenings.values():
+            await desk.leave()
+        await super().drain()
 
     def handlers(self) -> Mapping[type[Message], BatchHandler]:
         return {FiringDue: self.on_firings, RunSettled: self.on_settled, EventReceived: self.on_events,
@@ -142,7 +150,7 @@ class Dispatcher(PublisherListener):
             pools = {fact.pool for fact in batch}
             ended = {fact.run_id for fact in batch if fact.has_downstream and fact.state in _FINAL}
             if ended:
-                await self._advance(store, ended, pools)
+                await self._steps[store.name].advance(ended, pools)
             else:
                 await desk.fill(pools)
 
@@ -173,34 +181,15 @@ class Dispatcher(PublisherListener):
             await desk.publish(pool, filled)
         _note(store, decided, self.clock.now())
 
-    async def _advance(self, store: Store, ended: Iterable[UUID], pools: Iterable[str] = ()) -> None:
-        """Do DAG steps until none is owed: a skipped run owes its own. Fills the pools that got work, and ``pools``."""
-        desk = self._desks[store.name]
-        todo = list(ended)
-        while todo:
-            async with store.transaction(flush=False) as db:
-                step = await advance(db, todo[:SWEEP_BATCH])
-                filled = await desk.fill_in(db, step.pools.union(pools))
-                crash_point("dispatcher.before_step_commit")
-            crash_point("dispatcher.after_step_commit")
-            for pool, offers in filled.items():
-                await desk.publish(pool, offers)
-            if step.owed:
-                await self._release_backfills(store, step.backfills)
-                await desk.fill(await pass_on(store, step.lines, step.owed))
-            todo = todo[SWEEP_BATCH:] + step.skipped
-
     async def _sweep_for_ever(self, store: Store) -> None:
         channels = (WORK, CANCEL, FOLLOW, DEFINITIONS, EXECUTORS)
         async with Doorbell(store.dsn, *channels, name="dispatcher bell") as bell:
             rung: list[tuple[str, str]] = [(DEFINITIONS, "")]
             while not self.draining:
                 if any(channel == DEFINITIONS for channel, _ in rung):
-                    async with store.connection() as db:
-                        await self._catalogues[store.name].preload(db)
                     if self.on_definitions is not None:
                         await self.on_definitions()
-                    await self._tend_lines(store)
+                    await self._steps[store.name].mind_definitions()
                 await self._cancel(store, [payload for channel, payload in rung if channel == CANCEL])
                 await self._follow(store, [payload for channel, payload in rung if channel == FOLLOW])
                 self._ask([payload for channel, payload in rung if channel == EXECUTORS])
@@ -214,15 +203,11 @@ class Dispatcher(PublisherListener):
             self.well(f"storage {store.name}")
             await self.clock.sleep(_MEASURE_S)
 
-    async def _release_backfills(self, store: Store, backfill_ids: Iterable[UUID]) -> None:
-        for backfill_id in backfill_ids:
-            pools = await self._backfilling[store.name].release(store, backfill_id)
-            await self._desks[store.name].fill(pools)
-
-    async def _tend_lines(self, store: Store) -> None:
-        """Let a changed definition act on runs that wait for their turn."""
-        for job_id in await list_lines(store):
-            await self._desks[store.name].fill(await pass_on(store, [job_id], ()))
+    async def _look_for_ever(self, store: Store) -> None:
+        while not self.draining:
+            await self._happenings[store.name].look()
+            self.well(f"happenings {store.name}")
+            await self.clock.sleep(LOOK_S)
 
     async def sweep(self, store: Store) -> float:
         """Find in the rows what is owed, whatever became of the messages about it; return when to look again.
@@ -237,9 +222,9 @@ class Dispatcher(PublisherListener):
         if owed & Owed.EVENTS:
             parts.append(self._events[store.name].decide_owed)
         if owed & Owed.RUNS:
-            parts += [partial(self._advance_owed, store), desk.repeat_unclaimed]
+            parts += [self._steps[store.name].advance_owed, desk.repeat_unclaimed]
         if owed & Owed.BACKFILLS:
-            parts.append(partial(self._release_due_backfills, store))
+            parts.append(self._steps[store.name].release_due_backfills)
         if owed & Owed.BACKLOG:
             parts.append(desk.fill_backlogs)
         failed: list[Exception] = []
@@ -254,24 +239,12 @@ class Dispatcher(PublisherListener):
             raise failed[0]
         return self._settings.sweep_interval_s if next_s is None else next_s
 
-    async def _release_due_backfills(self, store: Store) -> None:
-        found = await find_due_backfills(store, SWEEP_BATCH)
-        if found:
-            await spare(found, partial(self._release_backfills, store), partial(postpone_backfill, store))
-
-    async def _advance_owed(self, store: Store) -> None:
-        await expire_waiting(store, SWEEP_BATCH)
-        before: Sequence[UUID] = ()
-        while (found := await find_owed_steps(store, SWEEP_BATCH)) and found != before:
-            await spare(found, partial(self._advance, store), partial(postpone_step, store))
-            before = found
-
     async def _cancel(self, store: Store, payloads: Sequence[str]) -> None:
         """Tell executors at once of attempts somebody wants stopped; heartbeats repeat it."""
         if not payloads:
             return
         run_ids = [UUID(payload.split()[-1]) for payload in payloads]
-        await self._advance(store, run_ids)
+        await self._steps[store.name].advance(run_ids)
         for executor, cancels in (await find_cancels(store, run_ids)).items():
             self.post("scheduler.control", executor, cancels)
 

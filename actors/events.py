@@ -141,7 +141,7 @@ class EventDesk:
         made = zip(events, recorded, strict=True)
         fresh = [row.event_id for event, row in made if not row.duplicate and event.problem is None]
         log.info("events.recorded", store=self._store.name, events=len(sent), fresh=len(fresh), invalid=len(invalid))
-        await self._decide_sparing(fresh)
+        await self.decide_sparing(fresh)
 
     async def receive(self, facts: Sequence[EventReceived]) -> None:
         """Decide events, after those are recorded whose messages are their only copies."""
@@ -166,15 +166,17 @@ class EventDesk:
             counts = {str(verdict): count for verdict, count in decided.verdicts.items()}
             log.info("events.decided", store=self._store.name, **counts)
         await self._offers.fill(decided.firings.left)
+        await self.decide_sparing(decided.complete)
 
     async def decide_owed(self) -> None:
         """Decide the events whose message is overdue."""
         while found := await find_undecided(self._store, _SWEEP_BATCH):
-            await self._decide_sparing(found)
+            await self.decide_sparing(found)
             if len(found) < _SWEEP_BATCH:
                 return
 
-    async def _decide_sparing(self, event_ids: Sequence[UUID]) -> None:
+    async def decide_sparing(self, event_ids: Sequence[UUID]) -> None:
+        """Decide events; those that cannot be decided are left to the sweep."""
         if event_ids:
             await spare(event_ids, self.decide, partial(postpone_event, self._store))
 

@@ -10,7 +10,20 @@ if TYPE_CHECKING:
     from scheduler.client.client import Client
     from scheduler.client.sync import SyncClient
     from scheduler.code.job import file_keys, job
-    from scheduler.code.triggers import at, calendar, cron, every, on_event, on_file, on_webhook
+    from scheduler.code.triggers import (
+        all_of,
+        any_of,
+        at,
+        calendar,
+        cron,
+        every,
+        on_ended,
+        on_event,
+        on_file,
+        on_missing,
+        on_system,
+        on_webhook,
+    )
     from scheduler.code.words import CatchUp, Concurrency, Dst, Need, Retry, Secret, Timeout, Unique
     from scheduler.sandbox.handlers import HandlerContext
     from scheduler.testing.scheduler import TestScheduler
@@ -22,7 +35,10 @@ _HOMES = {
     "scheduler.client.client": ("Client",),
     "scheduler.client.sync": ("SyncClient",),
     "scheduler.code.job": ("file_keys", "job"),
-    "scheduler.code.triggers": ("at", "calendar", "cron", "every", "on_event", "on_file", "on_webhook"),
+    "scheduler.code.triggers": (
+        *("all_of", "any_of", "at", "calendar", "cron", "every"),
+        *("on_ended", "on_event", "on_file", "on_missing", "on_system", "on_webhook"),
+    ),
     "scheduler.code.words": ("CatchUp", "Concurrency", "Dst", "Need", "Retry", "Secret", "Timeout", "Unique"),
     "scheduler.sandbox.handlers": ("HandlerContext",),
     "scheduler.testing.scheduler": ("TestScheduler",),
@@ -46,14 +62,19 @@ __all__ = [
     "TestScheduler",
     "Timeout",
     "Unique",
+    "all_of",
+    "any_of",
     "at",
     "calendar",
     "cron",
     "every",
     "file_keys",
     "job",
+    "on_ended",
     "on_event",
     "on_file",
+    "on_missing",
+    "on_system",
     "on_webhook",
 ]
 

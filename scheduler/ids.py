@@ -4,6 +4,7 @@ Random bits come from the operating system: two processes never share a sequence
 """
 
 import os
+from datetime import datetime
 from uuid import UUID
 
 from scheduler.clock import Clock
@@ -19,3 +20,8 @@ def uuid7(clock: Clock) -> UUID:
     rand_a = noise >> 68
     rand_b = noise & ((1 << 62) - 1)
     return UUID(int=(milliseconds << 80) | _VERSION | (rand_a & 0xFFF) << 64 | _VARIANT | rand_b)
+
+
+def first_id(instant: datetime) -> UUID:
+    """Return the least id that is made at ``instant`` or later."""
+    return UUID(int=(int(instant.timestamp() * 1000) << 80) | _VERSION | _VARIANT)

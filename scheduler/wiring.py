@@ -167,6 +167,8 @@ def make_dispatcher(world: World, stores: Stores, transport: Transport) -> Dispa
         resend_s=_seconds(world.settings.resend),
         lease_s=_seconds(world.settings.lease),
         feed_retention_s=_seconds(world.settings.feed_retention),
+        data_dir=world.settings.data_dir,
+        insecure_database=world.settings.insecure_database,
     )
     return Dispatcher(stores, transport, world.clock, world.rng, settings)
 

@@ -2,14 +2,15 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.durations import Duration
+from schemas.limit_spec import RateField
 from schemas.message import Name
 from schemas.sizes import Size
-from schemas.spec_model import SpecModel, StrictBool, Text
+from schemas.spec_model import SpecModel, StrictBool, StrictInt, Text
 from schemas.trigger_model import TriggerModel
 from schemas.vocabulary import FileChange, TriggerKind
 
@@ -43,11 +44,43 @@ def _one_or_many(value: object) -> object:
     return value if isinstance(value, list | tuple) else (value,)
 
 
+class CollectSpec(SpecModel):
+    """How many events one run stands for."""
+
+    max: Annotated[StrictInt, Field(ge=2, le=1000)]
+    """So many events, and the run starts."""
+    within: Annotated[Duration, Field(gt=timedelta(0))]
+    """So long after the first of them it starts in any case."""
+
+
 class EventTriggerModel(TriggerModel):
     """The keys of a trigger that waits for events. Its ``params`` are templates that see ``event``."""
 
+    gathers: ClassVar[Literal["all", "by", "none"]] = "all"
+    """Which of debounce, throttle, collect and by such a trigger may have."""
+
     where: Annotated[Text, Field(min_length=1, max_length=MAX_WHERE_CHARS)] | None = None
     """JMESPath over {event, params}: the trigger fires for events for which it is true."""
+    debounce: Annotated[Duration, Field(gt=timedelta(0))] | None = None
+    """It fires for an event when no other has come for so long; those before it are debounced."""
+    throttle: RateField | None = None
+    """It fires for so many events in a time, as in 1/m; those beyond are throttled."""
+    collect: CollectSpec | None = None
+    """One run for several events, which it finds in event.data.events."""
+    by: Annotated[Text, Field(min_length=1)] | None = None
+    """A template over event: what debounce, throttle, collect and all_of go by, each value for itself."""
+
+    @model_validator(mode="after")
+    def _gathering_fits(self) -> Self:
+        given = [key for key in ("debounce", "throttle", "collect", "by") if getattr(self, key) is not None]
+        allowed = {"all": given, "by": ["by"], "none": []}[self.gathers]
+        if wrong := [key for key in given if key not in allowed]:
+            raise ValueError(f"{wrong[0]} has no meaning with {self.kind.value}")
+        if self.collect is not None and len({"debounce", "throttle"}.intersection(given)):
+            raise ValueError("collect stands alone, without debounce and throttle")
+        if given == ["by"] and self.gathers == "all":
+            raise ValueError("by is the key of debounce, throttle or collect, and none of them is given")
+        return self
 
 
 class TopicSpec(SpecModel):
@@ -77,24 +110,37 @@ class WebhookTrigger(EventTriggerModel):
     """A name of webhooks."""
 
 
-Glob = Annotated[Text, Field(min_length=1, max_length=1024)]
+def _check_glob(text: str) -> str:
+    parts = text.removeprefix("!").split("/")
+    if any(part in {"", ".", ".."} for part in parts):
+        raise ValueError(f"{text!r}: a pattern of names below the folder is expected, without empty parts, . and ..")
+    return text
+
+
+Glob = Annotated[Text, Field(min_length=1, max_length=1024), AfterValidator(_check_glob)]
 
 
 class FileSpec(SpecModel):
     """Which changes of which files a trigger waits for."""
 
     path: Annotated[Text, Field(min_length=1, max_length=4096)]
-    """The folder, below which links that lead out of it are not followed."""
+    """The folder; a relative one is below the code directory. Links that lead out of it are not followed."""
     match: Annotated[tuple[Glob, ...], BeforeValidator(_one_or_many), Field(min_length=1, max_length=100)] = ("*",)
-    """Globs of file names, one or a list; with recursive of paths below the folder, ** for any folders."""
+    """Globs of names, one or a list; with a slash of paths below the folder, ** for any folders; ! takes out."""
     changes: Annotated[tuple[FileChange, ...], BeforeValidator(_one_or_many), Field(min_length=1)] = (FileChange.ADDED,)
-    """added, modified, deleted: one or a list."""
+    """added, modified, deleted: one or a list. A file that takes another's place is modified, or else added."""
     settle: Duration = timedelta(seconds=2)
     """A file counts when its size and time have not changed for so long."""
     recursive: StrictBool = False
     """Folders below it too."""
     min_size: Size | None = None
     """Smaller files do not count; default: empty ones do."""
+
+    @model_validator(mode="after")
+    def _folders_are_looked_into(self) -> Self:
+        if deep := next((glob for glob in self.match if "/" in glob and not self.recursive), None):
+            raise ValueError(f"{deep!r} is for folders below, which are looked into with recursive: true")
+        return self
 
 
 class FileTrigger(EventTriggerModel):

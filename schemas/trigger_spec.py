@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 from schemas.calendar_trigger import CalendarTrigger
 from schemas.durations import IntervalField
 from schemas.event_trigger import EventTrigger, FileTrigger, WebhookTrigger
+from schemas.happening_trigger import AllOfTrigger, AnyOfTrigger, EndedTrigger, MissingTrigger, SystemTrigger
 from schemas.spec_model import Moment, StrictBool, Text
 from schemas.trigger_model import TimeTriggerModel, TriggerModel
 from schemas.vocabulary import TriggerKind
@@ -58,10 +59,10 @@ class AtTrigger(TimeTriggerModel):
 
 
 TRIGGER_KINDS: Final = tuple(kind.value for kind in TriggerKind)
-EVENT_KINDS: Final = frozenset({TriggerKind.EVENT, TriggerKind.WEBHOOK, TriggerKind.FILE})
-"""The kinds that fire for events."""
-TIME_KINDS: Final = frozenset(TriggerKind) - EVENT_KINDS
+TIME_KINDS: Final = frozenset({TriggerKind.CRON, TriggerKind.EVERY, TriggerKind.AT, TriggerKind.CALENDAR})
 """The kinds that fire by the clock."""
+EVENT_KINDS: Final = frozenset(TriggerKind) - TIME_KINDS
+"""The kinds that fire for events."""
 
 
 def _kind_of(value: Any) -> str | None:
@@ -88,6 +89,17 @@ _BY_KIND: Final = Discriminator(
     custom_error_message=f"must be a mapping with one of the keys {', '.join(TRIGGER_KINDS)}",
 )
 
+PlannedTriggerSpec = Annotated[
+    Annotated[CronTrigger, Tag("cron")]
+    | Annotated[EveryTrigger, Tag("every")]
+    | Annotated[AtTrigger, Tag("at")]
+    | Annotated[CalendarTrigger, Tag("calendar")]
+    | Annotated[MissingTrigger, Tag("missing")],
+    _BY_KIND,
+    BeforeValidator(_one_kind),
+]
+"""A trigger that a Ticker plans: by its schedule it fires, or looks whether something is missing."""
+
 TimeTriggerSpec = Annotated[
     Annotated[CronTrigger, Tag("cron")]
     | Annotated[EveryTrigger, Tag("every")]
@@ -101,7 +113,12 @@ TimeTriggerSpec = Annotated[
 EventTriggerSpec = Annotated[
     Annotated[EventTrigger, Tag("event")]
     | Annotated[WebhookTrigger, Tag("webhook")]
-    | Annotated[FileTrigger, Tag("file")],
+    | Annotated[FileTrigger, Tag("file")]
+    | Annotated[EndedTrigger, Tag("ended")]
+    | Annotated[SystemTrigger, Tag("system")]
+    | Annotated[MissingTrigger, Tag("missing")]
+    | Annotated[AllOfTrigger, Tag("all_of")]
+    | Annotated[AnyOfTrigger, Tag("any_of")],
     _BY_KIND,
     BeforeValidator(_one_kind),
 ]
@@ -114,7 +131,12 @@ TriggerSpec = Annotated[
     | Annotated[CalendarTrigger, Tag("calendar")]
     | Annotated[EventTrigger, Tag("event")]
     | Annotated[WebhookTrigger, Tag("webhook")]
-    | Annotated[FileTrigger, Tag("file")],
+    | Annotated[FileTrigger, Tag("file")]
+    | Annotated[EndedTrigger, Tag("ended")]
+    | Annotated[SystemTrigger, Tag("system")]
+    | Annotated[MissingTrigger, Tag("missing")]
+    | Annotated[AllOfTrigger, Tag("all_of")]
+    | Annotated[AnyOfTrigger, Tag("any_of")],
     _BY_KIND,
     BeforeValidator(_one_kind),
 ]

@@ -66,6 +66,16 @@ class Verdict(StrEnum):
     """Its trigger or job was changed or removed before it was decided."""
     INVALID = "invalid"
     """Its event lacks what the trigger's params are made of."""
+    LOOP = "loop"
+    """Its event stands at the end of a chain of runs that each started the next one."""
+    DEBOUNCED = "debounced"
+    """A later event of the same key came before its time was over, and stands for it."""
+    THROTTLED = "throttled"
+    """As many events as may had started runs shortly before."""
+    COLLECTED = "collected"
+    """Its event is one of those that a gathered event stands for, which has a firing of its own."""
+    ARRIVED = "arrived"
+    """What the trigger would have missed has come."""
 
 
 class FiringKind(StrEnum):
@@ -92,6 +102,8 @@ class EventSource(StrEnum):
     SYSTEM = "system"
     ABSENCE = "absence"
     """Something did not happen by its time."""
+    GATHERED = "gathered"
+    """It stands for several events: those that were collected, or the parts of an all_of."""
 
 
 class EventVerdict(StrEnum):
@@ -103,6 +115,12 @@ class EventVerdict(StrEnum):
     """No trigger waited for it; the reason names those that did not for some cause of their own."""
     INVALID = "invalid"
     """It could not be read, or nothing could be made of it."""
+    LOOP = "loop"
+    """It is the end of a run to which too many runs have led, each started by the one before."""
+    THROTTLED = "throttled"
+    """It came too soon after others."""
+    ARRIVED = "arrived"
+    """An absence that is none: what was looked for had come."""
 
 
 class FileChange(StrEnum):
@@ -130,6 +148,11 @@ class TriggerKind(StrEnum):
     EVENT = "event"
     WEBHOOK = "webhook"
     FILE = "file"
+    ENDED = "ended"
+    SYSTEM = "system"
+    MISSING = "missing"
+    ALL_OF = "all_of"
+    ANY_OF = "any_of"
 
 
 class Roll(StrEnum):

@@ -82,7 +82,7 @@ def list_(
     topic: Annotated[str | None, typer.Option("--topic", help="Only this topic, or a pattern with * and #.")] = None,
     source: Annotated[str | None, typer.Option("--source", help="Only from there: amqp, webhook, file, …")] = None,
     verdict: Annotated[
-        str | None, typer.Option("--verdict", help="Only started, unmatched, invalid or undecided ones.")
+        str | None, typer.Option("--verdict", help="Only with this verdict, as in started, or undecided ones.")
     ] = None,
     since: Annotated[
         str | None, typer.Option("--since", help="Only received at this time or day or later, or so long ago.")

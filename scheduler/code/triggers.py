@@ -1,9 +1,14 @@
 """Triggers in Python: each function returns what would stand under ``triggers`` in a definitions file."""
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
-from scheduler.code.words import EventKeys, Moment, Span, Trigger, TriggerKeys
+from scheduler.code.words import CatchUp, EventKeys, Moment, SimpleEventKeys, Span, Trigger, TriggerKeys
+
+EndWord = Literal["succeeded", "failed", "cancelled", "skipped", "finished"]
+SystemWord = Literal[
+    "started", "stopping", "executor_lost", "disk_low", "tenant_database_down", "backlog_high", "run_long"
+]
 
 
 class CronKeys(TriggerKeys, total=False):
@@ -73,3 +78,61 @@ def on_webhook(name: str, **keys: Unpack[EventKeys]) -> Trigger:
 def on_file(watch: FileWatch, **keys: Unpack[EventKeys]) -> Trigger:
     """Fire for files that come, change or go: ``on_file({"path": "/data/in", "match": "*.csv"})``."""
     return {"file": watch, **keys}
+
+
+class MissingKeys(SimpleEventKeys, total=False):
+    catch_up: CatchUp
+
+
+class AllOfKeys(SimpleEventKeys, total=False):
+    within: Span
+    by: str
+
+
+class AnyOfKeys(EventKeys, total=False):
+    within: Span
+
+
+class SystemKeys(EventKeys, total=False):
+    after: Span
+    job: str
+    above: int
+    pool: str
+    below: str
+
+
+class Ended(TypedDict):
+    """Which ends of runs: of the job with that name, or of those that match a pattern with ``*``."""
+
+    job: str
+    state: EndWord
+
+
+def on_ended(job: str, state: EndWord, **keys: Unpack[EventKeys]) -> Trigger:
+    """Fire when a run of another job has ended: ``on_ended("backup-*", "failed")``."""
+    return {"ended": {"job": job, "state": state}, **keys}
+
+
+def on_system(on: SystemWord, **keys: Unpack[SystemKeys]) -> Trigger:
+    """Fire when something happens to the scheduler: ``on_system("run_long", after="1h", job="backup-*")``."""
+    given: dict[str, Any] = dict(keys)
+    limits = {key: given.pop(key) for key in ("after", "job", "above", "pool", "below") if key in given}
+    return {"system": {"on": on, **limits}, **given}
+
+
+def on_missing(
+    by: str, *, event: str | None = None, ended: Ended | None = None, **keys: Unpack[MissingKeys]
+) -> Trigger:
+    """Fire when something did not happen: ``on_missing("09:00", ended={"job": "backup", "state": "succeeded"})``."""
+    what = {"event": event} if event is not None else {"ended": ended}
+    return {"missing": {**what, "by": by}, **keys}
+
+
+def all_of(*parts: Trigger, **keys: Unpack[AllOfKeys]) -> Trigger:
+    """Fire when each part has happened: ``all_of(on_event("a"), on_ended("b", "succeeded"), within="1d")``."""
+    return {"all_of": list(parts), **keys}
+
+
+def any_of(*parts: Trigger, **keys: Unpack[AnyOfKeys]) -> Trigger:
+    """Fire when any one of the parts happens, with ``within`` only once in so long."""
+    return {"any_of": list(parts), **keys}

@@ -107,10 +107,26 @@ class _EveryTriggerKeys(TypedDict, total=False):
     enabled: bool
 
 
-class EventKeys(_EveryTriggerKeys, total=False):
-    """The keys that every trigger has which waits for events."""
+class Collect(TypedDict):
+    """One run for at most ``max`` events, ``within`` so long after the first: ``Collect(max=100, within="5s")``."""
+
+    max: int
+    within: Span
+
+
+class SimpleEventKeys(_EveryTriggerKeys, total=False):
+    """The keys that every trigger has which waits for events, or for their absence."""
 
     where: str
+
+
+class EventKeys(SimpleEventKeys, total=False):
+    """The keys of triggers that may fire for less than each event."""
+
+    debounce: Span
+    throttle: str
+    by: str
+    collect: Collect
 
 
 class TriggerKeys(_EveryTriggerKeys, total=False):

@@ -13,7 +13,17 @@ from scheduler.domain.calendar_countries import country_meant
 from schemas.calendar_spec import CalendarSpec
 from schemas.calendar_trigger import CalendarRule, CalendarTrigger
 from schemas.definitions_file import PoolSpec
-from schemas.event_trigger import EventTrigger, FileSpec, FileTrigger, TopicSpec, WebhookTrigger
+from schemas.event_trigger import CollectSpec, EventTrigger, FileSpec, FileTrigger, TopicSpec, WebhookTrigger
+from schemas.happening_trigger import (
+    AllOfTrigger,
+    AnyOfTrigger,
+    EndedSpec,
+    EndedTrigger,
+    MissingSpec,
+    MissingTrigger,
+    SystemSpec,
+    SystemTrigger,
+)
 from schemas.job_spec import (
     AtTrigger,
     CatchUpSpec,
@@ -36,18 +46,9 @@ from schemas.work import SecretRef
 
 _MAX_SHOWN: Final = 40
 
-_LATER_TRIGGERS: Final = ("ended", "system", "missing", "all_of", "any_of")
-_LATER_TRIGGER_KEYS: Final = frozenset({"debounce", "throttle", "by", "collect"})
 _LATER_KEYS: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     JobSpec: frozenset({"retention"}),
     RunSpec: frozenset({"shell"}),
-    CronTrigger: _LATER_TRIGGER_KEYS,
-    EveryTrigger: _LATER_TRIGGER_KEYS,
-    AtTrigger: _LATER_TRIGGER_KEYS,
-    CalendarTrigger: _LATER_TRIGGER_KEYS,
-    EventTrigger: _LATER_TRIGGER_KEYS,
-    WebhookTrigger: _LATER_TRIGGER_KEYS,
-    FileTrigger: _LATER_TRIGGER_KEYS,
 }
 _NOT_SUPPORTED: Final = "is not supported by this version"
 
@@ -59,6 +60,11 @@ _TRIGGERS: Final[Mapping[str, type[BaseModel]]] = {
     "event": EventTrigger,
     "webhook": WebhookTrigger,
     "file": FileTrigger,
+    "ended": EndedTrigger,
+    "system": SystemTrigger,
+    "missing": MissingTrigger,
+    "all_of": AllOfTrigger,
+    "any_of": AnyOfTrigger,
 }
 _PARTS: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("run",): RunSpec,
@@ -82,6 +88,11 @@ _PARTS: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("triggers", "*", "*", "dst"): DstSpec,
     ("triggers", "*", "*", "event"): TopicSpec,
     ("triggers", "*", "*", "file"): FileSpec,
+    ("triggers", "*", "*", "ended"): EndedSpec,
+    ("triggers", "*", "*", "system"): SystemSpec,
+    ("triggers", "*", "*", "missing"): MissingSpec,
+    ("triggers", "*", "*", "missing", "ended"): EndedSpec,
+    ("triggers", "*", "*", "collect"): CollectSpec,
 }
 
 _MESSAGES: Final[Mapping[str, str]] = {
@@ -153,14 +164,19 @@ def _is_within(loc: Path, outer: Path) -> bool:
 
 
 def _without_tags(loc: Path) -> Path:
-    """Drop the word by which pydantic says which kind of trigger it took."""
+    """Drop the words by which pydantic says which kind of trigger it took, and of a part of it."""
     tagged = len(loc) > 2 and loc[0] == "triggers" and loc[2] in TRIGGER_KINDS  # noqa: PLR2004
-    return (*loc[:2], *loc[3:]) if tagged else loc
+    if not tagged:
+        return loc
+    of_part = len(loc) > _PART_TAG and loc[2] in _COMPOSITES
+    return (*loc[:2], *loc[3:_PART_TAG], *loc[_PART_TAG + of_part :])
 
 
 def _model_at(root: type[BaseModel], loc: Path) -> type[BaseModel]:
     if not loc:
         return root
+    if loc[0] == "triggers" and len(loc) > _PART_TAG and loc[2] in _COMPOSITES:
+        loc = (*loc[:2], *loc[_PART_TAG:])
     if loc[0] == "triggers" and len(loc) == 3:  # noqa: PLR2004 - triggers, number, kind
         return _TRIGGERS[str(loc[2])]
     wild = {"triggers": {1, 2}, "webhooks": {1, 3}}.get(str(loc[0]), {1} if loc[0] in _WILD else set())
@@ -169,6 +185,9 @@ def _model_at(root: type[BaseModel], loc: Path) -> type[BaseModel]:
     return _PARTS[pattern]
 
 
+_COMPOSITES: Final = frozenset({"all_of", "any_of"})
+_PART_TAG: Final = 5
+"""Where the kind of a part stands: triggers, number, all_of, all_of, number, kind."""
 _WILD: Final = frozenset({"needs", "secrets", "pools", "calendars"})
 
 
@@ -186,10 +205,7 @@ def _unknown_trigger(path: Path, value: Any) -> Complaint:
     kinds = f"a trigger has one of the keys {', '.join(TRIGGER_KINDS)}"
     if not isinstance(value, dict):
         return Complaint(path, f"must be a mapping: {kinds}{_found(value)}")
-    for key in value:
-        if key in _LATER_TRIGGERS:
-            return Complaint((*path, key), f"{_NOT_SUPPORTED}; {kinds}", on_key=True)
-    shared = set(_keys_of(CronTrigger)) | set(_keys_of(EventTrigger)) | _LATER_TRIGGER_KEYS
+    shared = set(_keys_of(CronTrigger)) | set(_keys_of(EventTrigger)) | {"within"}
     unknown = [key for key in value if key not in shared]
     if unknown:
         message = f"unknown key; {suggest(unknown[0], TRIGGER_KINDS)}"

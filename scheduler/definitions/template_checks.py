@@ -113,6 +113,8 @@ def _texts(spec: JobSpec) -> Iterator[tuple[Path, str]]:
         yield from _strings(("concurrency", "key"), spec.concurrency.key)
     for index, trigger in enumerate(spec.triggers):
         yield from _strings(("triggers", index, "params"), trigger.params)
+        if isinstance(trigger, EventTriggerModel) and trigger.by is not None:
+            yield from _strings(("triggers", index, "by"), trigger.by)
 
 
 def _strings(path: Path, value: Any) -> Iterator[tuple[Path, str]]:

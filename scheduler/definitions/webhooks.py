@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 
 from scheduler.definitions.entries import Entry
-from scheduler.definitions.problems import Problem, show_path, suggest
+from scheduler.definitions.problems import Path, Problem, show_path, suggest
 from scheduler.definitions.yaml_source import Document
 from scheduler.domain.matching import compile_where
+from scheduler.domain.watching import parts_of
 from schemas.event_trigger import EventTriggerModel, WebhookTrigger
 from schemas.webhook_spec import WebhookSpec
 
@@ -35,14 +36,22 @@ class WebhookEntries:
     def check(self, entry: Entry) -> Iterator[Problem]:
         """Yield what is wrong with the triggers of a job that wait for events."""
         for index, trigger in enumerate(entry.spec.triggers if entry.spec else ()):
-            if not isinstance(trigger, EventTriggerModel):
-                continue
-            if isinstance(trigger, WebhookTrigger) and trigger.webhook not in self.specs and not self._unreadable:
-                known = suggest(trigger.webhook, self.specs) if self.specs else "the files have no webhooks"
-                message = f"there is no webhook {trigger.webhook}; {known}"
-                yield entry.spec_problem(("triggers", index, "webhook"), message)
-            if trigger.where is not None:
-                try:
-                    compile_where(trigger.where)
-                except ValueError as error:
-                    yield entry.spec_problem(("triggers", index, "where"), str(error))
+            for part, spec in parts_of(trigger):
+                path: Path = ("triggers", index) if part is None else ("triggers", index, trigger.kind.value, part)
+                yield from self._check(entry, path, spec)
+                if part == 0 and isinstance(trigger, EventTriggerModel):
+                    yield from _check_where(entry, ("triggers", index), trigger)
+
+    def _check(self, entry: Entry, path: Path, spec: EventTriggerModel) -> Iterator[Problem]:
+        if isinstance(spec, WebhookTrigger) and spec.webhook not in self.specs and not self._unreadable:
+            known = suggest(spec.webhook, self.specs) if self.specs else "the files have no webhooks"
+            yield entry.spec_problem((*path, "webhook"), f"there is no webhook {spec.webhook}; {known}")
+        yield from _check_where(entry, path, spec)
+
+
+def _check_where(entry: Entry, path: Path, spec: EventTriggerModel) -> Iterator[Problem]:
+    if spec.where is not None:
+        try:
+            compile_where(spec.where)
+        except ValueError as error:
+            yield entry.spec_problem((*path, "where"), str(error))

@@ -37,7 +37,7 @@ class PlannedRun:
     needs_open: int = 0
     needs_unbound: int = 0
     has_downstream: bool = False
-    """Its end owes a step: runs hang on it, or it gives its turn on."""
+    """Its end owes a step: runs hang on it, it gives its turn on, or a trigger waits for it."""
     turn: Turn | None = None
     params: dict[str, Any] | None = None
     """What the firing brought, literal; the root's only."""
@@ -75,6 +75,11 @@ class FlowPlan:
     """(waiting run, needed job, run that this flow brings)"""
     joins: list[UUID] = field(default_factory=list)
     backfill_id: UUID | None = None
+
+    def owe_ends(self, of: frozenset[UUID]) -> None:
+        """Have the runs of those jobs owe a step at their ends: somebody waits for them."""
+        for run in self.runs:
+            run.has_downstream |= run.job.id in of
 
 
 def plan_flow(

@@ -25,8 +25,9 @@ from scheduler.domain.planned import (
 )
 from scheduler.domain.zones import zone
 from schemas.calendar_trigger import CalendarTrigger
+from schemas.happening_trigger import MissingTrigger
 from schemas.trigger_model import TimeTriggerModel
-from schemas.trigger_spec import AtTrigger, CronTrigger, EveryTrigger, TimeTriggerSpec, TriggerSpec
+from schemas.trigger_spec import AtTrigger, CronTrigger, EveryTrigger, PlannedTriggerSpec, TriggerSpec
 from schemas.vocabulary import FoldRule, GapRule
 
 __all__ = ["CountedSchedule", "PlannedInstant", "Schedule", "build_schedule", "check_trigger", "is_counted"]
@@ -78,7 +79,7 @@ class TriggerError(ValueError):
 
 
 def build_schedule(
-    trigger: TimeTriggerSpec,
+    trigger: PlannedTriggerSpec,
     *,
     timezone: str,
     hash_key: str,
@@ -90,7 +91,8 @@ def build_schedule(
     ``timezone`` is the IANA name that holds for it, ``hash_key`` names tenant and job (what ``H``
     and ``jitter`` are spread by), ``anchor`` is the time of the first apply, for intervals without one of their
     own. ``starts_at`` and ``ends_at`` are themselves instants at which it may fire; ``max_fires``
-    is not looked at, since it needs the ledger. ``calendars`` has the calendar that a calendar
+    is not looked at, since it needs the ledger. Of what looks for something missing they are the times of the
+    looks. ``calendars`` has the calendar that a calendar
     trigger names, by name or country. The result is a CountedSchedule but for cron, calendars, and
     months whose repeated wall times fire twice.
 
@@ -98,9 +100,13 @@ def build_schedule(
         ValueError: one plain sentence about the time zone, the expression or the calendar.
     """
     tz = zone(timezone)
-    rules = rules_of(trigger.dst)
     starts_at, ends_at = borders_of(trigger, tz)
     before_start = starts_at - MICROSECOND if starts_at else None
+    if isinstance(trigger, MissingTrigger):
+        hour, minute = map(int, trigger.missing.by.split(":"))
+        daily = cron_schedule(parse_cron(f"{minute} {hour} * * *"), tz, rules_of(None))
+        return daily if before_start is None and ends_at is None else _bounded(daily, before_start, ends_at)
+    rules = rules_of(trigger.dst)
     if isinstance(trigger, CalendarTrigger):
         calendar = _calendar(trigger.calendar.calendar_name, calendars or {})
         schedule: Schedule = CalendarSchedule(trigger.calendar, tz, calendar, rules)

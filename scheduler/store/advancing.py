@@ -43,6 +43,8 @@ class Step:
     lines: set[UUID] = field(default_factory=set)
     backfills: set[UUID] = field(default_factory=set)
     owed: list[UUID] = field(default_factory=list)
+    ended: "Sequence[asyncpg.Record]" = ()
+    """The runs whose step this was, with the revision of their tenant."""
 
 
 async def advance(db: "Connection", ended: Sequence[UUID]) -> Step:
@@ -51,6 +53,7 @@ async def advance(db: "Connection", ended: Sequence[UUID]) -> Step:
     step = Step()
     if not owed:
         return step
+    step.ended = owed
     step.lines = {row["job_id"] for row in owed if row["turn"] is not None}
     step.backfills = {row["backfill_id"] for row in owed if row["backfill_id"] is not None}
     step.owed = [row["id"] for row in owed if row["turn"] is not None or row["backfill_id"] is not None]

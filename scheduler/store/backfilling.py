@@ -123,6 +123,7 @@ class Backfilling:
         # It has a parallelism of its own: it waits for no other run of the job, and none waits for it.
         plan.runs[0].turn = None
         plan.runs[0].has_downstream = True
+        plan.owe_ends(jobs.watching.jobs)
         return plan
 
     @staticmethod

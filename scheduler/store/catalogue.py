@@ -15,6 +15,7 @@ from pydantic_core import from_json
 from scheduler.domain.dag import Graph
 from scheduler.domain.gates import JobEntry
 from scheduler.domain.quota import Quota
+from scheduler.domain.watching import Watching
 from scheduler.store.queries import queries
 from scheduler.store.unreadable import describe
 from schemas.job_spec import JobSpec
@@ -64,6 +65,7 @@ class TenantJobs:
         self.rates: Mapping[UUID, float] = {
             entry.id: entry.spec.rate.every.total_seconds() for entry in self.by_id.values() if entry.spec.rate
         }
+        self.watching = Watching(self.by_id.values())
         needs: dict[str, Sequence[str]] = {e.name: [need.job for need in e.spec.needs] for e in self.by_id.values()}
         self._graph = Graph(needs | {name: found.needs for name, found in unreadable.values()})
         self._closures: dict[UUID, tuple[JobEntry, ...]] = {}

@@ -117,6 +117,8 @@ class Deciding:
             if jobs and job and decision.verdict is Verdict.STARTED:
                 plan = plan_flow(job, jobs.downstream(job), waiting, jobs.ids_by_name, self._new_id)
                 complete(firing, plan)
+                if jobs.watching.jobs:
+                    plan.owe_ends(jobs.watching.jobs)
                 if decision.waits:
                     plan.runs[0].wait(decision.reason)
                 _count_in(plan, activity, waiting)

@@ -1,25 +1,28 @@
 """Decides events: matches them with triggers, and decides the firings these give; all in one transaction."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from scheduler.domain.matching import EventTriggers, Match, Matched, Waiting
+from scheduler.domain.gathering import Placed, incomplete
+from scheduler.domain.matching import Event, EventTriggers, Match, Matched, Waiting
 from scheduler.domain.trace import read_traceparent
+from scheduler.store.absence import find_arrivals
 from scheduler.store.catalogue import Catalogue, TenantJobs
 from scheduler.store.deciding import Decided, Deciding
 from scheduler.store.event_rows import event_of
+from scheduler.store.gathering import Fired, Gathering, fill_gathered
 from scheduler.store.offering import PaceOf
 from scheduler.store.pool import json_text
-from scheduler.store.queries import queries
+from scheduler.store.queries import columns, queries
 from scheduler.store.unreadable import describe
 from schemas.trigger_spec import EventTriggerSpec
-from schemas.vocabulary import EventVerdict, Verdict
+from schemas.vocabulary import EventSource, EventVerdict, Verdict
 
 if TYPE_CHECKING:
     import asyncpg
@@ -32,7 +35,9 @@ Q: Final = queries("events")
 _TRIGGER: Final[TypeAdapter[EventTriggerSpec]] = TypeAdapter(EventTriggerSpec)
 _MOST_NAMED: Final = 5
 
-_Fired = tuple["asyncpg.Record", Match]
+_EVENT_VERDICTS: Final = frozenset(map(str, EventVerdict))
+_GOES_ON: Final = frozenset({None, Verdict.COLLECTED, Verdict.DEBOUNCED})
+"""What is placed so leads to a run, be it that of a later event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class DecidedEvents:
 
     verdicts: Counter[EventVerdict] = field(default_factory=Counter)
     firings: Decided = field(default_factory=Decided)
+    complete: Sequence[UUID] = ()
+    """Gathered events that are to be decided now, in a transaction of their own."""
 
 
 class EventDeciding:
@@ -57,13 +64,22 @@ class EventDeciding:
         rows = await db.fetch(Q["lock_undecided"], event_ids)
         if not rows:
             return DecidedEvents()
-        triggers = await self._current(db, {row["tenant"]: row["revision"] for row in rows})
-        matched = [(row, triggers[row["tenant"]].match(event_of(row))) for row in rows]
-        fired = [(row, match) for row, found in matched for match in found.matches]
-        spent = await _count_fires(db, fired)
-        fired = [one for index, one in enumerate(fired) if index not in spent]
-        firing_ids = await self._record(db, fired)
-        verdicts = [_verdict(row, found, fired) for row, found in matched]
+        triggers = await self.current(db, {row["tenant"]: row["revision"] for row in rows})
+        events = {event.id: event for event in await self._whole(db, rows)}
+        matched = [(row, triggers[row["tenant"]].match(events[row["id"]])) for row in rows]
+        arrived = await find_arrivals(db, rows, self._catalogue.loaded)
+        fired = [
+            (row, events[row["id"]], _arrived(match, arrived.get(row["id"])))
+            for row, found in matched
+            for match in found.matches
+        ]
+        gathering = Gathering(fired, self._new_id)
+        await gathering.place(db)
+        spent = await _count_fires(db, fired, gathering.places)
+        for index in spent:
+            gathering.places[index] = Placed(Verdict.SUPERSEDED, "max_fires is reached")
+        firing_ids = await self._record(db, fired, gathering.places, spent)
+        verdicts = [_verdict(row, found, fired, gathering.places) for row, found in matched]
         await db.execute(
             Q["decide_events"],
             [row["id"] for row in rows],
@@ -71,9 +87,23 @@ class EventDeciding:
             [reason for _, reason in verdicts],
         )
         decided = await self._deciding.decide(db, firing_ids, pace_of) if firing_ids else Decided()
-        return DecidedEvents(Counter(verdict for verdict, _ in verdicts), decided)
+        return DecidedEvents(Counter(verdict for verdict, _ in verdicts), decided, gathering.complete)
 
-    async def _current(self, db: "Connection", revisions: Mapping[str, int]) -> Mapping[str, EventTriggers]:
+    async def _whole(self, db: "Connection", rows: Sequence["asyncpg.Record"]) -> list[Event]:
+        """Return the events, those that stand for several with what they stand for."""
+        gathered = {row["id"]: row["data"] for row in rows if row["source"] == EventSource.GATHERED}
+        gaps = {event_id: why for event_id, data in gathered.items() if (why := incomplete(data)) is not None}
+        filled = await fill_gathered(db, gathered)
+        events = []
+        for row in rows:
+            event = event_of(row)
+            if row["id"] in filled:
+                data, depth = filled[row["id"]]
+                event = replace(event, data=data, depth=depth, gap=gaps.get(row["id"]))
+            events.append(event)
+        return events
+
+    async def current(self, db: "Connection", revisions: Mapping[str, int]) -> Mapping[str, EventTriggers]:
         """Return the triggers of the tenants in ``revisions``, which ``db`` has just read."""
         found: dict[str, EventTriggers] = {}
         jobs = await self._catalogue.current(db, revisions)
@@ -85,43 +115,52 @@ class EventDeciding:
             found[tenant] = known[1]
         return found
 
-    async def _record(self, db: "Connection", fired: Sequence[_Fired]) -> list[UUID]:
-        """Write the firings; return those that are owed a verdict."""
-        ids = [self._new_id() for _ in fired]
-        if fired:
-            await db.execute(
-                Q["record_firings"],
-                ids,
-                [row["tenant"] for row, _ in fired],
-                [match.trigger.id for _, match in fired],
-                [row["id"] for row, _ in fired],
-                [match.trigger.job_id for _, match in fired],
-                [match.trigger.job_version for _, match in fired],
-                [row["received_at"] for row, _ in fired],
-                [json_text(match.params) for _, match in fired],
-                [None if match.problem is None else Verdict.INVALID for _, match in fired],
-                [match.problem for _, match in fired],
-                [_trace_of(row) for row, _ in fired],
-            )
-        return [firing_id for firing_id, (_, match) in zip(ids, fired, strict=True) if match.problem is None]
+    async def _record(
+        self, db: "Connection", fired: Sequence[Fired], places: Sequence[Placed], spent: Container[int]
+    ) -> list[UUID]:
+        """Write the firings but for those in ``spent``; return those that are owed a verdict now."""
+        rows: list[tuple[Any, ...]] = []
+        owed: list[UUID] = []
+        for index, ((row, _, match), place) in enumerate(zip(fired, places, strict=True)):
+            if index in spent:
+                continue
+            verdict = place.verdict if match.problem is None else match.verdict
+            firing_id = self._new_id()
+            rows.append((
+                firing_id, row["tenant"], match.trigger.id, row["id"], match.trigger.job_id, match.trigger.job_version,
+                row["received_at"], json_text(match.params), verdict, match.problem or place.reason, _trace_of(row),
+                place.hold_key, place.hold_s,
+            ))  # fmt: skip
+            if verdict is None and place.hold_s is None:
+                owed.append(firing_id)
+        if rows:
+            await db.execute(Q["record_firings"], *columns(rows))
+        return owed
 
 
-async def _count_fires(db: "Connection", fired: Sequence[_Fired]) -> set[int]:
+def _arrived(match: Match, what: str | None) -> Match:
+    """Return the match of an absence, which starts nothing if ``what`` was looked for has come."""
+    return match if what is None else replace(match, params=None, problem=what, verdict=Verdict.ARRIVED)
+
+
+async def _count_fires(db: "Connection", fired: Sequence[Fired], places: Sequence[Placed]) -> set[int]:
     """Count what is fired of triggers with ``max_fires``; return the indexes of what is beyond it."""
-    limited = {match.trigger.id: match.trigger.spec.max_fires for _, match in fired if match.trigger.spec.max_fires}
-    if not limited:
+    counted = [
+        (index, match.trigger)
+        for index, ((_, _, match), place) in enumerate(zip(fired, places, strict=True))
+        if match.trigger.spec.max_fires and place.verdict is None and match.verdict is not Verdict.ARRIVED
+    ]
+    if not counted:
         return set()
-    left = {
-        row["id"]: (limited[row["id"]] or 0) - row["fired"] for row in await db.fetch(Q["count_fires"], list(limited))
-    }
+    limits = {trigger.id: trigger.spec.max_fires or 0 for _, trigger in counted}
+    left = {row["id"]: limits[row["id"]] - row["fired"] for row in await db.fetch(Q["count_fires"], list(limits))}
     beyond: set[int] = set()
     used: Counter[UUID] = Counter()
-    for index, (_, match) in enumerate(fired):
-        trigger = match.trigger.id
-        if trigger in limited and used[trigger] >= left.get(trigger, 0):
+    for index, trigger in counted:
+        if used[trigger.id] >= left.get(trigger.id, 0):
             beyond.add(index)
-        elif trigger in limited:
-            used[trigger] += 1
+        else:
+            used[trigger.id] += 1
     await db.execute(Q["add_fires"], list(used), list(used.values()))
     return beyond
 
@@ -132,19 +171,23 @@ def _trace_of(row: "asyncpg.Record") -> str | None:
     return read_traceparent(headers.get("traceparent")) or read_traceparent(headers.get("ce_traceparent"))
 
 
-def _verdict(row: "asyncpg.Record", found: Matched, fired: Iterable[_Fired]) -> tuple[EventVerdict, str | None]:
+def _verdict(
+    row: "asyncpg.Record", found: Matched, fired: Sequence[Fired], places: Sequence[Placed]
+) -> tuple[EventVerdict, str | None]:
     """Return the verdict of an event, and its reason: what keeps each trigger that has its topic from a run."""
-    own = [match for event, match in fired if event is row]
-    beyond = [f"{m.trigger.named}: max_fires is reached" for m in found.matches if not any(m is match for match in own)]
-    problems = [f"{match.trigger.named}: {match.problem}" for match in own if match.problem is not None]
-    said = [*problems, *beyond, *found.notes]
+    own = [(match, place) for (event, _, match), place in zip(fired, places, strict=True) if event is row]
+    kept = [
+        (match.verdict if match.problem is not None else place.verdict, match, match.problem or place.reason)
+        for match, place in own
+        if match.problem is not None or place.verdict not in _GOES_ON
+    ]
+    said = [*(f"{match.trigger.named}: {why}" for _, match, why in kept), *found.notes]
     more = f"; and {len(said) - _MOST_NAMED} more" if len(said) > _MOST_NAMED else ""
     reason = "; ".join(said[:_MOST_NAMED]) + more if said else None
-    if len(own) > len(problems):
+    if len(own) > len(kept):
         return EventVerdict.STARTED, reason
-    if problems:
-        return EventVerdict.INVALID, reason
-    return EventVerdict.UNMATCHED, reason or "no trigger waits for it"
+    words = [verdict for verdict, _, _ in kept if verdict in _EVENT_VERDICTS]
+    return EventVerdict(words[0]) if words else EventVerdict.UNMATCHED, reason or "no trigger waits for it"
 
 
 def _waiting(tenant: str, rows: "Iterable[asyncpg.Record]", jobs: TenantJobs) -> Iterable[Waiting]:

@@ -36,4 +36,5 @@ def event_of(row: "asyncpg.Record") -> Event:
         headers=row["headers"],
         occurred_at=row["occurred_at"],
         for_triggers=row["for_triggers"],
+        depth=row["depth"],
     )

@@ -9,6 +9,7 @@ from uuid import UUID
 from scheduler.crash import crash_point
 from scheduler.domain.firing import Plan, PlannedFiring, plan
 from scheduler.domain.zones import TZDATA_VERSION
+from scheduler.store.absence import Look, record_absences
 from scheduler.store.queries import queries
 from scheduler.store.rules import Rule, Rules
 from scheduler.store.stores import Store
@@ -103,20 +104,27 @@ class Planning:
         return row, rule, planned.suspended() if row["held_as"] == Verdict.TENANT_SUSPENDED else planned
 
     async def _write(self, db: "Connection", plans: Sequence["_Made"], now: datetime) -> list["asyncpg.Record"]:
-        """Write the rows and move the triggers on; return those that are owed a verdict."""
+        """Write the rows and move the triggers on; return those that are owed a verdict.
+
+        What a trigger that looks for something missing is to look at is an event, not a firing.
+        """
         fresh: list[_Fresh] = []
+        looks: list[Look] = []
         for row, rule, planned in plans:
             paced = planned.paced(now, rule.catch_up)
             for index, firing in enumerate(planned.rows):
-                if index > 0 or not await self._grow(db, row, firing):
+                if rule.missing is not None and firing.verdict is None:
+                    looks.append((self._new_id(), row, firing.fires_at, rule.missing, rule.schedule))
+                elif index > 0 or not await self._grow(db, row, firing):
                     fresh.append((row, rule, firing, paced[index]))
         written = await db.fetch(Q["record_firings"], *self._columns(fresh), now + self._lead) if fresh else []
+        await record_absences(db, looks)
         await db.execute(
             Q["advance"],
             [row["id"] for row, _, _ in plans],
             [planned.planned_until for _, _, planned in plans],
             [planned.next_at for _, _, planned in plans],
-            [row["fired"] + planned.used for row, _, planned in plans],
+            [row["fired"] + (planned.used if rule.missing is None else 0) for row, rule, planned in plans],
             TZDATA_VERSION,
         )
         return [row for row in written if row["verdict"] is None]

@@ -17,8 +17,9 @@ from scheduler.store.calendars import CalendarVersions
 from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 from scheduler.store.unreadable import describe
+from schemas.happening_trigger import MissingSpec, MissingTrigger
 from schemas.trigger_model import CatchUpSpec
-from schemas.trigger_spec import TimeTriggerSpec
+from schemas.trigger_spec import PlannedTriggerSpec
 from schemas.vocabulary import Priority
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Q: Final = queries("triggers")
-_TRIGGER: Final[TypeAdapter[TimeTriggerSpec]] = TypeAdapter(TimeTriggerSpec)
+_TRIGGER: Final[TypeAdapter[PlannedTriggerSpec]] = TypeAdapter(PlannedTriggerSpec)
 _KEPT: Final = 200_000
 _Key = tuple[UUID, int, datetime, int | None]
 
@@ -45,6 +46,8 @@ class Rule:
     """Of its job's priority, 0 is the most urgent."""
     params: str | None
     """JSON text of the trigger's params."""
+    missing: MissingSpec | None = None
+    """What is looked for at its instants; None: it fires at them."""
     _ahead: dict[timedelta, CatchUpRules] = field(default_factory=dict)
 
     def ahead(self, lead: timedelta) -> CatchUpRules:
@@ -139,4 +142,7 @@ def _parse(
         calendars=calendars,
     )
     rules = CatchUpRules(policy=limits.policy, window=limits.window, max_runs=limits.max)
-    return Rule(schedule, rules, trigger.max_fires, Priority(priority).rank, json_text(trigger.params or None))
+    rank, params = Priority(priority).rank, json_text(trigger.params or None)
+    if isinstance(trigger, MissingTrigger):  # who looks counts what it finds missing
+        return Rule(schedule, rules, None, rank, None, trigger.missing)
+    return Rule(schedule, rules, trigger.max_fires, rank, params)

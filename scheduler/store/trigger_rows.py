@@ -15,11 +15,12 @@ from scheduler.domain.planned import PlannedInstant, Schedule, is_counted
 from scheduler.domain.schedule import build_schedule
 from scheduler.domain.zones import TZDATA_VERSION
 from scheduler.ids import uuid7
+from schemas.happening_trigger import MissingTrigger
 from schemas.job_spec import JobSpec
 from schemas.trigger_model import TimeTriggerModel
-from schemas.trigger_spec import TimeTriggerSpec, TriggerSpec
+from schemas.trigger_spec import PlannedTriggerSpec, TriggerSpec
 
-_TRIGGER: Final[TypeAdapter[TimeTriggerSpec]] = TypeAdapter(TimeTriggerSpec)
+_TRIGGER: Final[TypeAdapter[PlannedTriggerSpec]] = TypeAdapter(PlannedTriggerSpec)
 _NOT_TIMES: Final = frozenset({"id", "params", "catch_up", "enabled"})
 """Keys of a trigger whose change leaves its times alone."""
 _MOST_COUNTED: Final = 10_000
@@ -104,7 +105,7 @@ class Planner:
 
     def _first(self, trigger: TriggerSpec, job: str, zone: str, anchor: datetime) -> datetime | None:
         """Return when ``trigger`` fires first; None: never, or not by the clock."""
-        if not isinstance(trigger, TimeTriggerModel):
+        if not isinstance(trigger, TimeTriggerModel | MissingTrigger):
             return None
         hash_key = f"{self._tenant}/{job}"
         schedule = build_schedule(trigger, timezone=zone, hash_key=hash_key, anchor=anchor, calendars=self._calendars)

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from scheduler.domain.watching import parts_of
 from scheduler.errors import DefinitionsError
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
@@ -23,6 +24,8 @@ class WebhookChanges:
 
     changed: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    before: Mapping[str, Any] = field(default_factory=dict)
+    """How those of them stood that were there."""
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.removed)
@@ -67,7 +70,7 @@ async def apply_webhooks(
         if problems:
             raise DefinitionsError([f"{problem['path']}: {problem['message']}" for problem in problems], problems)
         await db.execute(Q["delete_webhooks"], tenant, removed)
-    return WebhookChanges(changed, removed)
+    return WebhookChanges(changed, removed, {name: held[name]["spec"] for name in (*changed, *removed) if name in held})
 
 
 async def list_webhooks(store: Store, tenant: str) -> dict[str, StoredWebhook]:
@@ -91,6 +94,6 @@ def exported_webhooks(
     stored: Mapping[str, StoredWebhook], source: str | None, jobs: Mapping[str, JobSpec]
 ) -> dict[str, WebhookSpec]:
     """Return the endpoints that an export of ``source`` (None: of all) has: its own, and those its jobs name."""
-    triggers = [trigger for spec in jobs.values() for trigger in spec.triggers]
-    named = {trigger.webhook for trigger in triggers if isinstance(trigger, WebhookTrigger)}
+    parts = [part for spec in jobs.values() for trigger in spec.triggers for _, part in parts_of(trigger)]
+    named = {part.webhook for part in parts if isinstance(part, WebhookTrigger)}
     return {name: hook.spec for name, hook in stored.items() if source in {None, hook.source} or name in named}

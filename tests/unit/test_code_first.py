@@ -12,7 +12,21 @@ import pytest
 import scheduler
 from scheduler.code.calling import arguments_for
 from scheduler.code.job import ADAPTER, find_mark, job
-from scheduler.code.triggers import FileWatch, at, calendar, cron, every, on_event, on_file, on_webhook
+from scheduler.code.triggers import (
+    FileWatch,
+    all_of,
+    any_of,
+    at,
+    calendar,
+    cron,
+    every,
+    on_ended,
+    on_event,
+    on_file,
+    on_missing,
+    on_system,
+    on_webhook,
+)
 from scheduler.code.words import EventKeys, FileKeys, JobKeys, Resources, Retry, TriggerKeys
 from scheduler.definitions.code_source import handler_module
 from scheduler.definitions.load import load
@@ -191,6 +205,14 @@ def test_triggers_are_entries_of_a_file():
     assert on_event("orders.#", where="event.data.x") == {"event": {"topic": "orders.#"}, "where": "event.data.x"}
     assert on_webhook("uploads", id="x") == {"webhook": "uploads", "id": "x"}
     assert on_file({"path": "/data/in", "match": "*.csv"}) == {"file": {"path": "/data/in", "match": "*.csv"}}
+    assert on_ended("a-*", "failed", throttle="1/m") == {"ended": {"job": "a-*", "state": "failed"}, "throttle": "1/m"}
+    assert on_system("run_long", after="1h", id="x") == {"system": {"on": "run_long", "after": "1h"}, "id": "x"}
+    assert on_missing("09:00", event="a") == {"missing": {"event": "a", "by": "09:00"}}
+    assert all_of(on_event("a"), on_event("b"), within="1d") == {
+        "all_of": [{"event": {"topic": "a"}}, {"event": {"topic": "b"}}],
+        "within": "1d",
+    }
+    assert any_of(on_event("a"), on_webhook("b")) == {"any_of": [{"event": {"topic": "a"}}, {"webhook": "b"}]}
 
 
 @pytest.mark.parametrize(

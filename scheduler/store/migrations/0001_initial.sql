@@ -156,6 +156,8 @@ CREATE TABLE events (
 ) WITH (fillfactor = 80);
 CREATE INDEX events_to_sweep ON events (sweep_at) WHERE sweep_at IS NOT NULL;
 CREATE INDEX events_of_tenant ON events (tenant, received_at DESC, id DESC);
+-- Those that still take up others, by trigger and key.
+CREATE INDEX events_gathering ON events (for_triggers, subject) WHERE verdict IS NULL AND source = 'gathered';
 
 -- By what an event is known when it comes again.
 CREATE TABLE event_keys (
@@ -167,6 +169,24 @@ CREATE TABLE event_keys (
     PRIMARY KEY (tenant, source, key)
 ) WITH (fillfactor = 90);
 CREATE INDEX event_keys_to_expire ON event_keys (expires_at);
+
+-- What is as some trigger waits for it to be, since began_at: it is told once, and again when it was over.
+CREATE TABLE conditions (
+    tenant      text NOT NULL,
+    trigger_id  uuid NOT NULL REFERENCES triggers,
+    wanted      jsonb NOT NULL,
+    subject     text NOT NULL,              -- which run, executor, pool, machine or database
+    began_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (trigger_id, wanted, subject)
+);
+
+-- Who decides, and when each was last alive: by it one knows that it is the first, or the last.
+CREATE TABLE dispatchers (
+    id          uuid PRIMARY KEY,
+    joined_at   timestamptz NOT NULL DEFAULT now(),
+    seen_at     timestamptz NOT NULL DEFAULT now(),
+    stopped_at  timestamptz
+) WITH (fillfactor = 50);
 
 -- The ledger: exactly one row and one verdict for each planned instant of a trigger. An
 -- uninterrupted stretch of merged, misfired or paused instants is one row (fires_at … to_at, count).
@@ -197,6 +217,7 @@ CREATE TABLE firings (
     sweep_at         timestamptz,
     held_rank        smallint,              -- held by pacing: the rank of its job's priority
     start_until      timestamptz,           -- held until later than this, it is misfired
+    hold_key         text,                  -- what its trigger debounces or throttles by; null: it does neither
     CONSTRAINT firings_instant_is_unique UNIQUE (trigger_id, fires_at, wall_time),
     CONSTRAINT firings_decided_means_verdict CHECK ((verdict IS NULL) = (decided_at IS NULL)),
     CONSTRAINT firings_undecided_are_swept CHECK ((verdict IS NULL) = (sweep_at IS NOT NULL)),
@@ -207,6 +228,7 @@ CREATE UNIQUE INDEX firings_event_is_unique ON firings (event_id, job_id, trigge
     WHERE event_id IS NOT NULL;
 CREATE INDEX firings_to_sweep ON firings (sweep_at) WHERE sweep_at IS NOT NULL;
 CREATE INDEX firings_held ON firings (held_rank, fires_at, id) WHERE held_rank IS NOT NULL;
+CREATE INDEX firings_by_key ON firings (trigger_id, hold_key, fires_at) WHERE hold_key IS NOT NULL;
 CREATE INDEX firings_of_job ON firings (job_id, fires_at DESC);
 -- A firing that starts never enters it: it has no verdict, then that one.
 CREATE INDEX firings_not_started ON firings (tenant, verdict, id) WHERE verdict <> 'started';
@@ -273,7 +295,7 @@ CREATE TABLE runs (
     needs_met         integer NOT NULL DEFAULT 0,
     needs_unbound     integer NOT NULL DEFAULT 0,  -- upstream runs that a later flow has to bring
     needs_any         boolean NOT NULL DEFAULT false,
-    has_downstream    boolean NOT NULL DEFAULT false,  -- its end owes a DAG step
+    has_downstream    boolean NOT NULL DEFAULT false,  -- its end owes a DAG step, or an event that a trigger waits for
     backfill_id       uuid,                 -- the root of a flow that a backfill started
     turn              text,                 -- null: overlap makes no run of the job wait for another
     release_at        timestamptz,          -- the latest delay of a met need

@@ -42,7 +42,7 @@ DELETE FROM event_keys WHERE (tenant, source, key) IN (
 SELECT e.id, e.tenant, e.source, e.topic, e.subject, e.headers, e.data, e.for_triggers, e.depth, e.occurred_at,
        e.received_at, coalesce(t.revision, 0) AS revision
 FROM events AS e LEFT JOIN tenants AS t ON t.name = e.tenant
-WHERE e.id = ANY ($1::uuid[]) AND CASE WHEN e.verdict IS NULL THEN true ELSE false END
+WHERE e.id = ANY ($1::uuid[]) AND CASE WHEN e.verdict IS NULL THEN e.source <> 'gathered' OR e.sweep_at <= now() ELSE false END
 ORDER BY e.id FOR UPDATE OF e SKIP LOCKED;
 
 -- name: find_undecided
@@ -67,16 +67,24 @@ SELECT id, fired FROM triggers WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KE
 UPDATE triggers AS t SET fired = t.fired + f.count FROM unnest($1::uuid[], $2::int[]) AS f (id, count) WHERE t.id = f.id;
 
 -- name: record_firings
--- One for each trigger that an event fires; with a verdict where no run can be made of it.
-INSERT INTO firings (id, tenant, kind, trigger_id, event_id, job_id, job_version, fires_at, wall_time, zone, params,
-                     verdict, reason, traceparent, decided_at, sweep_at)
-SELECT id, tenant, 'event', trigger_id, event_id, job_id, job_version, fires_at, event_id::text, 'UTC', params::jsonb,
-       verdict, reason, traceparent, CASE WHEN verdict IS NOT NULL THEN now() END,
-       CASE WHEN verdict IS NULL THEN now() + interval '5 seconds' END
-FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::uuid[], $6::int[], $7::timestamptz[], $8::text[],
-            $9::text[], $10::text[], $11::text[])
-     AS f (id, tenant, trigger_id, event_id, job_id, job_version, fires_at, params, verdict, reason, traceparent)
-ON CONFLICT (event_id, job_id, trigger_id) WHERE event_id IS NOT NULL DO NOTHING;
+-- One for each trigger that an event fires; with a verdict where no run is made of it. One that is held comes
+-- hold_s seconds later, unless another one of its key comes before.
+WITH recorded AS (
+    INSERT INTO firings (id, tenant, kind, trigger_id, event_id, job_id, job_version, fires_at, wall_time, zone, params,
+                         verdict, reason, traceparent, hold_key, decided_at, sweep_at)
+    SELECT id, tenant, 'event', trigger_id, event_id, job_id, job_version, fires_at, event_id::text, 'UTC', params::jsonb,
+           verdict, reason, traceparent, hold_key, CASE WHEN verdict IS NOT NULL THEN now() END,
+           CASE WHEN verdict IS NULL THEN now() + coalesce(hold_s, 5) * interval '1 second' END
+    FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::uuid[], $6::int[], $7::timestamptz[], $8::text[],
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::float8[])
+         AS f (id, tenant, trigger_id, event_id, job_id, job_version, fires_at, params, verdict, reason, traceparent,
+               hold_key, hold_s)
+    ON CONFLICT (event_id, job_id, trigger_id) WHERE event_id IS NOT NULL DO NOTHING
+    RETURNING id, tenant, job_id, verdict
+)
+INSERT INTO feed (tenant, fact, ids, job_ids)
+SELECT tenant, 'firing.' || verdict, array_agg(id), array_agg(job_id) FROM recorded WHERE verdict IS NOT NULL
+GROUP BY tenant, verdict;
 
 -- name: decide_events
 UPDATE events AS e SET verdict = d.verdict, reason = d.reason, decided_at = now(), sweep_at = NULL
@@ -112,7 +120,8 @@ WITH RECURSIVE origins (id, flow_id, depth) AS (
     JOIN runs AS before ON before.id = f.retry_of
     WHERE o.depth < 100
 )
-SELECT o.id AS run_id, e.id, e.source, e.topic, e.subject, e.headers, e.data, e.for_triggers, e.occurred_at, e.received_at
+SELECT o.id AS run_id, e.id, e.source, e.topic, e.subject, e.headers, e.data, e.for_triggers, e.occurred_at, e.received_at,
+       e.depth
 FROM origins AS o JOIN flows AS w ON w.id = o.flow_id
 JOIN firings AS f ON f.id = w.firing_id AND f.kind = 'event'
 JOIN events AS e ON e.id = f.event_id;

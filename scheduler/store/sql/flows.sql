@@ -135,7 +135,8 @@ UPDATE runs SET sweep_at = CASE WHEN turn IS NOT NULL OR backfill_id IS NOT NULL
 WHERE id IN (SELECT id FROM runs
              WHERE id = ANY ($1::uuid[]) AND CASE WHEN finished_at IS NOT NULL THEN sweep_at IS NOT NULL ELSE false END
              ORDER BY id FOR UPDATE SKIP LOCKED)
-RETURNING id, tenant, job_id, job_name, state, turn, backfill_id;
+RETURNING id, tenant, job_id, job_name, state, turn, backfill_id,
+          (SELECT t.revision FROM tenants AS t WHERE t.name = runs.tenant) AS revision;
 
 -- name: decide_edges
 -- Each need is decided once, by the end of the run it waited for.

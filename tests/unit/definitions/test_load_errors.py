@@ -11,7 +11,7 @@ from scheduler.definitions.load import load
 from scheduler.errors import DefinitionsError
 
 UNITS = "write for instance 500ms, 10s, 5m, 6h, 2d or 1h30m"
-KINDS = "a trigger has one of the keys cron, every, at, calendar, event, webhook, file"
+KINDS = "a trigger has one of the keys cron, every, at, calendar, event, webhook, file, ended, system, missing, all_of, any_of"
 NAME = "must be a name: a-z, 0-9, _ and -, not beginning with _ or -, at most 63 characters"
 
 
@@ -143,10 +143,23 @@ GOLDEN = [
     ]),
     (job("triggers: [{every: 5}, {every: 5s, debounce: 1s}]"), [
         f"4:24: jobs.a.triggers[0].every: 5 has no unit; {UNITS}",
-        "4:40: jobs.a.triggers[1].debounce: is not supported by this version",
+        "4:40: jobs.a.triggers[1].debounce: unknown key; allowed: id, timezone, params, starts_at, ends_at, "
+        "max_fires, enabled, catch_up, jitter, dst, every, anchor",
+    ]),
+    (job("triggers: [{all_of: [{event: {topics: x}}, {webhook: a}, {cron: x}, {event: {topic: a}, id: b}]}]"), [
+        "4:34: jobs.a.triggers[0].all_of[0].event.topic: is missing",
+        '4:35: jobs.a.triggers[0].all_of[0].event.topics: unknown key; did you mean "topic"?',
+        "4:62: jobs.a.triggers[0].all_of[2]: must be a mapping with one of the keys event, webhook, ended, system, "
+        "found a mapping",
+        "4:73: jobs.a.triggers[0].all_of[3]: a part has its kind and where; id may stand beside the list of parts",
+    ]),
+    (job("triggers: [{system: {on: run_long}}, {missing: {by: 9am}}, {ended: {job: a, state: died}}]"), [
+        "4:25: jobs.a.triggers[0].system: on: run_long needs after, for instance after: 1h",
+        """4:57: jobs.a.triggers[1].missing.by: '9am' is no time of day; write for instance "09:00\"""",
+        '4:88: jobs.a.triggers[2].ended.state: "died" is not known; did you mean "failed"?',
     ]),
     (job("triggers: [{ended: x}, {crn: x}, {}, {cron: '* * * * *', every: 5s}, daily]"), [
-        f"4:17: jobs.a.triggers[0].ended: is not supported by this version; {KINDS}",
+        '4:24: jobs.a.triggers[0].ended: must be a mapping, found "x"',
         '4:29: jobs.a.triggers[1].crn: unknown key; did you mean "cron"?',
         f"4:38: jobs.a.triggers[2]: has no kind; {KINDS}",
         "4:42: jobs.a.triggers[3]: a trigger has one kind, found cron and every; make them entries of their own",
