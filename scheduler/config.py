@@ -36,7 +36,7 @@ from schemas.message import Name
 from schemas.sizes import Cores, Size, format_size
 
 PREFIX: Final = "SCHEDULER_"
-_SIZES: Final = {"memory", "max_rss"}
+_SIZES: Final = {"memory", "disk", "max_rss"}
 CONFIG_FILE: Final = "scheduler.toml"
 """Read from the working directory when no other file is named."""
 
@@ -101,6 +101,8 @@ class Settings(Section):
     """Cores that the `resources` of an executor's attempts share, as in 3.5 or 350%. Default: those of the machine."""
     memory: Size | None = None
     """Memory that the `resources` of an executor's attempts share, as in 6GiB. Default: that of the machine."""
+    disk: Size | None = None
+    """Space that they share for their folders, as in 100GiB. Default: what is free there when an executor starts."""
     max_runs_per_process: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """So many runs of a python function, and their process is replaced; 1: each run has a fresh one."""
     max_rss: Annotated[Size, Field(validate_default=False)] = 256 * 1024**2

@@ -216,7 +216,7 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
         ),
         bubblewrap=bubblewrap,
     )
-    budget: dict[str, Any] = {"cpu": settings.cpu, "memory_bytes": settings.memory}
+    budget: dict[str, Any] = {"cpu": settings.cpu, "memory_bytes": settings.memory, "disk_bytes": settings.disk}
     executor = ExecutorSettings(
         name=seat.name,
         pool=settings.pool,

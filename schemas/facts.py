@@ -200,6 +200,8 @@ class ExecutorHeartbeat(Fact):
     """Cores that its attempts may demand together; None: it does not say."""
     memory_bytes: int | None = None
     """The same of memory."""
+    disk_bytes: int | None = None
+    """The same of space where its attempts have their folders."""
     sandboxes: bool = False
     """It can run jobs with isolation sandbox."""
     draining: bool = False

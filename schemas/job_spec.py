@@ -83,6 +83,8 @@ class ResourcesSpec(SpecModel):
     """How many processes it may have at a time; with more it is killed, with outcome out_of_limits."""
     file_size: Annotated[Size, Field(ge=1024**2)] | None = None
     """No file that it writes may grow larger."""
+    disk: Annotated[Size, Field(ge=1024**2)] | None = None
+    """What it may keep in its own folder; with more it is killed, with outcome out_of_limits."""
     io: Literal["idle", "low", "normal"] = "normal"
     """Who goes first at the disk, where its queue has priorities; idle: only when nobody else wants it."""
     network: Literal["none", "host"] | None = None

@@ -122,6 +122,8 @@ class ResourceLimits(WorkModel):
     """Processes and threads at a time; where limits are sampled, processes."""
     file_bytes: int | None = None
     """Size of any one file it writes."""
+    disk_bytes: int | None = None
+    """What it keeps in its own folder."""
     io: Literal["idle", "low", "normal"] = "normal"
     network: Literal["none", "host"] | None = None
     """Only with isolation sandbox; None: none."""

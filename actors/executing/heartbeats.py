@@ -94,6 +94,7 @@ class Heartbeats:
                     program=settings.version,
                     cpu=settings.cpu,
                     memory_bytes=settings.memory_bytes,
+                    disk_bytes=settings.disk_bytes,
                     sandboxes=settings.sandboxes,
                     draining=draining,
                     stopped=stopped,

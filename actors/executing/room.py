@@ -11,18 +11,28 @@ from schemas.work import WorkOrder
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Cores and bytes; both 0 for an order that has no limits, and so demands nothing."""
+    """Cores and bytes; all 0 for an order that has no limits, and so demands nothing."""
 
     cpu: float = 0.0
     memory_bytes: int = 0
+    disk_bytes: int = 0
 
     @classmethod
     def of(cls, order: WorkOrder) -> "Demand":
         resources = order.resources
-        return cls() if resources is None else cls(resources.cpu or 0.0, resources.memory_bytes or 0)
+        if resources is None:
+            return cls()
+        return cls(resources.cpu or 0.0, resources.memory_bytes or 0, resources.disk_bytes or 0)
 
     def fits(self, room: "Demand") -> bool:
-        return self.cpu <= room.cpu and self.memory_bytes <= room.memory_bytes
+        return self.cpu <= room.cpu and self.memory_bytes <= room.memory_bytes and self.disk_bytes <= room.disk_bytes
+
+    def without(self, *others: "Demand") -> "Demand":
+        return Demand(
+            round(self.cpu - sum(each.cpu for each in others), 6),
+            self.memory_bytes - sum(each.memory_bytes for each in others),
+            self.disk_bytes - sum(each.disk_bytes for each in others),
+        )
 
 
 _NOTHING: Final = Demand()
@@ -32,7 +42,7 @@ class Room:
     """What is free is counted anew from ``in_hand``, all that runs or is claimed: there is nothing to give back."""
 
     def __init__(self, settings: ExecutorSettings, in_hand: Callable[[], Iterable[WorkOrder]]) -> None:
-        self._all = Demand(settings.cpu, settings.memory_bytes)
+        self._all = Demand(settings.cpu, settings.memory_bytes, settings.disk_bytes or 0)
         self._in_hand = in_hand
         self._free: Demand | None = None
         self._blocked = False
@@ -55,13 +65,11 @@ class Room:
         if demand == _NOTHING:
             return True
         if self._free is None:
-            taken = [Demand.of(other) for other in self._in_hand()]
-            cpu, memory = sum(each.cpu for each in taken), sum(each.memory_bytes for each in taken)
-            self._free = Demand(round(self._all.cpu - cpu, 6), self._all.memory_bytes - memory)
+            self._free = self._all.without(*(Demand.of(other) for other in self._in_hand()))
         if self._blocked or not demand.fits(self._free):
             self._blocked = True
             return False
-        self._free = Demand(round(self._free.cpu - demand.cpu, 6), self._free.memory_bytes - demand.memory_bytes)
+        self._free = self._free.without(demand)
         return True
 
     def give_up(self, waiting_since: float, reserved_since: float) -> list[Offer]:

@@ -36,6 +36,10 @@ Cpu = Annotated[str | None, typer.Option("--cpu", help="Cores that attempts with
 Label = Annotated[list[str] | None, typer.Option("--label", help="What jobs may demand, as in gpu=a100; repeatable.")]
 Memory = Annotated[str | None, typer.Option("--memory", help="Memory that attempts with resources share, as in 6GiB.")]
 
+Disk = Annotated[
+    str | None, typer.Option("--disk", help="Disk space that attempts with resources share, as in 100GiB.")
+]
+
 
 @start.command()
 def ticker(context: typer.Context, probe_port: ProbePort = None) -> None:
@@ -63,6 +67,7 @@ def executor(
     slots: Slots = None,
     cpu: Cpu = None,
     memory: Memory = None,
+    disk: Disk = None,
     label: Label = None,
     handlers: Handlers = None,
     code_dir: CodeDir = None,
@@ -72,7 +77,7 @@ def executor(
     from scheduler.wiring import Code
 
     code = Code(code_dir or Path(), tuple(handlers or ()))
-    flags = {"pool": pool, "slots": slots, "cpu": cpu, "memory": memory, "labels": label or None}
+    flags = {"pool": pool, "slots": slots, "cpu": cpu, "memory": memory, "disk": disk, "labels": label or None}
     _serve(context, "executor", code, probe_port=probe_port, **flags)
 
 

@@ -60,6 +60,7 @@ class Resources(TypedDict, total=False):
     memory: str
     pids: int
     file_size: str
+    disk: str
     io: Literal["idle", "low", "normal"]
     network: Literal["none", "host"]
 

@@ -101,6 +101,7 @@ def _limits(resources: ResourcesSpec) -> ResourceLimits:
         memory_bytes=resources.memory,
         pids=resources.pids,
         file_bytes=resources.file_size,
+        disk_bytes=resources.disk,
         io=resources.io,
         network=resources.network,
     )

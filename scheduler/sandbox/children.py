@@ -54,7 +54,9 @@ class Child:
     refusal: tuple[int | None, str] | None = None
     """Errno and step (start, limits, cwd, exec) when the system refused to start it."""
     exceeded: str | None = None
-    """The limit that it was killed for: memory or pids."""
+    """The limit that it was killed for: memory, pids or disk."""
+    disk_bytes: int | None = None
+    """The most that was seen in its folder, where that is limited."""
     usage: Usage | None = None
     """Known when it is gone."""
     runs: int = 1
@@ -140,7 +142,9 @@ class Child:
             self.ended.set_result(message["ended"])
         self.exceeded = message.get("exceeded", self.exceeded)
         if "usage" in message:
-            self.usage = Usage(**message["usage"])
+            used = message["usage"]
+            self.disk_bytes = used.pop("disk_bytes")
+            self.usage = Usage(**used)
         if "gone" in message and not self.gone.done():
             self.gone.set_result(message["gone"])
 

@@ -27,7 +27,7 @@ from scheduler.sandbox.means import Means
 from scheduler.sandbox.output import live_piece, one_line
 from scheduler.sandbox.process_work import Workplace, child_order
 from scheduler.sandbox.resource_words import exceeded, limit_words
-from scheduler.sandbox.results import RESULT_BYTES, metrics_of, parse_result
+from scheduler.sandbox.results import DISK_METRIC, RESULT_BYTES, metrics_of, parse_result, with_metric
 from scheduler.sandbox.warm import Recycling
 from schemas.vocabulary import Outcome
 from schemas.work import CommandWork, HandlerWork, PythonWork, ScriptWork, WorkOrder
@@ -75,7 +75,7 @@ class ProcessRuns:
             place = Workplace(self._code_dir, attempt_dir, self._registry.modules, self._recycling)
             what = child_order(order, context, secrets, place)
             if order.resources is not None:
-                what = replace(what, limits=limit_words(order.resources, self._means))
+                what = replace(what, limits=limit_words(order.resources, self._means, attempt_dir))
             if order.isolation == "sandbox":
                 what = self._enclosed(what, order, attempt_dir)
             return await self._run_child(what, order, context, stop, ladder)
@@ -165,6 +165,8 @@ class ProcessRuns:
 
 def _ended(child: Child, what: ChildOrder, order: WorkOrder, ladder: Ladder, attempt_dir: Path) -> Ended:
     ended = replace(_outcome(child, what, order, ladder, attempt_dir), usage=child.usage)
+    if child.disk_bytes is not None:
+        ended = replace(ended, metrics=with_metric(ended.metrics, DISK_METRIC, child.disk_bytes))
     reason = None if order.resources is None else exceeded(order.resources, child.exceeded, ended)
     if reason is None or ladder.outcome is not None:
         return ended

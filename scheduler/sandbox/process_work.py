@@ -113,6 +113,8 @@ def _interpreter(name: str | None, path: Path) -> tuple[str, ...]:
 def _most_runs(order: WorkOrder, place: Workplace) -> int:
     if order.isolation == "sandbox":  # its /tmp and all else is made anew for each run
         return 1
+    if order.resources is not None and order.resources.disk_bytes is not None:  # its warden knows one folder
+        return 1
     return min(place.recycling.most_runs, order.max_runs_per_process or place.recycling.most_runs)
 
 

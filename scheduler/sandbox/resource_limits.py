@@ -7,6 +7,7 @@ import resource
 from typing import Any, Final, Protocol
 
 from scheduler.sandbox.cgroup import Leaf
+from scheduler.sandbox.disk_limit import DiskLimit
 from scheduler.sandbox.sampling import INTERVAL_S, Sampling
 
 __all__ = ["INTERVAL_S", "Limiter", "Spent", "limit_self", "limiter_for"]
@@ -33,10 +34,13 @@ class Limiter(Protocol):
 
 def limiter_for(limits: dict[str, Any]) -> Limiter:
     """Return what holds an attempt to ``limits``; sampling, when the cgroup folder is not what it was."""
+    found: Leaf | Sampling | None = None
     if limits["means"] != Sampling.kind:
         with contextlib.suppress(OSError):
-            return Leaf(limits["means"], limits["folders"], limits)
-    return Sampling(limits)
+            found = Leaf(limits["means"], limits["folders"], limits)
+    if found is None:
+        found = Sampling(limits)
+    return DiskLimit(found, limits) if limits["disk"] else found
 
 
 def limit_self(limits: dict[str, Any]) -> None:
@@ -84,7 +88,7 @@ class Spent:
         self._largest_bytes = max(self._largest_bytes, int(told["largest_kib"]) * 1024)
 
     def usage(self, limiter: Limiter | None) -> dict[str, Any]:
-        """Return the fields of Usage."""
+        """Return the fields of Usage, and what was in the folder of the attempt."""
         together = 0 if limiter is None else limiter.peak_bytes
         cpu_s, read, written = _sum(self._used, self._before, -1)
         return {
@@ -93,6 +97,7 @@ class Spent:
             "read_bytes": max(0, read),
             "written_bytes": max(0, written),
             "limited_by": None if limiter is None else limiter.kind,
+            "disk_bytes": limiter.peak_disk_bytes if isinstance(limiter, DiskLimit) else None,
         }
 
 

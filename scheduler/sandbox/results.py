@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from scheduler.voice import Told, told_of
@@ -22,6 +23,8 @@ BEGUN = b"begun"
 
 
 MOST_METRICS = 50
+DISK_METRIC = "disk_bytes"
+"""The metric that tells the most that was seen in the folder of an attempt, where that is limited."""
 _METRIC_NAME = re.compile("[a-z][a-z0-9_]{0,62}")
 
 
@@ -74,6 +77,12 @@ def metrics_of(value: object) -> dict[str, float] | None:
         return None
     found = {name: float(number) for name, number in value.items() if is_metric(name, number)}
     return dict(list(found.items())[:MOST_METRICS]) or None
+
+
+def with_metric(metrics: Mapping[str, float] | None, name: str, value: float) -> dict[str, float]:
+    """Return ``metrics`` with one more, if the job has not given it itself, nor as many as there may be."""
+    given = metrics or {}
+    return dict(given) if len(given) >= MOST_METRICS else {name: float(value), **given}
 
 
 def progress_line(told: Told) -> bytes:

@@ -112,4 +112,5 @@ def _executor_columns(beats: Sequence[ExecutorHeartbeat]) -> tuple[list[object],
         [beat.memory_bytes for beat in beats],
         [beat.sandboxes for beat in beats],
         [json_text(label_texts(beat.labels)) for beat in beats],
+        [beat.disk_bytes for beat in beats],
     )

@@ -1,11 +1,13 @@
 """What attempts demand together is never more than their executor has; who waits for room, and for how long."""
 
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from actors.executing.settings import ExecutorSettings
 from scheduler.clock import VirtualClock
 from schemas.commands import StartAttempt
 from schemas.vocabulary import ReturnReason
@@ -17,8 +19,8 @@ GIB = 1024**3
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    """A stage with room for 2 cores and 1 GiB, whose executor's time moves only when the test moves it."""
-    async with Stage(tmp_path, clock=VirtualClock(noon()), slots=4) as made:
+    """A stage with room for 2 cores, 1 GiB of memory and of disk, whose executor's time the test moves."""
+    async with Stage(tmp_path, clock=VirtualClock(noon()), slots=4, disk_bytes=GIB) as made:
         await made.executor.start()
         yield made
 
@@ -42,6 +44,24 @@ async def test_attempts_that_do_not_fit_together_run_one_after_another(stage):
     assert [] == stage.recorder.returned
 
 
+async def test_space_on_the_disk_is_reserved_too(stage):
+    first, second = demanding(disk_bytes=GIB), demanding(disk_bytes=1)
+    await stage.publish(first, second, last := offer("hold"))
+    await until(lambda: len(stage.sandbox.started) == 2)
+
+    assert [first.run_id, last.run_id] == stage.sandbox.started
+    stage.sandbox.finish(first.run_id)
+
+    await until(lambda: second.run_id in stage.sandbox.started)
+
+
+def test_without_a_flag_what_is_free_on_the_disk_is_shared(tmp_path):
+    settings = ExecutorSettings("one", "default", tmp_path / "not" / "there")
+
+    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    assert settings.disk_bytes == pytest.approx(free, rel=0.2)
+
+
 async def test_memory_that_is_claimed_and_not_granted_yet_is_taken(stage):
     stage.recorder.rule = lambda _: None
     await stage.publish(demanding(memory_bytes=GIB), demanding(memory_bytes=1))
@@ -55,7 +75,7 @@ async def test_memory_that_is_claimed_and_not_granted_yet_is_taken(stage):
     await until(lambda: len(stage.recorder.claims) == 3)
 
 
-@pytest.mark.parametrize("resources", [{"cpu": 2.01}, {"memory_bytes": GIB + 1}])
+@pytest.mark.parametrize("resources", [{"cpu": 2.01}, {"memory_bytes": GIB + 1}, {"disk_bytes": GIB + 1}])
 async def test_what_would_never_fit_is_handed_back_and_holds_up_nobody(stage, resources):
     large = demanding(**resources)
     await stage.publish(large, small := demanding(cpu=2.0, memory_bytes=GIB))
@@ -130,4 +150,5 @@ async def test_an_executor_that_drains_hands_back_who_waits_for_room(stage):
 async def test_heartbeats_tell_how_much_room_there_is(stage):
     await until(lambda: stage.recorder.heartbeats)
 
-    assert (2.0, GIB) == (stage.recorder.heartbeats[0].cpu, stage.recorder.heartbeats[0].memory_bytes)
+    beat = stage.recorder.heartbeats[0]
+    assert (2.0, GIB, GIB) == (beat.cpu, beat.memory_bytes, beat.disk_bytes)

@@ -10,6 +10,7 @@ JOBS = {
     "fits": {**COMMAND, "resources": {"cpu": 2.0, "memory": "1GiB"}},
     "cores": {**COMMAND, "resources": {"cpu": 512.0}},
     "memory": {**COMMAND, "resources": {"memory": "900GiB"}},
+    "disk": {**COMMAND, "resources": {"disk": "900GiB"}},
     "label": {**COMMAND, "labels": {"gpu": "a100"}},
     "handler": {"run": {"handler": "nowhere"}},
     "elsewhere": {**COMMAND, "pool": "other", "labels": {"gpu": "a100"}},
@@ -17,13 +18,16 @@ JOBS = {
 SAID = {
     "cores": "no live executor of pool default has 512 cores",
     "memory": "no live executor of pool default has memory of 900GiB",
+    "disk": "no live executor of pool default has disk space of 900GiB",
     "label": "no live executor of pool default has label gpu=a100",
     "handler": "no live executor of pool default has handler nowhere",
 }
 
 
 async def beat(stage: Engine) -> None:
-    said = stage.executor.heartbeat().model_copy(update={"cpu": 4.0, "memory_bytes": 8 * 1024**3})
+    said = stage.executor.heartbeat().model_copy(
+        update={"cpu": 4.0, "memory_bytes": 8 * 1024**3, "disk_bytes": 100 * 1024**3}
+    )
     await stage.executor.say("executor.heartbeat", said)
     await stage.until("SELECT cpu FROM executors")
 

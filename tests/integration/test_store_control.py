@@ -204,12 +204,15 @@ async def test_a_run_that_no_executor_can_close_in_says_why(store: Store) -> Non
 
 async def test_a_run_that_demands_more_than_any_executor_has_says_why(store: Store) -> None:
     await value(store, RUN, "ready")
-    arrive = """INSERT INTO executors (boot_id, name, pool, slots, busy, cpu, memory_bytes, handlers, host, pid,
-                version) VALUES (gen_random_uuid(), 'e', 'default', 1, 0, $1, $2, '{}', 'h', 1, '0')"""
-    await value(store, arrive, 2.0, 8 * 1024**3)
-    await value(store, arrive, 4.0, 1024**3)
+    arrive = """INSERT INTO executors (boot_id, name, pool, slots, busy, cpu, memory_bytes, disk_bytes, handlers, host,
+                pid, version) VALUES (gen_random_uuid(), 'e', 'default', 1, 0, $1, $2, $3, '{}', 'h', 1, '0')"""
+    await value(store, arrive, 2.0, 8 * 1024**3, 1024**4)
+    await value(store, arrive, 4.0, 1024**3, 1024**3)
     said = []
-    for resources in ('{"cpu": 4.5}', '{"memory": "9GiB"}', '{"cpu": 3.5, "memory": "2048MiB"}', '{"memory": "8GiB"}'):
+    for resources in (
+        '{"cpu": 4.5}', '{"memory": "9GiB"}', '{"disk": "2TiB"}', '{"cpu": 3.5, "memory": "2048MiB"}',
+        '{"cpu": 3.5, "disk": "2GiB"}', '{"memory": "8GiB"}', '{"disk": "2GiB"}',
+    ):  # fmt: skip
         await value(store, f"UPDATE job_versions SET spec = jsonb_set(spec, '{{resources}}', '{resources}')")
         (run,) = await reading.list_runs(store, TENANT, reading.RunFilter())
         said.append(run["held_by"])
@@ -217,6 +220,9 @@ async def test_a_run_that_demands_more_than_any_executor_has_says_why(store: Sto
     assert said == [
         "no live executor of pool default has 4.5 cores",
         "no live executor of pool default has memory of 9GiB",
+        "no live executor of pool default has disk space of 2TiB",
         "no live executor of pool default has both 3.5 cores and memory of 2048MiB",
+        "no live executor of pool default has both 3.5 cores and disk space of 2GiB",
+        None,
         None,
     ]

@@ -191,6 +191,7 @@ class Stage:
     drain_timeout_s: float = 5.0
     cpu: float = 2.0
     memory_bytes: int = 1024**3
+    disk_bytes: int = 1024**3
 
     async def __aenter__(self) -> Self:
         self.broker = MemoryBroker()
@@ -218,7 +219,7 @@ class Stage:
     def new_executor(self, name: str = "one") -> Executor:
         settings = ExecutorSettings(
             name, POOL, self.folder, slots=self.slots, lease_s=LEASE_S, drain_timeout_s=self.drain_timeout_s,
-            cpu=self.cpu, memory_bytes=self.memory_bytes,
+            cpu=self.cpu, memory_bytes=self.memory_bytes, disk_bytes=self.disk_bytes,
         )  # fmt: skip
         return Executor(settings, self.transport, self.sandbox, self.clock, random.Random(1))
 

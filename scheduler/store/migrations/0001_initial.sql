@@ -497,6 +497,7 @@ CREATE TABLE executors (
     version      text NOT NULL,
     cpu          double precision,          -- what its attempts may demand together; null: it does not say
     memory_bytes bigint,
+    disk_bytes   bigint,
     sandboxes    boolean NOT NULL DEFAULT false,  -- it can run isolation: sandbox
     draining     boolean NOT NULL DEFAULT false,  -- it takes nothing new, says it itself
     drain_at     timestamptz,             -- since when somebody wants it to take nothing new
@@ -558,7 +559,7 @@ $$;
 CREATE FUNCTION missing_executor(wanted_pool text, spec jsonb, silent_s double precision) RETURNS text
 LANGUAGE sql STABLE AS $$
     WITH alive AS MATERIALIZED (
-        SELECT held, held IS NULL AND NOT draining AS may, handlers || labels AS has, sandboxes, cpu, memory_bytes
+        SELECT held, held IS NULL AND NOT draining AS may, handlers || labels AS has, sandboxes, cpu, memory_bytes, disk_bytes
         FROM executors
         WHERE pool = wanted_pool AND stopped_at IS NULL AND (held IS NOT NULL OR NOT draining)
           AND seen_at > now() - silent_s * interval '1 second'
@@ -581,11 +582,15 @@ LANGUAGE sql STABLE AS $$
                 WHEN NOT closed_by_all THEN 'not every live executor of pool ' || wanted_pool || ' can run isolation: sandbox'
                 WHEN few_cores THEN none_has || ' has ' || cores || ' cores'
                 WHEN little_memory THEN none_has || ' has memory of ' || memory
-                WHEN too_small THEN none_has || ' has both ' || cores || ' cores and memory of ' || memory END
+                WHEN little_disk THEN none_has || ' has disk space of ' || disk
+                WHEN too_small THEN none_has || ' has both ' || concat_ws(' and ', cores || ' cores', 'memory of ' || memory,
+                                                                          'disk space of ' || disk) END
     FROM (SELECT 'no live executor of pool ' || wanted_pool AS none_has,
                  coalesce(spec ->> 'isolation' <> 'sandbox', true) AS open,
                  (spec #>> '{resources,cpu}')::double precision AS cores, spec #>> '{resources,memory}' AS memory,
-                 pg_size_bytes(replace(spec #>> '{resources,memory}', 'iB', 'B')) AS bytes) AS wanted,
+                 pg_size_bytes(replace(spec #>> '{resources,memory}', 'iB', 'B')) AS bytes,
+                 spec #>> '{resources,disk}' AS disk,
+                 pg_size_bytes(replace(spec #>> '{resources,disk}', 'iB', 'B')) AS space) AS wanted,
          lacking,
          LATERAL (
              SELECT count(*) AS lives, count(*) FILTER (WHERE may) AS free, min(held) AS why_held,
@@ -593,7 +598,9 @@ LANGUAGE sql STABLE AS $$
                     bool_and(open OR sandboxes) FILTER (WHERE may) AS closed_by_all,
                     bool_and(cpu < cores) FILTER (WHERE may) AS few_cores,
                     bool_and(memory_bytes < bytes) FILTER (WHERE may) AS little_memory,
-                    bool_and(cpu < cores OR memory_bytes < bytes) FILTER (WHERE may) AS too_small
+                    bool_and(disk_bytes < space) FILTER (WHERE may) AS little_disk,
+                    bool_and(coalesce(cpu < cores, false) OR coalesce(memory_bytes < bytes, false)
+                             OR coalesce(disk_bytes < space, false)) FILTER (WHERE may) AS too_small
              FROM alive) AS found
 $$;
 

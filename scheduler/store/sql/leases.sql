@@ -1,15 +1,16 @@
 -- name: record_executors
 -- The newest heartbeat of each executor process.
 INSERT INTO executors (boot_id, name, pool, slots, busy, handlers, host, pid, version, draining, stopped_at,
-                       cpu, memory_bytes, sandboxes, labels, held)
+                       cpu, memory_bytes, sandboxes, labels, held, disk_bytes)
 SELECT boot_id, name, pool, slots, busy, ARRAY(SELECT jsonb_array_elements_text(handlers::jsonb)), host, pid, version,
        draining, CASE WHEN stopped THEN now() END, cpu, memory_bytes, sandboxes,
        ARRAY(SELECT jsonb_array_elements_text(labels::jsonb)),
-       executor_hold(NULL, pool, ARRAY(SELECT jsonb_array_elements_text(handlers::jsonb || labels::jsonb)))
+       executor_hold(NULL, pool, ARRAY(SELECT jsonb_array_elements_text(handlers::jsonb || labels::jsonb))), disk_bytes
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::int[], $6::text[], $7::text[], $8::int[],
-            $9::text[], $10::bool[], $11::bool[], $12::float8[], $13::bigint[], $14::bool[], $15::text[])
+            $9::text[], $10::bool[], $11::bool[], $12::float8[], $13::bigint[], $14::bool[], $15::text[],
+            $16::bigint[])
      AS e (boot_id, name, pool, slots, busy, handlers, host, pid, version, draining, stopped, cpu, memory_bytes,
-           sandboxes, labels)
+           sandboxes, labels, disk_bytes)
 ON CONFLICT (boot_id) DO UPDATE
 SET slots = excluded.slots, busy = excluded.busy, handlers = excluded.handlers, draining = excluded.draining,
     labels = excluded.labels, seen_at = now(), stopped_at = excluded.stopped_at,

@@ -102,7 +102,7 @@ WHERE f.id = ANY ($1::uuid[]);
 
 -- name: list_executors
 -- alive: heard of within the lease, and not ended in order.
-SELECT name, pool, slots, busy, cpu, memory_bytes, sandboxes, handlers, labels, host, pid, version, draining, held, drain_at, started_at, seen_at,
+SELECT name, pool, slots, busy, cpu, memory_bytes, disk_bytes, sandboxes, handlers, labels, host, pid, version, draining, held, drain_at, started_at, seen_at,
        stopped_at,
        stopped_at IS NULL AND seen_at > now() - $1::float8 * interval '1 second' AS alive
 FROM executors WHERE stopped_at IS NULL OR stopped_at > now() - interval '1 day'
