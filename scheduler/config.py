@@ -25,6 +25,7 @@ from scheduler.config_sections import (
     PacingSection,
     Section,
     TickSection,
+    WatchSection,
     listed,
     url_of,
 )
@@ -125,6 +126,7 @@ class Settings(Section):
     """A draining executor kills what still runs after this long."""
     tick: TickSection = TickSection()
     catch_up: PacingSection = PacingSection()
+    watch: WatchSection = WatchSection()
     defaults: DefaultsSection = DefaultsSection()
     data_dir: Annotated[Path, BeforeValidator(lambda path: Path(path).expanduser())] = Field(default_factory=_state_dir)
     """The private PostgreSQL of `scheduler up`, and what executors keep. Default: $XDG_STATE_HOME/scheduler."""
@@ -145,7 +147,7 @@ class Settings(Section):
     probe_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Address of /livez, /readyz and /metrics. They ask nobody who they are: keep it on loopback."""
     probe_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
-    """Default: up 8080, ticker 8081, dispatcher 8082, executor 8083, recorder 8084, ingress 8085; any if taken, 0: any."""
+    """Else: up 8080, ticker 8081, dispatcher 8082, executor 8083, recorder 8084, ingress 8085, watcher 8086; or any."""
 
     def job_defaults(self) -> dict[str, Any]:
         """Return the job keys that these settings give to definitions files."""

@@ -73,6 +73,17 @@ class PacingSection(Section):
     """After an outage: missed firings started in a minute, those of urgent jobs first. Punctual ones never wait."""
 
 
+class WatchSection(Section):
+    lease: Annotated[Duration, Field(ge=timedelta(seconds=1))] = timedelta(seconds=15)
+    """A Watcher that was not heard of for this long loses its folders to another."""
+    rescan: Annotated[Duration, Field(ge=timedelta(seconds=1))] = timedelta(seconds=30)
+    """A folder is looked at again after this long, also when nothing was heard of it."""
+    poll: Annotated[Duration, Field(ge=timedelta(milliseconds=100))] = timedelta(seconds=5)
+    """The same for folders that tell nothing of changes, as those of network file systems."""
+    max_files: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    """Files that one trigger may match: each takes some 300 bytes of a Watcher's memory."""
+
+
 class DefaultsSection(Section):
     timeout: Duration = timedelta(minutes=30)
     """Hard limit of an attempt of jobs that do not say."""

@@ -37,6 +37,7 @@ from scheduler.wiring import (
     make_recorder,
     make_suspects,
     make_ticker,
+    make_watcher,
     open_link,
     open_stores,
     store_check,
@@ -83,7 +84,7 @@ class EmbeddedScheduler:
 
     @property
     def actors(self) -> "Actors":
-        """The four actors, started and drained in the order that leaves nothing unsaid."""
+        """The actors, started and drained in the order that leaves nothing unsaid."""
         if self._actors is None:
             raise RuntimeError("the scheduler is not open")
         return self._actors
@@ -134,6 +135,7 @@ class EmbeddedScheduler:
             (make_recorder(world, stores["recorder"], links["up"]), partial(make_recorder, world)),
             (dispatcher, partial(make_dispatcher, world)),
             (make_ticker(world, stores["ticker"], links["up"]), partial(make_ticker, world)),
+            (make_watcher(world, stores["watcher"], links["up"]), partial(make_watcher, world)),
         ]
         suspects = make_suspects(world, StoreCrashBook(stores["recorder"].main))
         for actor in (executor, *(other for other, _ in others)):
@@ -182,7 +184,7 @@ _HEAR_OUT_S: Final = 5.0
 
 
 class Actors:
-    """The four as one. Ends are said before those who hear them go."""
+    """All as one. Ends are said before those who hear them go."""
 
     def __init__(self, executor: Executor, others: Sequence[Service]) -> None:
         self._executor = executor
@@ -193,8 +195,8 @@ class Actors:
             await actor.start()
 
     async def drain(self) -> None:
-        recorder, dispatcher, ticker = self._others
-        for actor in (ticker, self._executor):
+        recorder, dispatcher, ticker, watcher = self._others
+        for actor in (watcher, ticker, self._executor):
             await actor.drain()
         await self._heard_out()
         for actor in (recorder, dispatcher):

@@ -2,7 +2,9 @@
 
 from typing import Final
 
-ACTOR_ROLES: Final = {actor: f"scheduler_{actor}" for actor in ("ticker", "dispatcher", "recorder", "ingress")}
+ACTOR_ROLES: Final = {
+    actor: f"scheduler_{actor}" for actor in ("ticker", "dispatcher", "recorder", "ingress", "watcher")
+}
 """What each of them may is in ``scheduler/store/roles.py``. Executors have no business in the database."""
 
 OF_ONE_TENANT: Final = frozenset({"ingress"})

@@ -21,9 +21,11 @@ from actors.dispatcher import Dispatcher, DispatchSettings
 from actors.executing.crash_notes import CrashNotes
 from actors.executing.settings import ExecutorSettings
 from actors.executor import Executor
+from actors.file_watch import WatchSettings
 from actors.recorder import Recorder, RecordSettings
 from actors.suspects import Suspects
 from actors.ticker import Ticker, TickSettings
+from actors.watcher import Watcher
 from scheduler.clock import Clock
 from scheduler.config import CONFIG_FILE, PREFIX, Settings
 from scheduler.errors import ConfigurationError, DatabaseUnavailableError
@@ -49,11 +51,12 @@ from scheduler.transport.broker_url import check_broker_url
 from scheduler.transport.memory_broker import MemoryBroker
 from scheduler.transport.open import open_transport
 from scheduler.transport.senders import AmqpSender, MemorySender
+from scheduler.watching.hints import Hints
 from scheduler.wiring_apart import Growth, Make, with_branches
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-ACTORS: Final = ("ticker", "dispatcher", "executor", "recorder", "ingress")
+ACTORS: Final = ("ticker", "dispatcher", "executor", "recorder", "ingress", "watcher")
 _LINK_UP_S: Final = 10.0
 _MEMORY: Final = SecretStr("memory://")
 
@@ -77,6 +80,8 @@ class World:
     broker: MemoryBroker | None = None
     """The broker of this process; None: the one at ``amqp_url``."""
     waits: Waits = field(default_factory=Waits)
+    hints: Hints = field(default_factory=Hints)
+    """Of all folders that this process watches."""
 
 
 def check_settings(world: World, *, database: bool, broker: bool) -> None:
@@ -178,6 +183,12 @@ def make_recorder(world: World, stores: Stores, transport: Transport) -> Recorde
     return Recorder(stores, transport, world.clock, world.rng, settings)
 
 
+def make_watcher(world: World, stores: Stores, transport: Transport) -> Watcher:
+    watch = world.settings.watch
+    settings = WatchSettings(_seconds(watch.lease), _seconds(watch.rescan), _seconds(watch.poll), watch.max_files)
+    return Watcher(stores, transport, world.clock, world.rng, settings, (world.code.code_dir, world.hints))
+
+
 def make_sender(world: World, transport: Transport) -> Sender:
     """Return the way out for messages that jobs publish."""
     if world.settings.publish_url is not None:
@@ -250,16 +261,18 @@ async def prepare_actor(actor: str, world: World, stack: AsyncExitStack) -> Work
     stores = await open_stores(database_url(world.settings), stack, name=actor)
     await check_own_role(stores.main, allow_owner=world.settings.one_database_user)
     transport = await open_link(world, stack, actor=actor)
-    make: Mapping[str, Callable[[World, Stores, Transport], Ticker | Dispatcher | Recorder]] = {
+    make: Mapping[str, Callable[[World, Stores, Transport], Ticker | Dispatcher | Recorder | Watcher]] = {
         "ticker": make_ticker,
         "dispatcher": make_dispatcher,
         "recorder": make_recorder,
+        "watcher": make_watcher,
     }
     checks: Mapping[str, Check] = {"broker": LinkCheck(transport), "database": store_check(stores)}
     made = make[actor](world, stores, transport)
     made.suspects = make_suspects(world, StoreCrashBook(stores.main))
     service = with_branches(made, stores.main, transport, growth(world, partial(make[actor], world)))
-    return Work(service, checks, Measuring(stores.main, world.clock, with_jobs=actor == "recorder"))
+    measure = None if actor == "watcher" else Measuring(stores.main, world.clock, with_jobs=actor == "recorder")
+    return Work(service, checks, measure)
 
 
 def growth(world: World, make: Make, *, size: int = 5) -> Growth:

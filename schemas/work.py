@@ -153,3 +153,5 @@ class WorkOrder(WorkModel):
     max_runs_per_process: Annotated[int, Field(ge=1)] | None = None
     """For python: fewer runs than this executor would give to one process; None: as it does."""
     fired_at: AwareDatetime | None = None
+    names_as_bytes: bool = False
+    """In argv and env, characters U+FDC80 to U+FDCFF stand for the bytes 80 to FF: a file's name is no UTF-8."""

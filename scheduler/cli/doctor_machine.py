@@ -20,6 +20,12 @@ _LITTLE_DISK: Final = 1024 * _MIB
 _NO_DISK: Final = 100 * _MIB
 _FEW_FILES: Final = 1024
 """Open files: an executor takes a few for each attempt, a Dispatcher for each connection."""
+_INOTIFY: Final = Path("/proc/sys/fs/inotify")
+_INOTIFY_LIMITS: Final = ("max_user_watches", "max_user_instances", "max_queued_events")
+_FEW_WATCHES: Final = 8192
+"""A Watcher takes one for each folder that it looks into."""
+_FEW_INSTANCES: Final = 16
+"""A Watcher takes one, and so does many a program of the same user."""
 _PROGRAMS: Final = {
     "prlimit": "limits of a process are set by it; install util-linux",
     "setpriv": "`scheduler up` as root starts PostgreSQL by it; install util-linux",
@@ -40,6 +46,7 @@ def look_at_machine(data_dir: Path, now: datetime, *, needs_postgres: bool) -> I
         yield ok(program, path) if path else warn(program, "is not installed", advice)
     yield _sandbox()
     yield _open_files()
+    yield _inotify()
 
 
 def _python() -> Finding:
@@ -129,6 +136,19 @@ def _open_files() -> Finding:
     if soft != resource.RLIM_INFINITY and soft < _FEW_FILES:
         return warn("open files", found, f"raise it: ulimit -n {_FEW_FILES}, or LimitNOFILE= of the service")
     return ok("open files", found)
+
+
+def _inotify() -> Finding:
+    try:
+        limits = {name: int((_INOTIFY / name).read_text(encoding="ascii")) for name in _INOTIFY_LIMITS}
+    except (OSError, ValueError):
+        return warn("inotify", "is not there", "file triggers look at their folders every few seconds instead")
+    watches, instances, events = limits.values()
+    found = f"{watches} folders, {instances} instances of a user, {events} events in a queue"
+    if watches < _FEW_WATCHES or instances < _FEW_INSTANCES:
+        advice = "raise fs.inotify.max_user_watches and max_user_instances: beyond them folders are polled"
+        return warn("inotify", found, advice)
+    return ok("inotify", found)
 
 
 def _limit(value: int) -> str:

@@ -22,6 +22,7 @@ PORTS: Final[Mapping[str, int]] = {
     "executor": 8083,
     "recorder": 8084,
     "ingress": 8085,
+    "watcher": 8086,
 }
 
 

@@ -96,6 +96,14 @@ def ingress(
     _serve(context, "ingress", probe_port=probe_port, **flags)
 
 
+@start.command()
+def watcher(context: typer.Context, *, code_dir: CodeDir = None, probe_port: ProbePort = None) -> None:
+    """Turn changes of files into events. Relative paths are below the code directory."""
+    from scheduler.wiring import Code
+
+    _serve(context, "watcher", Code(code_dir or Path()), probe_port=probe_port)
+
+
 def _serve(context: typer.Context, actor: str, code: "Code | None" = None, **flags: Any) -> None:
     import asyncio
     from contextlib import AsyncExitStack

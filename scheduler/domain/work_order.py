@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
+from scheduler.domain.file_names import has_bytes
 from scheduler.domain.template import render_native, render_text
 from scheduler.domain.template_scope import EVENT, SECRETS
 from scheduler.domain.template_values import SecretMark
 from schemas.job_spec import JobSpec, ResourcesSpec
 from schemas.message import AwareDatetime
 from schemas.run_spec import HttpSpec, PublishSpec
+from schemas.vocabulary import EventSource
 from schemas.work import (
     Circuit,
     CommandWork,
@@ -84,7 +86,13 @@ def make_order(
         isolation=_isolation(spec, run.losses),
         max_runs_per_process=spec.max_runs_per_process,
         fired_at=run.fired_at,
+        names_as_bytes=event is not None and _has_bytes(event),
     )
+
+
+def _has_bytes(event: Mapping[str, Any]) -> bool:
+    """Whether ``event`` is of a file whose name is no UTF-8."""
+    return event.get("source") == EventSource.FILE and has_bytes(json.dumps(event["data"], ensure_ascii=False))
 
 
 def _check_params(spec: JobSpec, params: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 from scheduler import tracing
+from scheduler.domain.file_names import exact_text
 from scheduler.domain.trace import traceparent_of
 from scheduler.ports import AttemptContext
 from schemas.work import SecretRef, WorkOrder
@@ -32,7 +33,7 @@ def build_environment(order: WorkOrder, context: AttemptContext, secrets: Mappin
         "HOME": str(_home()),
         "LANG": "C.UTF-8",
         "TZ": os.environ.get("TZ", "UTC"),
-        **order.env,
+        **({name: exact_text(value) for name, value in order.env.items()} if order.names_as_bytes else order.env),
         **secrets,
         **run_variables(order, context),
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scheduler.domain.file_names import exact_text
 from scheduler.ports import AttemptContext
 from scheduler.sandbox.children import ChildOrder
 from scheduler.sandbox.environment import UnusableOrderError, build_environment, run_variables
@@ -57,6 +58,8 @@ def child_order(order: WorkOrder, context: AttemptContext, secrets: Mapping[str,
         raise UnusableOrderError(f"{order.work.kind} is not run in a process")
     if any("\x00" in element for element in argv):
         raise UnusableOrderError("an argument holds a NUL character")
+    if order.names_as_bytes:
+        argv = tuple(map(exact_text, argv))
     environment["SCHEDULER_RESULT"] = str(place.attempt_dir / RESULT_NAME)
     environment["SCHEDULER_SNOOZE"] = str(place.attempt_dir / SNOOZE_NAME)
     environment["SCHEDULER_PROGRESS"] = str(place.attempt_dir / PROGRESS_NAME)

@@ -67,6 +67,11 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "SELECT, INSERT, UPDATE, DELETE ON live_progress, live_output",
         "SELECT, INSERT, UPDATE, DELETE ON executors, recorders, messages_in_hand",
     ),
+    "watcher": (
+        "SELECT ON triggers",
+        "SELECT, INSERT ON events",
+        "SELECT, INSERT, UPDATE, DELETE ON watches, watched_files",
+    ),
     # What people ask for over HTTP: what the commands do, by the same statements.
     "ingress": (
         "SELECT ON circuits",

@@ -18,7 +18,7 @@ FEED: Final = "scheduler.feed"
 
 SAYS: Final[Mapping[str, Sequence[str]]] = {
     "ticker": ("firing.due",),
-    "watcher": (),
+    "watcher": ("event.received",),
     "ingress": ("event.received",),
     "dispatcher": ("attempt.start", "attempt.cancel", "attempt.follow"),
     "executor": ("attempt.claim", "attempt.returned", "executor.heartbeat", "attempt.finished", "attempt.told"),
@@ -27,7 +27,6 @@ SAYS: Final[Mapping[str, Sequence[str]]] = {
 """Actor → types of the messages it publishes; the exchange of each follows from its route."""
 
 PUBLISHES: Final[Mapping[str, Sequence[str]]] = {
-    "watcher": (EVENTS,),
     "dispatcher": (FEED,),
 }
 """Actor → exchanges it publishes to beside those of ``SAYS``."""

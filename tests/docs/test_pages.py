@@ -124,7 +124,7 @@ def test_generated_pages_are_current(name):
     assert generator().PAGES[name]() == (ROOT / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["ticker", "dispatcher", "executor", "recorder"])
+@pytest.mark.parametrize("name", ["ticker", "dispatcher", "executor", "recorder", "watcher"])
 def test_the_table_of_actors_says_what_they_say_of_themselves(name):
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     row = next(line for line in page.splitlines() if f"actors/{name}.py" in line).split("|")

@@ -25,7 +25,7 @@ PARTS = topology(POOLS) + Topology(tuple(Exchange(n, "topic") for n in (EVENTS, 
 
 PUBLISH: Mapping[str, set[str]] = {
     "ticker": {"scheduler.firings", CANARY},
-    "watcher": {EVENTS, CANARY},
+    "watcher": {"scheduler.firings", CANARY},
     "ingress": {"scheduler.firings", CANARY},
     "dispatcher": {"scheduler.offers", "scheduler.control", FEED, DEAD, CANARY},
     "executor-default": {"scheduler.attempts", DEAD, CANARY},

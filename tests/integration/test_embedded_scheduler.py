@@ -55,7 +55,7 @@ async def test_jobs_run_inside_and_what_they_did_is_there_next_time(tmp_path: Pa
     async with EmbeddedScheduler(world()) as scheduler:
         again = await list_runs(scheduler.stores.main, "default", RunFilter())
 
-    own = {f"scheduler/{actor}": f"scheduler_{actor}" for actor in ("ticker", "dispatcher", "recorder")}
+    own = {f"scheduler/{actor}": f"scheduler_{actor}" for actor in ("ticker", "dispatcher", "recorder", "watcher")}
     bells = {f"scheduler/{actor} bell": f"scheduler_{actor}" for actor in ("ticker", "dispatcher")}
     assert own | bells | {"scheduler/up": "scheduler"} == dict(users)
     assert (result.created, result.pools) == (["first", "second"], ["small"])

@@ -41,6 +41,16 @@ TRIES = {
         "INSERT INTO flows (id) VALUES (gen_random_uuid())",
         "UPDATE run_edges SET state = 'met'",
     ],
+    "watcher": [
+        "SELECT spec FROM webhooks",
+        "UPDATE events SET verdict = 'started'",
+        "DELETE FROM events",
+        "UPDATE triggers SET spec = '{}'",
+        "UPDATE jobs SET enabled = false",
+        "SELECT params FROM firings",
+        "SELECT output_tail FROM attempts",
+        "INSERT INTO runs (id) VALUES (gen_random_uuid())",
+    ],
     "ingress": [
         "SELECT digest FROM api_keys",
         "INSERT INTO api_keys (id) VALUES (gen_random_uuid())",
@@ -83,7 +93,7 @@ async def test_an_actor_is_refused_what_is_not_its_business(private_postgres: Pr
     others = [role for role in (*ACTOR_ROLES.values(), "scheduler", "postgres") if role != ACTOR_ROLES[actor]]
     try:
         assert ACTOR_ROLES[actor] == await link.fetchval("SELECT session_user")
-        assert 0 == await link.fetchval("SELECT count(*) FROM runs")
+        assert 0 == await link.fetchval("SELECT count(*) FROM triggers")
         for statement in [*TRIES[actor], *NOBODY, *(f"SET ROLE {role}" for role in others), "CREATE TEMP TABLE t ()"]:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 assert None is await link.execute(statement), statement

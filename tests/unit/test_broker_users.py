@@ -55,7 +55,8 @@ def test_an_actor_says_what_its_module_says_it_says(actor: str) -> None:
 def test_every_exchange_has_somebody_who_writes_to_it_and_only_the_broker_to_the_unroutable() -> None:
     written = {exchange for actor in SAYS for exchange in exchanges_of(actor)}
 
-    assert {exchange.name for exchange in EXCHANGES} - {UNROUTABLE, FEED} <= written
+    assert {exchange.name for exchange in EXCHANGES} - {UNROUTABLE, FEED, EVENTS} <= written
+    assert who("write", EVENTS) == {"publisher"}
     assert set() == who("write", UNROUTABLE)
 
 

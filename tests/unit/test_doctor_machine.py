@@ -20,7 +20,7 @@ def test_everything_has_a_line_and_trouble_has_advice(tmp_path: Path):
     found = look(tmp_path)
 
     assert {"python", "uvloop", "time zones", "holidays", "data directory", "disk", "embedded PostgreSQL", "prlimit",
-            "setpriv", "sandbox", "open files"} == found.keys()  # fmt: skip
+            "setpriv", "sandbox", "open files", "inotify"} == found.keys()  # fmt: skip
     assert all((finding.advice is None) == (finding.health is Health.OK) for finding in found.values())
     assert all("\n" not in finding.found for finding in found.values())
 

@@ -23,6 +23,18 @@ class Run:
 
 
 @pytest.mark.parametrize(
+    ("source", "path", "wanted"),
+    [("file", "/in/caf\U000fdce9", True), ("file", "/in/café", False), ("amqp", "/in/caf\U000fdce9", False)],
+)
+def test_only_a_name_of_a_file_that_is_no_utf_8_becomes_bytes_again(source: str, path: str, *, wanted: bool) -> None:
+    spec = JobSpec.model_validate({"run": {"command": ["cat", "{{ event.data.path }}"]}})
+
+    order = make_order(spec, Run(losses=0), {}, {"source": source, "data": {"path": path}})
+
+    assert order.names_as_bytes is wanted
+
+
+@pytest.mark.parametrize(
     ("run", "isolation", "losses", "wanted"),
     [
         ({"handler": "x"}, None, 0, None),

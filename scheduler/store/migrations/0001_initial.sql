@@ -188,6 +188,32 @@ CREATE TABLE dispatchers (
     stopped_at  timestamptz
 ) WITH (fillfactor = 50);
 
+-- Triggers that watch a folder: which Watcher does, and from when on its files are news.
+CREATE TABLE watches (
+    trigger_id    uuid PRIMARY KEY,
+    tenant        text NOT NULL,
+    basis         text NOT NULL,            -- what it looks at: other words, and it begins anew
+    since         timestamptz,              -- files that are older are no news at its first look; null: it rests
+    based_at      timestamptz,              -- of its first look; null: it has not looked yet
+    owner         uuid,                     -- the Watcher that works it
+    host          text,
+    holds         integer NOT NULL DEFAULT 0,  -- how often it went from one to another
+    leased_until  timestamptz NOT NULL,
+    trouble       text                      -- why its folder cannot be looked at; null: it can
+) WITH (fillfactor = 50);
+
+-- Each file as it was when it had settled last.
+CREATE TABLE watched_files (
+    trigger_id  uuid NOT NULL REFERENCES watches ON DELETE CASCADE,
+    path        bytea NOT NULL,             -- below the folder
+    tenant      text NOT NULL,
+    size        bigint NOT NULL,
+    mtime_ns    bigint NOT NULL,
+    inode       bigint NOT NULL,            -- this and the next: 0, the system does not say
+    born_ns     bigint NOT NULL,
+    PRIMARY KEY (trigger_id, path)
+) WITH (fillfactor = 90);
+
 -- The ledger: exactly one row and one verdict for each planned instant of a trigger. An
 -- uninterrupted stretch of merged, misfired or paused instants is one row (fires_at … to_at, count).
 CREATE TABLE firings (
