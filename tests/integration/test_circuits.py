@@ -50,12 +50,12 @@ class Target:
 
 
 @asynccontextmanager
-async def executor(stage: Engine, tmp_path) -> AsyncIterator[Executor]:
+async def executor(stage: Engine, tmp_path, name: str = "real") -> AsyncIterator[Executor]:
     runner = Runner(
         code_dir=tmp_path, run_dir=tmp_path / "runs", handlers=HandlerRegistry(), clock=SystemClock(),
         network=NetworkPolicy.from_cidrs(["127.0.0.0/8"], ["1-65535"]),
     )  # fmt: skip
-    settings = ExecutorSettings("real", "default", tmp_path / "spool", slots=1)
+    settings = ExecutorSettings(name, "default", tmp_path / name, slots=1)
     made = Executor(settings, stage.executor.transport, runner, SystemClock(), stage.dispatcher.rng)
     await made.start()
     try:
@@ -111,6 +111,37 @@ async def test_it_opens_after_failures_in_a_row_holds_every_job_and_closes_by_on
         assert {"first": ["failed"] * 3, "second": ["succeeded"] * 4} == states
         assert {1} == {row["attempt"] for row in await stage.db.fetch("SELECT attempt FROM runs")}
         assert not await stage.db.fetchval(OPEN)
+
+
+async def test_executors_share_a_circuit_and_only_one_of_them_tries(database_url: str, tmp_path) -> None:
+    target = Target()
+    async with (
+        target.serve() as port, engine(database_url, alive=False) as stage,
+        executor(stage, tmp_path, "one"), executor(stage, tmp_path, "two"),
+    ):  # fmt: skip
+        await stage.apply(first=job(port, "first", open_for="1h", failures=4))
+        target.hold = asyncio.Event()
+        for _ in range(4):
+            await stage.fire("first")
+        await stage.heard(lambda: len(target.asked) == 2)  # one at each of the two
+        target.hold.set()
+        await stage.settled(4)
+        await stage.until(OPEN)
+        names = await stage.db.fetch("SELECT DISTINCT executor FROM attempts ORDER BY 1")
+
+        target.status, target.hold = 200, asyncio.Event()
+        for _ in range(3):
+            await stage.fire("first")
+        await stage.until("SELECT count(*) FROM runs WHERE state = 'ready'", holds=lambda n: n == 3)
+        await stage.db.execute("UPDATE circuits SET open_until = now()")
+        await stage.heard(lambda: len(target.asked) == 5)
+        await stage.dispatcher.sweep(stage.stores.main)
+        waiting = await stage.db.fetchval("SELECT count(*) FROM runs WHERE state = 'ready'")
+        target.hold.set()
+
+        assert await stage.settled(7) == {"first": ["failed"] * 4 + ["succeeded"] * 3}
+    assert [row["executor"] for row in names] == ["one", "two"]
+    assert waiting == 2
 
 
 async def test_a_try_that_fails_opens_it_for_as_long_again(database_url: str, tmp_path) -> None:
