@@ -30,7 +30,8 @@ _LIST_S: Final = 0.1
 """A list is done in about so long at most."""
 _SHORTEST_S: Final = 1e-4
 _LISTS_UNKNOWN: Final = 4
-_CROWD_PAUSE_S: Final = 0.1
+_CROWD_PAUSE_S: Final = 0.4
+_CROWD_OFFERS: Final = 400
 _LIST: Final = 50
 """Offers in one body, at most."""
 
@@ -66,10 +67,9 @@ class OfferDesk:
 
     @contextlib.asynccontextmanager
     async def crowded(self) -> AsyncIterator[None]:
-        """Let verdicts go before offers meanwhile: pools are filled seldom, and no more than their slots need.
+        """Let verdicts go before offers meanwhile: each pool gets a thousand a second at most.
 
-        Offers of short jobs would take the machine from the verdicts of a crowd that became due at once. Jobs
-        that run for a tenth of a second or more do not notice.
+        Offers of short jobs would take the machine from the verdicts of a crowd that became due at once.
         """
         self._crowds += 1
         try:
@@ -152,7 +152,8 @@ class OfferDesk:
 
     def pace(self, pool: str) -> Pace:
         """Return how fast ``pool`` works, as far as is known here."""
-        return Pace(self._alive_s, self._resend_s, None if self._crowds else self._elapsed.get(pool))
+        most = _CROWD_OFFERS if self._crowds else None
+        return Pace(self._alive_s, self._resend_s, self._elapsed.get(pool), most)
 
 
 def list_size(filled: Filled, elapsed_s: float | None) -> int:

@@ -49,6 +49,8 @@ class Pace:
     resend_s: float
     elapsed_s: float | None = None
     """Mean duration of recent attempts; None: nothing seen yet."""
+    most: int | None = None
+    """The queue gets no more for the moment, however fast the pool works; None: what it finishes in about a second."""
 
 
 PaceOf = Callable[[str], Pace]
@@ -137,7 +139,8 @@ class Offering:
         strength = await db.fetchrow(Q["pool_strength"], pool, pace.alive_s, list(wanted))
         if strength is None or strength["slots"] == 0:
             return Room()
-        left = places(limit, strength["slots"], pace.elapsed_s) - strength["queued"]
+        most = limit if pace.most is None else min(limit, pace.most)
+        left = places(most, strength["slots"], pace.elapsed_s) - strength["queued"]
         blocked = frozenset(job_id for what in strength["gaps"] for job_id in wanted[what])
         if strength["no_sandbox"]:
             blocked |= {job_id for jobs in self._catalogue.loaded.values() for job_id in jobs.enclosed}
