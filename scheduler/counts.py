@@ -18,6 +18,8 @@ class Counts:
         """Messages put into the dead letters, by the queue they came from."""
         self.ended: Counter[str] = Counter()
         """Ends of attempts as reported, by outcome."""
+        self.denied: Counter[str] = Counter()
+        """Requests that were refused, by status: 401, 403, 404 for another tenant's."""
         self.leases_lost = 0
         self.durations = [0] * (len(BUCKETS_S) + 1)
         """Attempts by the first of BUCKETS_S that is not shorter."""

@@ -21,6 +21,7 @@ from scheduler.errors import TransientError
 from scheduler.hosting import Check, LinkCheck, Work
 from scheduler.roles import ACTOR_ROLES
 from scheduler.service import Service
+from scheduler.store.audit import person
 from scheduler.store.crash_book import StoreCrashBook
 from scheduler.store.definitions import ApplyResult, Wanted, apply, list_pools
 from scheduler.store.measuring import Measuring
@@ -110,7 +111,8 @@ class EmbeddedScheduler:
     async def apply(self, definitions: Wanted, *, prune: bool = False) -> ApplyResult:
         """Apply definitions; a pool that is new gets its queue."""
         insecure = self.world.settings.insecure_database
-        async with store_of(self.stores.main, definitions.tenant, name="up", allow_insecure=insecure) as store:
+        main = self.stores.main.acting(person("up", self.world.settings.tenant))
+        async with store_of(main, definitions.tenant, name="up", allow_insecure=insecure) as store:
             result = await apply(store, definitions, prune=prune, clock=self.world.clock)
         if result.pools:
             await self._declare()

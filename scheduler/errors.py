@@ -3,6 +3,7 @@
 SchedulerError
 ├─ CallerError            the request is wrong: say so, never retry
 │  ├─ NotFoundError          there is no such thing                          exit 3
+│  │  └─ ForeignError           it is another tenant's, which the caller must not learn
 │  ├─ ConflictError          it cannot be done in the present state          exit 4
 │  ├─ DefinitionsError       the definitions file is wrong                   exit 65
 │  │  └─ InvalidParamsError     params do not fit the job's params_schema
@@ -34,6 +35,10 @@ class CallerError(SchedulerError):
 class NotFoundError(CallerError):
     exit_code = 3
     code = "not_found"
+
+
+class ForeignError(NotFoundError):
+    """What the caller asks for is another tenant's. To the caller it is not there; the audit log knows better."""
 
 
 class ConflictError(CallerError):

@@ -45,6 +45,7 @@ class OfCounts(Collector):
             "redelivered": counts.redelivered,
             "buried": counts.buried,
             "ended": counts.ended,
+            "denied": counts.denied,
             "leases": Counter({"": counts.leases_lost}),
         }
         for named in COUNTED:

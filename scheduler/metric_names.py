@@ -41,6 +41,7 @@ COUNTED: Final = (
     Named("scheduler_messages_redelivered_total", "counter", ("queue",), "Messages that came again.", "redelivered"),
     Named("scheduler_messages_buried_total", "counter", ("queue",), "Messages put into the dead letters.", "buried"),
     Named("scheduler_attempts_ended_total", "counter", ("outcome",), "Ends of attempts as reported.", "ended"),
+    Named("scheduler_requests_denied_total", "counter", ("status",), "Requests refused: 401, 403, 404.", "denied"),
     Named("scheduler_leases_lost_total", "counter", (), "Attempts given up because their lease ran out.", "leases"),
 )
 DURATION: Final = Named(

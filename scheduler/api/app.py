@@ -54,6 +54,7 @@ def make_app(site: Site, more: Sequence[APIRouter] = ()) -> FastAPI:
 
 def operations() -> Sequence[APIRouter]:
     """Return the routers of ``/api/v1``."""
+    from scheduler.api.audit_routes import audit
     from scheduler.api.batch_routes import batches
     from scheduler.api.definition_routes import definitions
     from scheduler.api.event_routes import events
@@ -64,7 +65,7 @@ def operations() -> Sequence[APIRouter]:
     from scheduler.api.pool_routes import pools
     from scheduler.api.run_routes import runs
 
-    return (jobs, actions, runs, batches, ledger, events, feed, definitions, pools)
+    return (jobs, actions, runs, batches, ledger, events, feed, definitions, pools, audit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from scheduler.definitions.load import load
 from scheduler.definitions.model import Definitions
 from scheduler.definitions.yaml_source import Document, parse
 from scheduler.domain.access import Action, Target
-from scheduler.errors import NotFoundError
+from scheduler.errors import ForeignError
 from scheduler.store.calendars import list_calendars, load_calendars
 from scheduler.store.definitions import apply, list_definitions
 from scheduler.store.executors import find_impossible
@@ -127,7 +127,7 @@ class _Reading:
     def __call__(self) -> Definitions:
         document: Document = parse(self.data, self.file)
         if isinstance(document.value, dict) and document.value.setdefault("tenant", self.tenant) != self.tenant:
-            raise NotFoundError("there is no such tenant")
+            raise ForeignError("there is no such tenant")
         return load([], settings=self.settings, now=self.now(), documents=[document])
 
 

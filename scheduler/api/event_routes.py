@@ -13,7 +13,7 @@ from scheduler.api.shapes import EventTaken, Shape
 from scheduler.api.wants import Moment, Want
 from scheduler.domain.access import Action
 from scheduler.ids import uuid7
-from scheduler.store.events import EventFilter, NewEvent, get_event, list_events, record_events
+from scheduler.store.events import EventFilter, NewEvent, get_event, list_events, publish_by_hand
 from schemas.event_trigger import check_topic
 from schemas.json_values import JsonObject
 from schemas.spec_model import Text
@@ -99,8 +99,7 @@ async def publish_event(
         subject=wanted.subject,
         occurred_at=call.clock.now(),
     )
-    async with call.store.transaction() as db:
-        [recorded] = await record_events(db, [new])
+    recorded = await publish_by_hand(call.store, new)
     response.headers["Location"] = f"/api/v1/events/{recorded.event_id}"
     if recorded.duplicate:
         response.status_code = 200

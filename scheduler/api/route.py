@@ -14,11 +14,13 @@ from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
 from scheduler.api.authentication import too_many
+from scheduler.api.denials import by_of, note_denial, request_id_of
 from scheduler.api.problems import ProblemError, answer_to
 from scheduler.api.site import Site
 from scheduler.clock import Clock
 from scheduler.domain.access import Action, Caller, Target, authorize
 from scheduler.domain.strict_json import read_json
+from scheduler.ids import uuid7
 from scheduler.store.idempotency import Answer, find_answer, keep_answer
 from scheduler.store.stores import Store
 
@@ -90,10 +92,14 @@ class ApiRoute(APIRoute):
         rules = _Rules(action, several="x-several" in extra, raw="x-raw" in extra, has_body=self.body_field is not None)
 
         async def handle(request: Request) -> Response:
+            site: Site = request.app.state.site
+            request.state.id = request_id_of(request.headers.get("x-request-id"), uuid7(site.clock))
             try:
                 response = await _answer(_Strict(request.scope, request.receive), rules, original)
             except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a problem
+                await note_denial(site, request, action, error)
                 response = answer_to(error, request.url.path)
+            response.headers["X-Request-Id"] = request.state.id
             response.headers.update(getattr(request.state, "rate_limit", {}))
             return response
 
@@ -110,9 +116,9 @@ class _Rules:
 
 async def _answer(request: _Strict, rules: _Rules, original: Callable[[Request], Awaitable[Response]]) -> Response:
     site: Site = request.app.state.site
-    caller = await site.authenticator.identify(
-        request.headers.get("authorization"), site.address_of(request), site.opened()
-    )
+    address = site.address_of(request)
+    caller = await site.authenticator.identify(request.headers.get("authorization"), address, site.opened())
+    request.state.caller = caller
     now = site.clock.monotonic()
     wait_s = site.rates.take(caller.credential, now)
     request.state.rate_limit = site.rates.said(caller.credential, now)
@@ -120,7 +126,7 @@ async def _answer(request: _Strict, rules: _Rules, original: Callable[[Request],
         raise too_many("too many requests", wait_s)
     authorize(caller, rules.action, _target(rules.action, caller, request))
     await _read_body(request, rules)
-    store = site.store_of(caller.tenant)
+    store = site.store_of(by_of(caller, address, request.state.id))
     call = request.state.call = Call(site, caller, store, request)
     if request.method in _SAFE or rules.several:
         response = await original(request)

@@ -24,6 +24,8 @@ class Job(Shape):
     paused: bool
     paused_at: datetime | None
     pause_note: str | None
+    paused_by: str | None
+    """Who paused it, or the tenant: `cli:USER@HOST`, `key:ID`, `jwt:SUB`, `system:pause_after`."""
     pool: str | None
     needs: list[str]
     next_at: datetime | None

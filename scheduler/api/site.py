@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from fastapi import Request
 
 from scheduler.api.authentication import Authenticator
+from scheduler.api.denials import Denials
 from scheduler.api.rates import Buckets
 from scheduler.api.streams import Streams
 from scheduler.clock import Clock
 from scheduler.config import Settings
 from scheduler.domain.addresses import client_of, is_loopback
+from scheduler.domain.audit import By
 from scheduler.errors import DatabaseUnavailableError
 from scheduler.metrics import Metrics
 from scheduler.store.idempotency import read_cursor_secret
@@ -46,6 +48,7 @@ class Site:
     rates: Buckets = field(init=False)
     refusals: Buckets = field(init=False)
     """By address: webhooks that prove nothing."""
+    denials: Denials = field(init=False)
     authenticator: Authenticator = field(init=False)
     streams: Streams = field(init=False)
     _cursor_secret: bytes | None = None
@@ -55,6 +58,7 @@ class Site:
         self.rates = Buckets(per_s, max(1.0, per_s * _BURST_S))
         failures = self.settings.http.failures_per_minute
         self.refusals = Buckets(failures / _MINUTE_S, float(failures))
+        self.denials = Denials()
         self.authenticator = Authenticator(self.settings, self.clock)
         self.streams = Streams(self.settings.http.streams, self.clock)
 
@@ -89,13 +93,13 @@ class Site:
             raise DatabaseUnavailableError("the database is not open yet")
         return self.stores
 
-    def store_of(self, tenant: str) -> TenantStore:
-        """Return the store of ``tenant``, held to what is the tenant's.
+    def store_of(self, by: By) -> TenantStore:
+        """Return the store of the tenant of ``by``, held to what is the tenant's; what is changed is written as theirs.
 
         Raises:
             DatabaseUnavailableError: it is not open.
         """
-        return TenantStore(self.opened().of(tenant), tenant)
+        return TenantStore(self.opened().of(by.tenant).acting(by), by.tenant)
 
     async def cursor_secret(self) -> bytes:
         """Return what cursors are signed with."""

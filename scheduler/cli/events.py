@@ -43,7 +43,7 @@ def publish(
     from scheduler.clock import SystemClock
     from scheduler.domain.strict_json import read_object
     from scheduler.ids import uuid7
-    from scheduler.store.events import NewEvent, record_events
+    from scheduler.store.events import NewEvent, publish_by_hand
     from schemas.vocabulary import EventSource
 
     _check_topic(topic)
@@ -63,8 +63,7 @@ def publish(
             sender_id=key,
             subject=subject,
         )
-        async with store.transaction() as db:
-            return (await record_events(db, [new]))[0]
+        return await publish_by_hand(store, new)
 
     recorded = ask(context, question)
     if json:

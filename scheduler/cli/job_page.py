@@ -23,6 +23,7 @@ def print_job(job: "Row", *, state: str) -> None:
             "name": job["name"],
             "state": state,
             "paused_at": job["paused_at"],
+            "paused_by": job["paused_by"],
             "pause_note": job["pause_note"],
             "description": job["description"],
             "version": job["version"],

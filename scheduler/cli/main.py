@@ -9,6 +9,7 @@ import typer
 from typer.main import get_command
 
 from scheduler.cli import (
+    audit,
     backfill,
     broker,
     calendars,
@@ -113,6 +114,7 @@ for module in (
     calendars,
     keys,
     tenants,
+    audit,
     configuration,
 ):
     module.register(app)

@@ -2,25 +2,24 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
 
 from scheduler.config import Settings
+from scheduler.domain.audit import DEFAULT_TENANT
 from scheduler.embedded.sockets import find_running
 from scheduler.errors import DatabaseUnavailableError, NotFoundError
+from scheduler.store.audit import person
 from scheduler.store.database_url import check_database_url
 from scheduler.store.migrate import check_schema
 from scheduler.store.reading import has_tenant
 from scheduler.store.registry import store_of
 from scheduler.store.stores import Store, Stores
 
-DEFAULT_TENANT: Final = "default"
-
 
 @asynccontextmanager
 async def open_store(
     settings: Settings, *, name: str, of_tenant: bool = True, home: str | None = None, in_main: bool = False
 ) -> AsyncIterator[Store]:
-    """Open the store that the tenant of ``settings`` lives in; ``name`` shows in pg_stat_activity.
+    """Open the store that the tenant of ``settings`` lives in; ``name`` shows in pg_stat_activity and in the audit log.
 
     ``of_tenant=False``: for questions that the tenant has no part in; then it is the main store, or that of
     ``home``, a tenant that need not be there yet. ``in_main``: the main store, wherever the tenant lives.
@@ -29,12 +28,12 @@ async def open_store(
         DatabaseUnavailableError: there is none, or its schema is not this program's.
         NotFoundError: there is no such tenant.
     """
-    stores = await Stores.open(find_database(settings), name=name, size=2)
+    by = person(name, settings.tenant)
+    stores = await Stores.open(find_database(settings), name=name, size=2, by=by)
     try:
         async with stores.main.connection() as db:
             if (wrong := await check_schema(db)) is not None:
                 raise DatabaseUnavailableError(wrong)
-        # The default tenant is always there; its row comes with its first job.
         if of_tenant and settings.tenant != DEFAULT_TENANT and not await has_tenant(stores.main, settings.tenant):
             raise NotFoundError(f"there is no tenant {settings.tenant}")
         lives = settings.tenant if of_tenant else home

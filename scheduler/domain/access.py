@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from scheduler.errors import NotFoundError, NotPermittedError
+from scheduler.errors import ForeignError, NotPermittedError
 
 
 class Role(StrEnum):
@@ -72,11 +72,11 @@ def authorize(caller: Caller, action: Action, target: Target) -> None:
     """Return if ``caller`` may do ``action`` to ``target``.
 
     Raises:
-        NotFoundError: it is another tenant's; that it is there is none of the caller's business.
+        ForeignError: it is another tenant's; that it is there is none of the caller's business.
         NotPermittedError: it is theirs, and they may not.
     """
     if target.tenant is not None and target.tenant != caller.tenant:
-        raise NotFoundError(f"there is no {target.name}")
+        raise ForeignError(f"there is no {target.name}")
     if not may(caller, action):
         needed = "an admin of the operator's tenant" if action is Action.RUN_POOLS else f"role {_LEAST[action]}"
         raise NotPermittedError(f"{caller.name} may not {action.replace('_', ' ')} {target.name}: that needs {needed}")

@@ -9,8 +9,10 @@ from uuid import UUID
 
 from scheduler.clock import Clock
 from scheduler.domain.access import Role
+from scheduler.domain.audit import AuditAction, AuditKind
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.ids import uuid7
+from scheduler.store.audit import Change, record_changes
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 
@@ -39,10 +41,12 @@ async def create_key(
         ConflictError: the tenant has a key of that name, or had.
     """
     key = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
-    async with store.connection() as db:
+    async with store.transaction() as db:
         made = await db.fetchval(Q["insert_key"], uuid7(clock), tenant, name, role.value, _digest(key), expires_at)
-    if made is None:
-        raise ConflictError(f"there is or was a key {name}: choose another name")
+        if made is None:
+            raise ConflictError(f"there is or was a key {name}: choose another name")
+        after = {"id": str(made), "role": role.value, "expires_at": expires_at}
+        await record_changes(db, store.by, tenant, [Change(AuditAction.CREATE, AuditKind.KEY, name, after=after)])
     return key
 
 
@@ -58,10 +62,11 @@ async def revoke_key(store: Store, tenant: str, name: str) -> str:
     Raises:
         NotFoundError: there is none.
     """
-    async with store.connection() as db:
+    async with store.transaction() as db:
         found: str | None = await db.fetchval(Q["revoke_key"], tenant, name)
-    if found is None:
-        raise NotFoundError(f"there is no key {name}")
+        if found is None:
+            raise NotFoundError(f"there is no key {name}")
+        await record_changes(db, store.by, tenant, [Change(AuditAction.REVOKE, AuditKind.KEY, found)])
     return found
 
 

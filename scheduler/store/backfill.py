@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from scheduler.clock import Clock
+from scheduler.domain.audit import AuditAction, AuditKind
 from scheduler.domain.backfill import Missing, TooManyInstantsError
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.ids import uuid7
+from scheduler.store.audit import Change, record_changes
 from scheduler.store.backfill_instants import Past, Planned, find_missing
 from scheduler.store.doorbell import WORK
 from scheduler.store.queries import queries
@@ -104,6 +106,10 @@ async def start_backfill(store: Store, tenant: str, wanted: Wanted, *, dry_run: 
         backfill_id = None if dry_run or not found else uuid7(clock)
         if backfill_id is not None:
             await _write(db, tenant, job["id"], backfill_id, wanted, found)
+            after = {"backfill": str(backfill_id), "from": wanted.since, "to": wanted.until, "instants": len(found)}
+            await record_changes(
+                db, store.by, tenant, [Change(AuditAction.BACKFILL, AuditKind.JOB, wanted.job, after=after)]
+            )
     reached = past.reached
     left_to_clock = reached if reached is not None and reached < wanted.until else None
     return Backfill(backfill_id, wanted.job, found, left_to_clock)
@@ -123,6 +129,8 @@ async def cancel_backfill(store: Store, tenant: str, backfill_id: UUID, *, reaso
             raise ConflictError(f"backfill {backfill_id} is over")
         if not await db.fetchval(Q["cancel"], backfill_id, reason):
             raise ConflictError(f"backfill {backfill_id} was cancelled already")
+        done = Change(AuditAction.CANCEL, AuditKind.BACKFILL, str(backfill_id), after={"reason": reason})
+        await record_changes(db, store.by, tenant, [done])
         await db.execute(_RING, WORK, "")
 
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from scheduler.clock import Clock
+from scheduler.domain.audit import AuditAction, AuditKind
 from scheduler.domain.run_state import FINAL, Move, sources
 from scheduler.domain.trace import read_traceparent
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.ids import uuid7
+from scheduler.store.audit import Change, names_of, record_changes
 from scheduler.store.doorbell import CANCEL, DEFINITIONS, WORK
 from scheduler.store.given_params import check_given_params
 from scheduler.store.queries import queries
@@ -47,7 +49,8 @@ class MadeDue:
 
 async def pause_job(store: Store, tenant: str, name: str, *, note: str | None, clock: Clock) -> bool:
     """Plan nothing of a job until it is resumed; runs under way go on. False: it was paused already."""
-    return await _change_job(store, tenant, name, ("pause_job", note), clock)
+    done = Change(AuditAction.PAUSE, AuditKind.JOB, name, after={"note": note} if note else None)
+    return await _change_job(store, tenant, done, ("pause_job", note, store.by.actor), clock)
 
 
 async def resume_job(store: Store, tenant: str, name: str, *, clock: Clock, at: datetime | None = None) -> bool:
@@ -56,22 +59,24 @@ async def resume_job(store: Store, tenant: str, name: str, *, clock: Clock, at: 
     ``at``: where the pause ends for its triggers, now by default. Later: they fire from then on. Earlier: what
     they planned since then is caught up as after an outage.
     """
-    return await _change_job(store, tenant, name, ("resume_job",), clock, at)
+    done = Change(AuditAction.RESUME, AuditKind.JOB, name, after={"at": at} if at else None)
+    return await _change_job(store, tenant, done, ("resume_job",), clock, at)
 
 
 async def enable_job(store: Store, tenant: str, name: str, *, enabled: bool, clock: Clock) -> bool:
     """Enable or disable a job; False: it was so already. A disabled job starts in no way."""
-    return await _change_job(store, tenant, name, ("enable_job", enabled), clock)
+    done = Change(AuditAction.ENABLE if enabled else AuditAction.DISABLE, AuditKind.JOB, name)
+    return await _change_job(store, tenant, done, ("enable_job", enabled), clock)
 
 
 async def pause_all(store: Store, tenant: str, *, clock: Clock) -> bool:
     """Plan nothing of ``tenant`` until it is resumed. False: it was paused already."""
-    return await _change_tenant(store, tenant, "pause_tenant", clock)
+    return await _change_tenant(store, tenant, AuditAction.PAUSE, ("pause_tenant", store.by.actor), clock)
 
 
 async def resume_all(store: Store, tenant: str, *, clock: Clock) -> bool:
     """Plan again; jobs paused one by one stay paused. False: the tenant was not paused."""
-    return await _change_tenant(store, tenant, "resume_tenant", clock)
+    return await _change_tenant(store, tenant, AuditAction.RESUME, ("resume_tenant",), clock)
 
 
 async def trigger_jobs(
@@ -106,7 +111,9 @@ async def trigger_jobs(
         data: dict[str, Any] = {"jobs": [row["name"] for row in wanted], "params": params}
         if (trace := read_traceparent(traceparent)) is not None:
             data["traceparent"] = trace
-        return await _ask(db, tenant, FiringKind.MANUAL, wanted, data, clock=clock)
+        asked = await _ask(db, tenant, FiringKind.MANUAL, wanted, data, clock=clock)
+        await record_changes(db, store.by, tenant, [_triggered(one, params) for one in asked])
+    return asked
 
 
 async def retry_run(
@@ -134,6 +141,8 @@ async def retry_run(
         await check_given_params(db, [job], {**(run["params"] or {}), **(params or {})})
         data = {"run": str(run_id), "params": {**(run["params"] or {}), **(params or {})} or None}
         asked = await _ask(db, tenant, FiringKind.RETRY, [job], data, clock=clock)
+        after = {"job": run["job_name"], "firing": str(asked[0].firing_id), **names_of(params)}
+        await record_changes(db, store.by, tenant, [Change(AuditAction.RETRY, AuditKind.RUN, str(run_id), after=after)])
         return asked[0]
 
 
@@ -149,6 +158,9 @@ async def cancel_run(store: Store, tenant: str, run_id: UUID, *, reason: str) ->
         run = await _lock_run(db, tenant, run_id)
         if RunState(run["state"]) in FINAL:
             raise ConflictError(f"run {run_id} is {run['state']}")
+        before = {"job": run["job_name"], "state": run["state"]}
+        done = Change(AuditAction.CANCEL, AuditKind.RUN, str(run_id), before, {"reason": reason})
+        await record_changes(db, store.by, tenant, [done])
         if await db.fetchval(Q["cancel_run"], run_id, reason, at_once):
             await db.execute(_DEFINITIONS["ring"], WORK, str(run_id))
             return RunState.CANCELLED
@@ -169,43 +181,50 @@ async def discard_run(store: Store, tenant: str, run_id: UUID) -> None:
         if run["state"] != RunState.FAILED:
             raise ConflictError(f"run {run_id} is {run['state']}: only a failed run can be discarded")
         if run["discarded_at"] is not None or run["retried_by"] is not None:
-            done = "discarded" if run["retried_by"] is None else "retried"
-            raise ConflictError(f"run {run_id} was {done} already")
+            word = "discarded" if run["retried_by"] is None else "retried"
+            raise ConflictError(f"run {run_id} was {word} already")
         await db.execute(Q["discard_run"], run_id)
+        done = Change(AuditAction.DISCARD, AuditKind.RUN, str(run_id), {"job": run["job_name"]})
+        await record_changes(db, store.by, tenant, [done])
 
 
 async def make_owed_due(store: Store) -> MadeDue:
     """Have everything owed said again at once, after the broker lost its messages."""
     async with store.transaction() as db:
-        rows = await db.fetch(Q["make_owed_due"])
+        [row] = await db.fetch(Q["make_owed_due"])
         await db.execute(_DEFINITIONS["ring"], WORK, "")
-    return MadeDue(**rows[0])
+        done = Change(AuditAction.REBUILD, AuditKind.BROKER, store.name, after=dict(row))
+        await record_changes(db, store.by, store.by.tenant, [done])
+    return MadeDue(**row)
 
 
 async def _change_job(
     store: Store,
     tenant: str,
-    name: str,
+    done: Change,
     change: tuple[Any, ...],
     clock: Clock,
     held_until: datetime | None = None,
 ) -> bool:
     async with store.transaction() as db:
         await db.execute(_DEFINITIONS["lock_tenant"], tenant)  # before its jobs, as an apply does
-        job = await db.fetchrow(Q["lock_job"], tenant, name)
+        job = await db.fetchrow(Q["lock_job"], tenant, done.name)
         if job is None:
-            raise NotFoundError(f"there is no job {name}")
+            raise NotFoundError(f"there is no job {done.name}")
         query, *arguments = change
         changed = await db.fetchval(Q[query], job["id"], *arguments) is not None
         if changed:
+            await record_changes(db, store.by, tenant, [done])
             await _changed(db, tenant, [job["id"]], clock, held_until)
         return changed
 
 
-async def _change_tenant(store: Store, tenant: str, query: str, clock: Clock) -> bool:
+async def _change_tenant(store: Store, tenant: str, action: AuditAction, change: tuple[str, ...], clock: Clock) -> bool:
+    query, *arguments = change
     async with store.transaction() as db:
-        changed = await db.fetchval(Q[query], tenant) is not None
+        changed = await db.fetchval(Q[query], tenant, *arguments) is not None
         if changed:
+            await record_changes(db, store.by, tenant, [Change(action, AuditKind.TENANT, tenant)])
             await _changed(db, tenant, None, clock)
         return changed
 
@@ -218,6 +237,11 @@ async def _changed(
     await db.execute(_DEFINITIONS["take_back"], tenant, jobs, now)
     await db.execute(_DEFINITIONS["count_revision"], tenant)
     await db.execute(_DEFINITIONS["ring"], DEFINITIONS, tenant)
+
+
+def _triggered(asked: Asked, params: Mapping[str, Any] | None) -> Change:
+    after = {"firing": str(asked.firing_id), **names_of(params)}
+    return Change(AuditAction.TRIGGER, AuditKind.JOB, asked.job, after=after)
 
 
 async def _lock_run(db: "Connection", tenant: str, run_id: UUID) -> "asyncpg.Record":

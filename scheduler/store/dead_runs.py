@@ -7,7 +7,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from scheduler.clock import Clock
+from scheduler.domain.audit import AuditAction, AuditKind
 from scheduler.ids import uuid7
+from scheduler.store.audit import Change, names_of, record_changes
 from scheduler.store.doorbell import WORK
 from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
@@ -41,9 +43,11 @@ async def list_dead(
 
 async def discard_dead(store: Store, tenant: str, run_ids: Sequence[UUID]) -> int:
     """Say that these dead runs are dealt with. Returns how many were dead still."""
-    async with store.connection() as db:
-        status = await db.execute(Q["discard_dead"], tenant, run_ids)
-    return int(status.rpartition(" ")[2])
+    async with store.transaction() as db:
+        rows = await db.fetch(Q["discard_dead"], tenant, run_ids)
+        done = [Change(AuditAction.DISCARD, AuditKind.RUN, str(row["id"]), {"job": row["job_name"]}) for row in rows]
+        await record_changes(db, store.by, tenant, done)
+    return len(rows)
 
 
 async def retry_dead(
@@ -83,4 +87,10 @@ async def _retry_some(
             [run["id"] for run in runs],
         )
         await db.execute(_DEFINITIONS["ring"], WORK, "")
+        named = names_of(params)
+        done = [
+            Change(AuditAction.RETRY, AuditKind.RUN, str(run["id"]), after={"job": run["job_name"], **named})
+            for run in runs
+        ]
+        await record_changes(db, store.by, tenant, done)
     return len(runs)

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID
 
 from scheduler.clock import Clock
+from scheduler.domain.audit import By
 from scheduler.domain.calendar_sources import resolve_calendars
 from scheduler.domain.dag import Graph
 from scheduler.domain.zones import TZDATA_VERSION
 from scheduler.errors import ConflictError
 from scheduler.ids import uuid7
+from scheduler.store.audit import record_changes
 from scheduler.store.calendar_rows import CalendarChange, CalendarRows
+from scheduler.store.definition_changes import calendar_changes, deletions, job_changes, webhook_changes
 from scheduler.store.doorbell import DEFINITIONS, WORK
 from scheduler.store.pools import write_pools
 from scheduler.store.queries import queries
@@ -101,7 +104,7 @@ async def apply(store: Store, wanted: Wanted, *, prune: bool, clock: Clock) -> A
         await db.execute(Q["lock_tenant"], wanted.tenant)
         calendars = await CalendarRows.lock(db, wanted.tenant)
         await calendars.write(wanted.calendars, resolved, wanted.source)
-        pools = await _apply_pools(db, wanted)
+        pools = await _apply_pools(db, store.by, wanted)
         specs = {name: spec.model_dump(mode="json") for name, spec in wanted.jobs.items()}
         held = await db.fetch(Q["lock_all_jobs"], wanted.tenant, list(specs), list(specs.values()))
         known = {row["name"]: row for row in held}
@@ -121,6 +124,9 @@ async def apply(store: Store, wanted: Wanted, *, prune: bool, clock: Clock) -> A
             await calendars.move_triggers(clock.now())
         removed_calendars = await calendars.remove(wanted.source, resolved, prune=prune)
         webhooks = await apply_webhooks(db, wanted.tenant, wanted.webhooks, wanted.source, prune=prune)
+        done = [*job_changes(wanted, known, moved, specs), *deletions(gone), *webhook_changes(wanted, webhooks)]
+        done += calendar_changes(wanted, calendars, removed_calendars)
+        await record_changes(db, store.by, wanted.tenant, done)
         if moved or gone or pools or calendars.changes or removed_calendars or webhooks:
             await _end_unneeded(db, wanted.tenant)
             await db.execute(Q["count_revision"], wanted.tenant)
@@ -150,6 +156,7 @@ async def delete_job(store: Store, tenant: str, name: str, *, clock: Clock) -> N
         _check_graph({}, held, {name})
         calendars = await CalendarRows.lock(db, tenant)
         await _delete(db, tenant, gone, calendars.planner(clock))
+        await record_changes(db, store.by, tenant, deletions(gone))
         await _end_unneeded(db, tenant)
         await db.execute(Q["count_revision"], tenant)
         await db.execute(Q["ring"], DEFINITIONS, tenant)
@@ -168,8 +175,8 @@ async def list_definitions(store: Store, tenant: str) -> dict[str, tuple[str | N
     return {row["name"]: (row["source"], JobSpec.model_validate(row["spec"])) for row in rows}
 
 
-async def _apply_pools(db: "Connection", wanted: Wanted) -> list[str]:
-    changed = await write_pools(db, wanted.pools)
+async def _apply_pools(db: "Connection", by: By, wanted: Wanted) -> list[str]:
+    changed = await write_pools(db, by, wanted.pools)
     users = {spec.pool: name for name, spec in wanted.jobs.items()}
     for row in await db.fetch(Q["list_unknown_pools"], list(users)):
         pool = row["name"]

@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from scheduler.domain.audit import AuditAction, AuditKind
 from scheduler.domain.topic import as_regex
 from scheduler.errors import NotFoundError
+from scheduler.store.audit import Change, record_changes
 from scheduler.store.doorbell import WORK
 from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
@@ -92,6 +94,17 @@ async def record_events(
         written.discard(known)
     if fresh and not hinted:
         await db.execute(_RING, WORK, "")
+    return recorded
+
+
+async def publish_by_hand(store: Store, event: NewEvent) -> Recorded:
+    """Record one event that a person publishes, and that they did."""
+    async with store.transaction() as db:
+        [recorded] = await record_events(db, [event])
+        if not recorded.duplicate:
+            after = {"topic": event.topic, "sender_id": event.sender_id, "subject": event.subject}
+            done = Change(AuditAction.PUBLISH, AuditKind.EVENT, str(event.id), after=after)
+            await record_changes(db, store.by, event.tenant, [done])
     return recorded
 
 

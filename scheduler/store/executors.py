@@ -9,7 +9,9 @@ from typing import Final
 from uuid import UUID
 
 from scheduler.clock import Clock
+from scheduler.domain.audit import AuditAction, AuditKind
 from scheduler.errors import NotFoundError
+from scheduler.store.audit import Change, record_changes
 from scheduler.store.doorbell import EXECUTORS, WORK
 from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
@@ -27,7 +29,7 @@ async def drain_executor(store: Store, name: str, *, lease_s: float) -> Sequence
     Raises:
         NotFoundError: no executor of that name was heard of within ``lease_s``.
     """
-    return await _wish(store, "wish_drain", name, lease_s)
+    return await _wish(store, "wish_drain", AuditAction.DRAIN, name, lease_s)
 
 
 async def undrain_executor(store: Store, name: str, *, lease_s: float) -> Sequence[UUID]:
@@ -36,7 +38,7 @@ async def undrain_executor(store: Store, name: str, *, lease_s: float) -> Sequen
     Raises:
         NotFoundError: as for ``drain_executor``.
     """
-    return await _wish(store, "withdraw_drain", name, lease_s)
+    return await _wish(store, "withdraw_drain", AuditAction.UNDRAIN, name, lease_s)
 
 
 async def wait_drained(
@@ -76,7 +78,7 @@ async def find_impossible(store: Store, jobs: Mapping[str, JobSpec], *, lease_s:
     return {row["name"]: row["why"] for row in rows if row["why"] is not None}
 
 
-async def _wish(store: Store, query: str, name: str, lease_s: float) -> Sequence[UUID]:
+async def _wish(store: Store, query: str, action: AuditAction, name: str, lease_s: float) -> Sequence[UUID]:
     async with store.transaction() as db:
         boot_ids = [row["boot_id"] for row in await db.fetch(Q[query], name, lease_s)]
         if not boot_ids:
@@ -84,4 +86,6 @@ async def _wish(store: Store, query: str, name: str, lease_s: float) -> Sequence
         for boot_id in boot_ids:
             await db.execute(_RING, EXECUTORS, f"{boot_id} {name}")
         await db.execute(_RING, WORK, "")
+        after = {"boot_ids": [str(boot_id) for boot_id in boot_ids]}
+        await record_changes(db, store.by, store.by.tenant, [Change(action, AuditKind.EXECUTOR, name, after=after)])
     return boot_ids

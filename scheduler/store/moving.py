@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from scheduler.clock import Clock
+from scheduler.domain.audit import AuditAction, AuditKind
 from scheduler.errors import ConflictError, DatabaseUnavailableError, NotFoundError
+from scheduler.store.audit import Change, record_changes
 from scheduler.store.doorbell import DEFINITIONS
 from scheduler.store.migrate import migrate
 from scheduler.store.pool import connect, unwell
@@ -28,9 +30,9 @@ if TYPE_CHECKING:
 Q: Final = queries("moving")
 _TENANTS: Final = queries("tenants")
 _RING: Final = queries("definitions")["ring"]
-_STAYS: Final = ["tenants", "feed", "api_keys"]
-"""Who the tenant is stays known to the main store, and so do its keys. A feed is ordered by transactions of its
-database: what is not published yet is published by the old one."""
+_STAYS: Final = ["tenants", "feed", "api_keys", "audit"]
+"""Who the tenant is stays known to the main store, and so do its keys, and who did what as long as it was there. A
+feed is ordered by transactions of its database: what is not published yet is published by the old one."""
 _LOOK_S: Final = 0.2
 _AHEAD: Final = 16
 _COMMAND_S: Final = 6 * 3600.0
@@ -56,7 +58,7 @@ async def found_tenant(main: Store, name: str, terms: Terms, place: Place) -> No
     try:
         await create_tenant(main, name, terms)
         with contextlib.suppress(ConflictError):  # an earlier try has come so far
-            await create_tenant(apart, name, terms)
+            await create_tenant(apart.acting(main.by), name, terms)
     finally:
         await apart.close()
     await register_database(main, name, place.reference)
@@ -85,13 +87,13 @@ async def move_tenant(main: Store, name: str, place: Place, *, drain_s: float, c
         suspended = await suspend_tenant(main, name, note="is being moved", clock=clock)
         try:
             await _drain(main, name, drain_s, clock)
-            moved = await _move(main.dsn, name, place, Terms(**{term.name: row[term.name] for term in fields(Terms)}))
+            moved = await _move(main, name, place, Terms(**{term.name: row[term.name] for term in fields(Terms)}))
         except BaseException:
             if suspended.changed:
                 await activate_tenant(main, name, clock=clock)
             raise
         if suspended.changed:
-            await activate_tenant(apart, name, clock=clock)
+            await activate_tenant(apart.acting(main.by), name, clock=clock)
         return moved
     finally:
         await apart.close()
@@ -110,14 +112,16 @@ async def _drain(main: Store, name: str, drain_s: float, clock: Clock) -> None:
         await clock.sleep(_LOOK_S)
 
 
-async def _move(main_dsn: str, name: str, place: Place, terms: Terms) -> dict[str, int]:
+async def _move(main: Store, name: str, place: Place, terms: Terms) -> dict[str, int]:
     """Copy, compare, delete and register: in one transaction of each database, the new one committed first."""
-    source = await connect(main_dsn, name="move")
+    source = await connect(main.dsn, name="move")
     target = await connect(place.dsn, name="move")
     try:
         async with source.transaction(isolation="repeatable_read"), target.transaction():
             moved = await _move_rows(source, target, name, terms)
             await source.execute(Q["register"], name, place.reference)
+            done = Change(AuditAction.MOVE, AuditKind.TENANT, name, after={"database": place.reference})
+            await record_changes(source, main.by, name, [done])
             await source.execute(_RING, DEFINITIONS, name)
     except asyncpg.PostgresError as error:
         if unwell(error):

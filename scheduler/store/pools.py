@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from scheduler.domain.audit import AuditAction, AuditKind, By
+from scheduler.store.audit import Change, record_changes
 from scheduler.store.doorbell import DEFINITIONS
 from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
@@ -29,7 +31,7 @@ async def set_pool(
     async with store.transaction() as db:
         before = await _read(db)
         spec = {**before.get(name, PoolSpec()).model_dump(), **{k: v for k, v in given.items() if v is not None}}
-        changed = bool(await write_pools(db, {name: PoolSpec.model_validate(spec)}))
+        changed = bool(await write_pools(db, store.by, {name: PoolSpec.model_validate(spec)}))
         await db.execute(Q["ring"], DEFINITIONS, "")
     return changed
 
@@ -40,8 +42,11 @@ async def list_pool_specs(store: Store) -> dict[str, PoolSpec]:
         return await _read(db)
 
 
-async def write_pools(db: "Connection", pools: Mapping[str, PoolSpec]) -> list[str]:
+async def write_pools(db: "Connection", by: By, pools: Mapping[str, PoolSpec]) -> list[str]:
     """Make pools as they are given; return those that were not so. Their executors hear of it."""
+    if not pools:
+        return []
+    before = await _read(db)
     specs = pools.values()
     columns = (
         list(pools),
@@ -52,7 +57,14 @@ async def write_pools(db: "Connection", pools: Mapping[str, PoolSpec]) -> list[s
     changed = [row["name"] for row in await db.fetch(Q["upsert_pools"], *columns)]
     if changed:
         await db.execute(Q["ask_executors"], changed)
+    await record_changes(db, by, by.tenant, [_change(name, before.get(name), pools[name]) for name in changed])
     return changed
+
+
+def _change(name: str, before: PoolSpec | None, after: PoolSpec) -> Change:
+    action = AuditAction.CREATE if before is None else AuditAction.CHANGE
+    stood = None if before is None else before.model_dump(mode="json")
+    return Change(action, AuditKind.POOL, name, stood, after.model_dump(mode="json"))
 
 
 async def _read(db: "Connection") -> dict[str, PoolSpec]:

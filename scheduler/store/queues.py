@@ -8,7 +8,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from scheduler.clock import Clock
+from scheduler.domain.audit import AuditAction, AuditKind
 from scheduler.errors import NotFoundError
+from scheduler.store.audit import Change, record_changes
 from scheduler.store.doorbell import WORK
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
@@ -36,6 +38,8 @@ async def pause_queue(store: Store, pool: str) -> bool:
     """
     async with store.transaction() as db:
         changed = await _change(db, "pause_pool", pool)
+        if changed:
+            await record_changes(db, store.by, store.by.tenant, [Change(AuditAction.PAUSE, AuditKind.POOL, pool)])
         await db.execute(Q["take_back"], pool)
         return changed
 
@@ -48,6 +52,8 @@ async def resume_queue(store: Store, pool: str) -> bool:
     """
     async with store.transaction() as db:
         changed = await _change(db, "resume_pool", pool)
+        if changed:
+            await record_changes(db, store.by, store.by.tenant, [Change(AuditAction.RESUME, AuditKind.POOL, pool)])
         await db.execute(_RING, WORK, "")
         return changed
 
@@ -86,6 +92,11 @@ async def clear_queue(store: Store, tenant: str, pool: str, *, reason: str) -> i
         async with store.transaction() as db:
             found = len(await db.fetch(Q["cancel_waiting"], tenant, pool, reason, _AT_ONCE))
             await db.execute(_RING, WORK, "")
+            if found:
+                after = {"cancelled": found, "reason": reason}
+                await record_changes(
+                    db, store.by, tenant, [Change(AuditAction.CLEAR, AuditKind.POOL, pool, after=after)]
+                )
         cleared += found
         if found < _AT_ONCE:
             return cleared

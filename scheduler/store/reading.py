@@ -156,6 +156,7 @@ def _job(row: Row) -> Row:
         "paused": paused_at is not None,
         "paused_at": paused_at,
         "pause_note": row["pause_note"],
+        "paused_by": row["paused_by"],
         "pool": spec.get("pool"),
         "needs": [need["job"] for need in spec.get("needs", ())],
         "next_at": row["next_at"],

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from scheduler.domain.addresses import DATABASE_SCHEMES, check_scheme
+from scheduler.domain.audit import AuditAction, AuditKind, By
 from scheduler.errors import ConfigurationError, DatabaseUnavailableError, NotFoundError
 from scheduler.roles import ACTOR_ROLES
+from scheduler.store.audit import Change, record_changes
 from scheduler.store.database_url import check_database_url
 from scheduler.store.doorbell import DEFINITIONS
 from scheduler.store.migrate import check_schema
@@ -76,6 +78,8 @@ async def register_database(main: Store, tenant: str, reference: str) -> None:
     async with main.transaction() as db:
         if await db.fetchval(Q["register_database"], tenant, reference) is None:
             raise NotFoundError(f"there is no tenant {tenant}")
+        done = Change(AuditAction.CHANGE, AuditKind.TENANT, tenant, after={"database": reference})
+        await record_changes(db, main.by, tenant, [done])
         await db.execute(_RING, DEFINITIONS, tenant)
 
 
@@ -87,7 +91,7 @@ async def open_apart(tenant: str, dsn: str, *, name: str, size: int = 5) -> Stor
     """
     if name in ACTOR_ROLES:
         dsn = await take_role(dsn, name)
-    store = Store(tenant, dsn, await open_pool(dsn, name=name, size=size))
+    store = Store(tenant, dsn, await open_pool(dsn, name=name, size=size), By(f"system:{name}", tenant))
     try:
         async with store.connection() as db:
             if (wrong := await check_schema(db)) is not None:
@@ -111,7 +115,7 @@ async def copy_pools(main: Store, apart: Store) -> None:
 
 @asynccontextmanager
 async def store_of(main: Store, tenant: str, *, name: str, allow_insecure: bool = False) -> AsyncIterator[Store]:
-    """Lend the store that a tenant lives in: ``main``, or its own, which is opened for this.
+    """Lend the store that a tenant lives in: ``main``, or its own, which is opened for this and for the same person.
 
     Raises:
         DatabaseUnavailableError: its own cannot be reached from here, or has another schema.
@@ -125,6 +129,6 @@ async def store_of(main: Store, tenant: str, *, name: str, allow_insecure: bool 
     store = await open_apart(tenant, dsn, name=name, size=2)
     try:
         await copy_pools(main, store)
-        yield store
+        yield store.acting(main.by)
     finally:
         await store.close()

@@ -56,7 +56,8 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
     "recorder": (
         "SELECT, UPDATE ON runs",
         "SELECT, INSERT, UPDATE ON attempts",
-        "UPDATE (paused_at, pause_note, updated_at) ON jobs",
+        "UPDATE (paused_at, pause_note, paused_by, updated_at) ON jobs",
+        "INSERT ON audit",
         "UPDATE (active, held_until, held_as, last_at, next_at, fired) ON triggers",
         "SELECT ON triggers",
         "SELECT (id, trigger_id, fires_at, verdict), UPDATE (planned_at), DELETE ON firings",
@@ -89,7 +90,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "UPDATE (discarded_at) ON runs",
         "SELECT, INSERT, UPDATE, DELETE ON idempotency_keys",
         "SELECT ON cursor_secret, feeding",
-        "SELECT, INSERT ON feed",
+        "SELECT, INSERT ON feed, audit",
         "EXECUTE ON FUNCTION use_api_key(bytea)",
     ),
 }

@@ -5,11 +5,13 @@ actor works for one store; what answers questions about all tenants is told of e
 """
 
 import contextlib
+import copy
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import asyncpg
 
+from scheduler.domain.audit import By
 from scheduler.errors import DatabaseUnavailableError
 from scheduler.store.pool import UNAVAILABLE, open_pool, unwell, where
 
@@ -32,10 +34,20 @@ T = TypeVar("T", bound=OfTenant)
 class Store:
     """One database: its pool, and transactions whose errors are ours."""
 
-    def __init__(self, name: str, dsn: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    by: By
+    """Who is to be written down for what is changed through it."""
+
+    def __init__(self, name: str, dsn: str, pool: "asyncpg.Pool[asyncpg.Record]", by: By) -> None:
         self.name = name
         self.dsn = dsn
+        self.by = by
         self._pool = pool
+
+    def acting(self, by: By) -> Self:
+        """Return the same store on behalf of somebody else."""
+        store = copy.copy(self)
+        store.by = by
+        return store
 
     @property
     def apart(self) -> str | None:
@@ -98,13 +110,15 @@ class Stores:
         self._missing: dict[str, str] = {}
 
     @classmethod
-    async def open(cls, dsn: str, *, name: str, size: int = 5) -> Self:
+    async def open(cls, dsn: str, *, name: str, size: int = 5, by: By | None = None) -> Self:
         """Open the main store; ``name`` shows in pg_stat_activity, ``size`` bounds its connections.
+
+        ``by``: on whose behalf; None: the actor's of that name.
 
         Raises:
             DatabaseUnavailableError: no connection.
         """
-        return cls(Store(MAIN, dsn, await open_pool(dsn, name=name, size=size)))
+        return cls(Store(MAIN, dsn, await open_pool(dsn, name=name, size=size), by or By(f"system:{name}")))
 
     def of(self, tenant: str) -> Store:
         """Return the store that holds ``tenant``, as far as it was told.

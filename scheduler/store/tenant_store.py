@@ -21,6 +21,7 @@ class TenantStore(Store):
     def __init__(self, store: Store, tenant: str) -> None:
         self.name = store.name
         self.dsn = store.dsn
+        self.by = store.by
         self._store = store
         self._tenant = tenant
 
@@ -67,6 +68,7 @@ class UnitStore(Store):
     def __init__(self, store: Store, db: "Connection") -> None:
         self.name = store.name
         self.dsn = store.dsn
+        self.by = store.by
         self._db = db
 
     @contextlib.asynccontextmanager

@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from scheduler.clock import Clock
+from scheduler.domain.audit import AuditAction, AuditKind
 from scheduler.errors import ConflictError, NotFoundError
+from scheduler.store.audit import Change, record_changes
 from scheduler.store.doorbell import DEFINITIONS, WORK
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
@@ -53,6 +55,8 @@ async def create_tenant(store: Store, name: str, terms: Terms) -> None:
     async with store.transaction() as db:
         if await db.fetchval(Q["insert_tenant"], name, *asdict(terms).values()) is None:
             raise ConflictError(f"tenant {name} is there already")
+        done = Change(AuditAction.CREATE, AuditKind.TENANT, name, after=asdict(terms))
+        await record_changes(db, store.by, name, [done])
 
 
 async def change_tenant(store: Store, name: str, changes: Mapping[str, int | None]) -> Terms:
@@ -65,9 +69,12 @@ async def change_tenant(store: Store, name: str, changes: Mapping[str, int | Non
         row = await db.fetchrow(Q["get_tenant"], name)
         if row is None:
             raise NotFoundError(f"there is no tenant {name}")
-        terms = Terms(**{field.name: row[field.name] for field in fields(Terms)} | dict(changes))
+        before = {field.name: row[field.name] for field in fields(Terms)}
+        terms = Terms(**before | dict(changes))
         await db.execute(Q["change_tenant"], name, *asdict(terms).values())
         await db.execute(_DEFINITIONS["ring"], DEFINITIONS, name)
+        done = Change(AuditAction.CHANGE, AuditKind.TENANT, name, before, asdict(terms))
+        await record_changes(db, store.by, name, [done])
     return terms
 
 
@@ -89,6 +96,8 @@ async def suspend_tenant(store: Store, name: str, *, note: str | None, clock: Cl
             now = clock.now()
             await db.execute(_DEFINITIONS["activate_triggers"], name, None, now)
             await db.execute(_DEFINITIONS["take_back"], name, None, now)
+            done = Change(AuditAction.SUSPEND, AuditKind.TENANT, name, after={"note": note} if note else None)
+            await record_changes(db, store.by, name, [done])
         [held] = await db.fetch(Q["count_held"], name)
     return Suspended(changed, held["out"], held["open"] - held["out"])
 
@@ -106,6 +115,7 @@ async def activate_tenant(store: Store, name: str, *, clock: Clock) -> bool:
             await db.execute(_DEFINITIONS["activate_triggers"], name, None, now)
             await db.execute(Q["account_suspension"], name, now)
             await db.execute(_DEFINITIONS["ring"], WORK, "")
+            await record_changes(db, store.by, name, [Change(AuditAction.ACTIVATE, AuditKind.TENANT, name)])
     return changed
 
 

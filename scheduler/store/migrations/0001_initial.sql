@@ -5,6 +5,7 @@ CREATE TABLE tenants (
     name        text PRIMARY KEY,
     revision    bigint NOT NULL DEFAULT 0,  -- counts changes of definitions; what caches compare
     paused_at   timestamptz,
+    paused_by   text,
     suspended_at timestamptz,             -- no firing starts, nothing of its backlog is offered
     suspend_note text,
     weight      integer NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 1000),  -- its share of a pool among tenants
@@ -46,6 +47,7 @@ CREATE TABLE jobs (
     enabled     boolean NOT NULL DEFAULT true,
     paused_at   timestamptz,
     pause_note  text,
+    paused_by   text,                     -- as in audit.actor
     resumed_at  timestamptz,              -- failed runs are counted from here
     deleted_at  timestamptz,
     created_at  timestamptz NOT NULL DEFAULT now(),
@@ -693,6 +695,34 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = scheduler, pg_temp AS $
     WHERE k.digest = wanted AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now());
 $$;
 REVOKE EXECUTE ON FUNCTION use_api_key(bytea) FROM PUBLIC;
+
+-- A uuid that begins with the milliseconds of now, as those do that programs make (version 7): for rows that
+-- several machines write and the database's clock puts in order.
+CREATE FUNCTION uuid_by_time() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE
+AS $$
+    SELECT encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) PLACING
+        substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3) FROM 1 FOR 6), 52, 1), 53, 1),
+        'hex')::uuid
+$$;
+
+-- Who did what, written with what they did; nobody may change or delete a row. The tenant may be gone.
+CREATE TABLE audit (
+    id          uuid PRIMARY KEY DEFAULT uuid_by_time(),
+    tenant      text NOT NULL,
+    at          timestamptz NOT NULL DEFAULT now(),
+    actor       text NOT NULL,
+    action      text NOT NULL,
+    kind        text NOT NULL,            -- of what it was done to
+    name        text NOT NULL,            -- of that, or its id
+    before      jsonb,
+    after       jsonb,
+    result      text NOT NULL DEFAULT 'done' CHECK (result IN ('done', 'denied')),
+    count       integer NOT NULL DEFAULT 1 CHECK (count > 0),  -- of denials: so many, of which this is the last
+    address     text,
+    request_id  text
+);
+CREATE INDEX audit_of_tenant ON audit (tenant, id DESC);
+CREATE INDEX audit_of_object ON audit (tenant, name, id DESC);
 
 -- What requests with an Idempotency-Key were answered with; written with what they changed.
 CREATE TABLE idempotency_keys (

@@ -3,21 +3,23 @@ SELECT id, version, enabled, paused_at, updated_at FROM jobs
 WHERE tenant = $1 AND name = $2 AND deleted_at IS NULL FOR NO KEY UPDATE;
 
 -- name: pause_job
-UPDATE jobs SET paused_at = now(), pause_note = $2, updated_at = now() WHERE id = $1 AND paused_at IS NULL RETURNING id;
+UPDATE jobs SET paused_at = now(), pause_note = $2, paused_by = $3, updated_at = now()
+WHERE id = $1 AND paused_at IS NULL RETURNING id;
 
 -- name: resume_job
-UPDATE jobs SET paused_at = NULL, pause_note = NULL, resumed_at = now(), updated_at = now()
+UPDATE jobs SET paused_at = NULL, pause_note = NULL, paused_by = NULL, resumed_at = now(), updated_at = now()
 WHERE id = $1 AND paused_at IS NOT NULL RETURNING id;
 
 -- name: enable_job
 UPDATE jobs SET enabled = $2, updated_at = now() WHERE id = $1 AND enabled <> $2 RETURNING id;
 
 -- name: pause_tenant
-INSERT INTO tenants (name, paused_at) VALUES ($1, now())
-ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at WHERE tenants.paused_at IS NULL RETURNING name;
+INSERT INTO tenants (name, paused_at, paused_by) VALUES ($1, now(), $2)
+ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at, paused_by = excluded.paused_by
+WHERE tenants.paused_at IS NULL RETURNING name;
 
 -- name: resume_tenant
-UPDATE tenants SET paused_at = NULL WHERE name = $1 AND paused_at IS NOT NULL RETURNING name;
+UPDATE tenants SET paused_at = NULL, paused_by = NULL WHERE name = $1 AND paused_at IS NOT NULL RETURNING name;
 
 -- name: lock_jobs_by_name
 SELECT id, name, version, enabled, (SELECT suspended_at IS NOT NULL FROM tenants WHERE name = $1) AS suspended FROM jobs

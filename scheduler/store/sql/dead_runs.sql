@@ -11,11 +11,12 @@ ORDER BY id DESC LIMIT $7;
 
 -- name: discard_dead
 UPDATE runs SET discarded_at = now()
-WHERE tenant = $1 AND id = ANY ($2::uuid[]) AND state = 'failed' AND discarded_at IS NULL AND retried_by IS NULL;
+WHERE tenant = $1 AND id = ANY ($2::uuid[]) AND state = 'failed' AND discarded_at IS NULL AND retried_by IS NULL
+RETURNING id, job_name;
 
 -- name: lock_dead
 -- Those that are still dead, and that nobody has asked to run again meanwhile.
-SELECT r.id, r.job_id, r.params, j.version
+SELECT r.id, r.job_id, r.job_name, r.params, j.version
 FROM runs AS r JOIN jobs AS j ON j.id = r.job_id
 WHERE r.tenant = $1 AND r.id = ANY ($2::uuid[]) AND r.state = 'failed' AND r.discarded_at IS NULL
   AND r.retried_by IS NULL AND j.deleted_at IS NULL

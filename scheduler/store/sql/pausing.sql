@@ -13,7 +13,8 @@ SELECT id FROM jobs WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE;
 
 -- name: pause_failing
 -- The last runs that were decided, since the job was last resumed: failed, all of them.
-UPDATE jobs AS j SET paused_at = now(), updated_at = now(), pause_note = f.failed || ' failed runs in a row'
+UPDATE jobs AS j SET paused_at = now(), updated_at = now(), pause_note = f.failed || ' failed runs in a row',
+                     paused_by = $2
 FROM (SELECT o.id, (v.spec ->> 'pause_after')::int AS pause_after,
              (SELECT count(*) FILTER (WHERE l.state = 'failed')
               FROM (SELECT r.state FROM runs AS r

@@ -1,6 +1,6 @@
 -- name: list_jobs
-SELECT j.name, j.version, j.source, j.enabled, j.paused_at, j.pause_note, n.paused_at AS tenant_paused_at, j.updated_at,
-       v.spec,
+SELECT j.name, j.version, j.source, j.enabled, j.paused_at, j.pause_note, n.paused_at AS tenant_paused_at,
+       CASE WHEN j.paused_at IS NULL THEN n.paused_by ELSE j.paused_by END AS paused_by, j.updated_at, v.spec,
        (SELECT min(t.next_at) FROM triggers AS t WHERE t.job_id = j.id AND t.active) AS next_at,
        (SELECT min(t.trouble) FROM triggers AS t WHERE t.job_id = j.id AND t.removed_at IS NULL) AS trouble,
        r.id AS last_run_id, r.state AS last_state, r.finished_at AS last_finished_at
