@@ -59,6 +59,7 @@ def simulate(
     applied at --from; executors always have a free slot.
     """
     from scheduler.cli.definitions import say_warnings
+    from scheduler.cli.output import print_line
     from scheduler.clock import SystemClock
     from scheduler.definitions.load import load as load_definitions
     from scheduler.simulation.simulate import simulate as run_simulation
@@ -78,6 +79,8 @@ def simulate(
     else:
         say_warnings(definitions)
         _print(assumptions, found, _ROWS if limit is None else limit)
+        for job, _, said in _waits(definitions):
+            print_line(f"not foreseen: {job} waits for {said}")
 
 
 class _Times:
@@ -144,9 +147,21 @@ def _print_json(definitions: "Definitions", assumptions: "Assumptions", found: "
                 "busiest": [{"minute": minute, "starts": starts} for minute, starts in busiest(load, _BUSIEST)],
                 "per_minute": by_minute(load),
             },
+            "waits_for": [{"job": job, "trigger": key, "waits_for": said} for job, key, said in _waits(definitions)],
             "warnings": definitions.warnings,
         }
     )
+
+
+def _waits(definitions: "Definitions") -> Iterator[tuple[str, str, str]]:
+    """Yield job, key and words of each trigger that waits for events: what comes of it is not foreseen."""
+    from scheduler.domain.event_words import say_wait
+    from schemas.trigger_model import TimeTriggerModel
+
+    for job, spec in definitions.jobs.items():
+        for trigger in spec.triggers:
+            if not isinstance(trigger, TimeTriggerModel):
+                yield job, trigger.key, say_wait(trigger)
 
 
 def _print(assumptions: "Assumptions", found: "Simulation", limit: int) -> None:

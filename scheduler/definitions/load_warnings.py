@@ -12,14 +12,16 @@ from zoneinfo import ZoneInfo
 from scheduler.definitions.calendars import CalendarEntries
 from scheduler.definitions.conflicts import find_same_instants, limit_of
 from scheduler.definitions.entries import Entry
-from scheduler.definitions.problems import Problem
+from scheduler.definitions.problems import Path, Problem, suggest
 from scheduler.domain.clock_notes import warn_of_dst
 from scheduler.domain.cron_days import warn_of_union
 from scheduler.domain.dst import rules_of
 from scheduler.domain.schedule import borders_of, instant_of
+from scheduler.domain.watching import parts_of
 from scheduler.domain.zones import zone
 from scheduler.simulation.upcoming import Upcoming
 from schemas.calendar_trigger import CalendarTrigger
+from schemas.happening_trigger import EndedTrigger
 from schemas.job_spec import JobSpec
 from schemas.trigger_spec import AtTrigger, CronTrigger, TriggerSpec
 
@@ -120,6 +122,21 @@ def warn_of_same_instants(loaded: Loaded) -> Iterator[Problem]:
             yield entry.problem(("triggers", index), said)
 
 
+def warn_of_unknown_jobs(loaded: Loaded) -> Iterator[Problem]:
+    """The end of a job is waited for that none of the files has; another file may."""
+    for entry, spec in loaded.jobs():
+        for index, trigger in enumerate(spec.triggers):
+            for part, waits in parts_of(trigger):
+                path: Path = ("triggers", index) if part is None else ("triggers", index, trigger.kind.value, part)
+                if isinstance(waits, EndedTrigger) and "*" not in waits.ended.job:
+                    name = waits.ended.job
+                    if name == entry.name:
+                        yield entry.problem((*path, "ended", "job"), "a trigger never fires for its own job")
+                    elif name not in loaded.entries:
+                        hint = suggest(name, [other for other in loaded.entries if other != entry.name])
+                        yield entry.problem((*path, "ended", "job"), f"there is no job {name} in these files; {hint}")
+
+
 FINDERS: Final[tuple[Callable[[Loaded], Iterable[Problem]], ...]] = (
     warn_of_day_fields,
     warn_of_idle_rules,
@@ -127,6 +144,7 @@ FINDERS: Final[tuple[Callable[[Loaded], Iterable[Problem]], ...]] = (
     warn_of_missing_calendars,
     warn_of_the_past,
     warn_of_same_instants,
+    warn_of_unknown_jobs,
 )
 
 

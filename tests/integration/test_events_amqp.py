@@ -22,12 +22,30 @@ from scheduler.store.stores import Stores
 from scheduler.transport.amqp import AmqpTransport
 from scheduler.transport.amqp_admin import declare
 from scheduler.transport.topology import topology
+from schemas.facts import RunSettled
 from schemas.job_spec import JobSpec
+from schemas.registry import dump
+from schemas.vocabulary import RunState
 
 JOB = JobSpec.model_validate(
     {
         "run": {"command": ["true"]},
         "triggers": [{"event": {"topic": "orders.*.created"}, "params": {"order": "{{ event.data.id }}"}}],
+    }
+)
+ALERT = JobSpec.model_validate(
+    {"run": {"command": ["true"]}, "triggers": [{"ended": {"job": "*", "state": "failed"}}], "params": {"order": "-"}}
+)
+DIGEST = JobSpec.model_validate(
+    {
+        "run": {"command": ["true"]},
+        "triggers": [
+            {
+                "event": {"topic": "reports.*"},
+                "collect": {"max": 3, "within": "1h"},
+                "params": {"order": "{{ event.data.count }}"},
+            }
+        ],
     }
 )
 BAD = {
@@ -71,7 +89,8 @@ async def staged(amqp_url: str, database_url: str) -> AsyncIterator[Stage]:
     clock = SystemClock()
     await declare(amqp_url, topology({"default": 100}))
     stores = await Stores.open(database_url, name="test")
-    await apply(stores.main, Definitions("default", None, {"ship": JOB}, {}, ()), prune=False, clock=clock)
+    jobs = {"ship": JOB, "alert": ALERT, "digest": DIGEST}
+    await apply(stores.main, Definitions("default", None, jobs, {}, ()), prune=False, clock=clock)
     transport = AmqpTransport(amqp_url, actor="dispatcher", clock=clock, rng=random.Random(1))
     await transport.start()
     await transport.wait_up(10)
@@ -156,6 +175,34 @@ async def test_the_form_of_the_management_page_starts_a_run_and_shows_what_was_b
     assert {"scheduler.dispatcher.events", "scheduler.dead-letters", "scheduler.executor.default"} <= names
     bound = rabbit.management.call("GET", f"exchanges/{vhost}/scheduler.events/bindings/source")
     assert [(way["destination"], way["routing_key"]) for way in bound] == [("scheduler.dispatcher.events", "#")]
+
+
+async def test_an_end_that_a_trigger_waits_for_starts_its_alert(stage: Stage):
+    await stage.publish("default.orders.eu.created", b'{"id": 7}')
+    await stage.until("SELECT has_downstream FROM runs WHERE job_name = 'ship' AND state = 'ready'", True)
+    run_id = await stage.db.fetchval(
+        "UPDATE runs SET state = 'failed', reason = 'exit code 1', finished_at = now(), "
+        "sweep_at = now() + interval '1 hour' RETURNING id"
+    )
+
+    settled = RunSettled(tenant="default", run_id=run_id, state=RunState.FAILED, pool="default", has_downstream=True)
+    for _ in range(2):
+        exchange = await stage.channel.get_exchange("scheduler.settled", ensure=False)
+        await exchange.publish(aio_pika.Message(dump([settled])), "run.settled")
+
+    await stage.until("SELECT count(*) FROM runs WHERE job_name = 'alert'", 1)
+    row = await stage.db.fetchrow("SELECT topic, verdict, data ->> 'reason' AS why FROM events WHERE source = 'run'")
+    assert ("run.failed.ship", "started", "exit code 1") == tuple(row or ())
+    assert 1 == await stage.db.fetchval("SELECT count(*) FROM runs WHERE job_name = 'alert'")
+
+
+async def test_messages_are_collected_into_one_run(stage: Stage):
+    for number in range(4):
+        await stage.publish("default.reports.eu", json.dumps({"n": number}).encode())
+
+    await stage.until("SELECT params ->> 'order' FROM runs WHERE job_name = 'digest'", "3")
+    await stage.until("SELECT count(*) FROM firings WHERE verdict = 'collected'", 4)
+    assert 1 == await stage.db.fetchval("SELECT count(*) FROM events WHERE source = 'gathered' AND verdict IS NULL")
 
 
 async def test_no_routing_key_stops_the_dispatcher(stage: Stage, rabbit: Any, amqp_url: str):

@@ -57,6 +57,19 @@ def test_a_daily_job_is_not_lost_to_an_outage(cli: Cli):
     assert {"firings": {}, "runs": {"succeeded": 2}} == found["jobs"]["verify"]
 
 
+def test_what_waits_for_events_is_named_and_not_foreseen(cli: Cli):
+    alert = """  alert: {run: {command: [x]}, triggers: [{id: a, ended: {job: dump, state: failed}}]}\n"""
+    Path("jobs.yaml").write_text(JOBS + alert)
+
+    found = as_json(cli, *TWO_DAYS, "--fail", "dump")
+    _, out, _ = cli(*TWO_DAYS)
+
+    assert {"firings": {}, "runs": {}} == found["jobs"]["alert"]
+    said = "runs of job dump that end as failed"
+    assert [{"job": "alert", "trigger": "a", "waits_for": said}] == found["waits_for"]
+    assert f"not foreseen: alert waits for {said}" in out
+
+
 def test_the_load_is_there_for_each_minute(cli: Cli):
     load = as_json(cli, *TWO_DAYS)["load"]
 

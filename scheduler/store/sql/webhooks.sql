@@ -10,10 +10,15 @@ ON CONFLICT (tenant, name) DO UPDATE SET spec = excluded.spec, source = excluded
 DELETE FROM webhooks WHERE tenant = $1 AND name = ANY ($2::text[]);
 
 -- name: list_webhook_users
-SELECT t.spec ->> 'webhook' AS webhook, j.name AS job, t.key AS trigger
+-- Triggers that wait for one of these, or a part of which does.
+SELECT w.webhook, j.name AS job, t.key AS trigger
 FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id
+CROSS JOIN LATERAL (
+    SELECT t.spec ->> 'webhook' AS webhook
+    UNION SELECT part ->> 'webhook' FROM jsonb_array_elements(coalesce(t.spec -> 'all_of', t.spec -> 'any_of')) AS part
+) AS w
 WHERE t.tenant = $1 AND t.kind NOT IN ('cron', 'every', 'at', 'calendar') AND t.removed_at IS NULL
-  AND t.kind = 'webhook' AND t.spec ->> 'webhook' = ANY ($2::text[])
+  AND w.webhook = ANY ($2::text[])
 ORDER BY 1, 2, 3;
 
 -- name: list_webhooks
