@@ -29,7 +29,8 @@ def trigger(
 
       scheduler trigger import --params '{"day": "2026-03-01"}' --wait --timeout 10m
 
-    Fire jobs now; runs join the trace that TRACEPARENT names, if any. Exit 4 when a job is disabled or
+    Fire jobs now; runs join the trace that TRACEPARENT names, if any. While --wait waits, a line on a
+    terminal says for what, and how far running jobs are. Exit 4 when a job is disabled or
     its firing was not started (its verdict says why), 1 when a run failed.
     """
     import asyncio
@@ -58,6 +59,7 @@ async def _fire(
     import asyncio
     import os
 
+    from scheduler.cli.waiting_line import waiting_line
     from scheduler.client.opening import open_store
     from scheduler.clock import SystemClock
     from scheduler.store.control import trigger_jobs
@@ -71,7 +73,7 @@ async def _fire(
             return asked, {}, True
         seen: dict[Any, Row] = {}
         try:
-            async with asyncio.timeout(limit_s):
+            async with waiting_line(store, len(asked), seen, clock), asyncio.timeout(limit_s):
                 await wait_for_ends(store, [firing.firing_id for firing in asked], seen, clock)
         except TimeoutError:
             return asked, seen, False

@@ -45,6 +45,10 @@ UPDATE attempts AS a SET progress = jsonb_build_object('done', o.done, 'total', 
 FROM over AS o
 WHERE a.run_id = o.run_id AND a.attempt = o.attempt AND a.progress IS NULL;
 
+-- name: list_progress
+SELECT p.run_id, p.done, p.total, p.message FROM live_progress AS p JOIN runs AS r ON r.id = p.run_id AND r.attempt = p.attempt
+WHERE p.run_id = ANY ($1::uuid[]) AND CASE r.state WHEN 'running' THEN true ELSE false END;
+
 -- name: find_followed
 SELECT r.id, r.tenant, r.attempt, r.lease_token, r.executor, f.from_byte
 FROM unnest($1::text[], $2::uuid[], $3::int[], $4::bigint[]) AS f (tenant, run_id, attempt, from_byte)
