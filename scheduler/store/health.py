@@ -8,6 +8,7 @@ from typing import Final
 from scheduler.store.calendars import list_ending
 from scheduler.store.reading import Row, count_health, list_held, list_long_lines
 from scheduler.store.stores import Store
+from scheduler.store.watches import list_troubles
 
 _LATE_S: Final = 60.0
 """A trigger due for so long, and not planned: no Ticker works."""
@@ -28,6 +29,7 @@ async def ask_health(store: Store, tenant: str, *, lease_s: float, today: date) 
     held = await list_held(store, tenant, lease_s=lease_s)
     ending = await list_ending(store, tenant, today)
     warnings = [f"calendar {calendar.name}: its data end on {calendar.last_day}" for calendar in ending]
+    warnings += await list_troubles(store, tenant)
     lines = await list_long_lines(store, tenant)
     warnings += [f"job {job}: {runs} runs wait in line for their turn, see overlap" for job, runs in lines.items()]
     return Health(counts, _troubles(counts, held), warnings)

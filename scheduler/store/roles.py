@@ -77,7 +77,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
     "ingress": (
         "SELECT ON circuits",
         "SELECT ON attempts, executors, flows, flow_joins, rates, recorders, run_edges, runs, tickers, ticking",
-        "SELECT ON live_output, live_progress",
+        "SELECT ON live_output, live_progress, watches",
         "SELECT, INSERT, UPDATE ON backfills, calendars, jobs, pools, triggers",
         "SELECT, INSERT, UPDATE, DELETE ON firings",
         "SELECT, INSERT ON backfill_instants, calendar_versions, events, job_versions",

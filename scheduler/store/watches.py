@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
@@ -178,10 +178,12 @@ async def record_changes(
     crash_point("watcher.after_commit")
 
 
-async def list_troubles(store: Store) -> list[dict[str, Any]]:
-    """Return tenant, job, trigger and trouble of each folder that cannot be looked at."""
+async def list_troubles(store: Store, tenant: str) -> list[str]:
+    """Return a line for each file trigger of ``tenant`` whose folder is not looked at, with the reason."""
     async with store.connection() as db:
-        return [dict(row) for row in await db.fetch(Q["list_troubles"])]
+        rows = await db.fetch(Q["list_troubles"], tenant)
+    nobody = "no Watcher works it: scheduler start watcher"
+    return [f"trigger {row['trigger']} of job {row['job']}: {row['trouble'] or nobody}" for row in rows]
 
 
 async def _hold(db: "Connection", hold: Hold) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.store.watches import list_troubles
 from tests.support.watching import WatchStage, watch_stage
 
 
@@ -151,14 +152,19 @@ async def test_any_bytes_are_a_name(stage: WatchStage, tmp_path: Path):
 async def test_a_folder_that_is_missing_goes_away_and_comes_back(stage: WatchStage, tmp_path: Path):
     folder = tmp_path / "later"
     await stage.apply(spec(folder, changes=["added", "deleted"]))
+    nobody = "trigger t0 of job take: no Watcher works it: scheduler start watcher"
+    assert await list_troubles(stage.stores.main, "default") == [nobody]
     await stage.watcher()
     await stage.until(
         "SELECT trouble FROM watches", None, lambda found, _: found is not None and "No such file" in found
     )
+    (trouble,) = await list_troubles(stage.stores.main, "default")
+    assert trouble == f"trigger t0 of job take: '{folder}': No such file or directory"
     folder.mkdir()
     (folder / "a").write_text("a")
     assert await stage.events(1) == [("added", "a")]
-    await stage.until("SELECT trouble IS NULL FROM watches", True)
+    await stage.until("SELECT trouble IS NULL AND owner IS NOT NULL FROM watches", True)
+    assert await list_troubles(stage.stores.main, "default") == []
 
     shutil.rmtree(folder)
     await stage.until("SELECT trouble IS NOT NULL FROM watches", True)

@@ -69,6 +69,10 @@ WHERE trigger_id = $1 AND owner = $2 AND holds = $3 AND leased_until > now();
 UPDATE watches SET based_at = now() WHERE trigger_id = $1 AND based_at IS NULL RETURNING true;
 
 -- name: list_troubles
-SELECT w.tenant, j.name AS job, t.key AS trigger, w.trouble
-FROM watches AS w JOIN triggers AS t ON t.id = w.trigger_id JOIN jobs AS j ON j.id = t.job_id
-WHERE w.trouble IS NOT NULL AND w.since IS NOT NULL AND t.removed_at IS NULL ORDER BY 1, 2, 3;
+-- Of file triggers that fire: why their folder cannot be looked at, or that nobody does.
+SELECT j.name AS job, t.key AS trigger, w.trouble
+FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id LEFT JOIN watches AS w ON w.trigger_id = t.id
+WHERE t.tenant = $1 AND t.kind NOT IN ('cron', 'every', 'at', 'calendar') AND t.removed_at IS NULL AND t.kind = 'file'
+  AND t.enabled AND j.enabled AND j.deleted_at IS NULL
+  AND (w.trouble IS NOT NULL OR w.owner IS NULL OR w.leased_until <= now())
+ORDER BY j.name, t.key;
