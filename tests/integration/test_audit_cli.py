@@ -65,7 +65,8 @@ OTHERS = {
     "calendar show", "calendars", "config show", "db migrate", "dead list", "dead show", "doctor", "event list",
     "event show", "export", "feed", "firings", "health", "job show", "jobs", "key list", "next", "plan", "pool list",
     "queue list", "run logs", "run show", "run why", "runs", "simulate", "start dispatcher", "start executor",
-    "start ingress", "start recorder", "start ticker", "stats", "tenant list", "tenant migrate", "up", "validate",
+    "start ingress", "start recorder", "start ticker", "start watcher", "stats", "tenant list", "tenant migrate",
+    "up", "validate",
 }  # fmt: skip
 """They read, serve, or change no row that somebody owns; `broker rebuild`: test_audit.py, by its function."""
 
