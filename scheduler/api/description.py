@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from scheduler.api.docs_page import page
+from scheduler.api.examples import add_examples
 from scheduler.api.problems import CONTENT_TYPE
 from scheduler.api.route import ACTION
 from scheduler.api.site import Site
@@ -37,6 +38,7 @@ _PROBLEM: Final[dict[str, Any]] = {
     ],
 }
 _REFUSALS: Final = ("400", "401", "403", "404", "409", "412", "413", "415", "422", "429", "503")
+_REFUSALS_OF_WEBHOOKS: Final = ("400", "401", "408", "413", "415", "422", "429", "503")
 _KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -94,7 +96,10 @@ def _complete(found: dict[str, Any]) -> None:
     for path in found["paths"].values():
         for method, operation in path.items():
             operation["responses"].pop("422", None)
+            add_examples(found, operation)
             if ACTION not in operation:
+                for status in _REFUSALS_OF_WEBHOOKS if "webhooks" in operation.get("tags", ()) else ():
+                    operation["responses"].setdefault(status, {"description": "Refused", "content": problem})
                 continue
             operation["security"] = [{"bearer": []}]
             for status in _REFUSALS:

@@ -18,7 +18,7 @@ from scheduler.store.reading import list_executors
 from scheduler.store.stats import count_pools, measure_jobs
 from schemas.spec_model import Text
 
-MEASURED: Final = 4000
+MEASURED: Final = 1000
 """So many runs statistics are made of, of all jobs together."""
 _DAY: Final = timedelta(days=1)
 _OF_OPERATORS: Final = ("host", "pid", "version")
@@ -133,7 +133,7 @@ async def read_stats(
     since: Annotated[Moment | None, Query(description="Runs made then or later; default: a day ago.")] = None,
     job: str | None = None,
 ) -> Stats:
-    """Count what waits and runs in each pool, and say how the runs of each job went, the newest where there are many."""
+    """Count what waits and runs in each pool, and say how runs of each job went; where there are many, the newest."""
     begin = since or call.clock.now() - _DAY
     counted = await count_pools(call.store, call.tenant, lease_s=call.site.lease_s)
     measured = await measure_jobs(call.store, call.tenant, since=begin, job=job, newest=MEASURED)
