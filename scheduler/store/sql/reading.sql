@@ -109,6 +109,7 @@ FROM executors WHERE stopped_at IS NULL OR stopped_at > now() - interval '1 day'
 ORDER BY alive DESC, name, started_at;
 
 -- name: count_health
+-- An undecided firing is one to be swept: by that it is found, among millions that are decided.
 SELECT (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL)::int AS jobs,
        (SELECT count(*) FROM runs WHERE tenant = $1 AND state = 'ready')::int AS backlog,
        (SELECT coalesce(extract(epoch FROM now() - min(ready_at)), 0) FROM runs
@@ -117,11 +118,11 @@ SELECT (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL)::int
        (SELECT count(*) FROM runs WHERE tenant = $1 AND state = 'running')::int AS running,
        (SELECT count(*) FROM runs WHERE tenant = $1 AND state = 'failed' AND discarded_at IS NULL
         AND retried_by IS NULL)::int AS dead_runs,
-       (SELECT count(*) FROM firings WHERE tenant = $1 AND verdict IS NULL)::int AS undecided_firings,
+       (SELECT count(*) FROM firings WHERE tenant = $1 AND verdict IS NULL AND sweep_at IS NOT NULL)::int AS undecided_firings,
        (SELECT coalesce(greatest(extract(epoch FROM now() - min(next_at)), 0), 0) FROM triggers
         WHERE tenant = $1 AND active AND next_at IS NOT NULL)::float8 AS ticker_lag_s,
-       (SELECT count(*) FROM firings WHERE tenant = $1 AND verdict IS NULL AND reason IS NOT NULL)::int
-           AS put_off_firings,
+       (SELECT count(*) FROM firings
+        WHERE tenant = $1 AND verdict IS NULL AND sweep_at IS NOT NULL AND reason IS NOT NULL)::int AS put_off_firings,
        (SELECT count(*) FROM triggers WHERE tenant = $1 AND trouble IS NOT NULL AND removed_at IS NULL)::int
            AS unplanned_triggers,
        (SELECT coalesce(array_agg(DISTINCT tzdata ORDER BY tzdata), '{}') FROM tickers
