@@ -9,17 +9,23 @@ from scheduler.domain.matching import Match, Waiting
 from scheduler.simulation.ledger import LedgerRow
 from scheduler.simulation.simulated_run import Fired
 from schemas.event_trigger import EventTriggerModel
+from schemas.happening_trigger import AllOfTrigger, AnyOfTrigger
 from schemas.vocabulary import Verdict
 
 
 def event_triggers(jobs: Iterable[JobEntry]) -> Iterator[Waiting]:
-    """Yield the triggers that wait for events."""
+    """Yield the triggers that each single event may fire; those that gather events are not simulated."""
     number = 0
     for job in jobs:
         for trigger in job.spec.triggers:
-            if isinstance(trigger, EventTriggerModel) and trigger.enabled:
+            if isinstance(trigger, EventTriggerModel) and trigger.enabled and not _gathers(trigger):
                 number += 1
                 yield Waiting(UUID(int=number), job.id, job.version, trigger.key, trigger, job)
+
+
+def _gathers(trigger: EventTriggerModel) -> bool:
+    composite = isinstance(trigger, AllOfTrigger | AnyOfTrigger)
+    return composite or any((trigger.debounce, trigger.throttle, trigger.collect))
 
 
 def event_row(match: Match, fired: Fired | None, at: datetime) -> LedgerRow:

@@ -36,8 +36,9 @@ class TestScheduler:
 
     Schedules, catch-up, events, overlap, needs, retries and unique keys are decided by the code of the
     running system; concurrency keys and rates hold as they do there. Runs start as soon as they may and
-    take no time, or what ``takes`` says. Pools, slots, ``timeout.queue``, watched folders and circuit
-    breakers are not there; no database, no broker. What a function reads from a clock of its own is the real time.
+    take no time, or what ``takes`` says. Pools, slots, ``timeout.queue``, watched folders, circuit
+    breakers, and triggers that gather events or wait for ends of runs are not there; no database, no
+    broker. What a function reads from a clock of its own is the real time.
     """
 
     __test__ = False  # pytest: this is no test class

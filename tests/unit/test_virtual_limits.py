@@ -159,6 +159,15 @@ def test_what_is_no_event_is_refused(topic, data):
         shop().event(topic, data)
 
 
+@job(on_event("bulk", collect={"max": 2, "within": "1m"}))
+def gathered():
+    return None
+
+
+def test_trigger_that_gathers_events_does_not_fire_for_one():
+    assert TestScheduler(gathered, now=DAY).event("bulk") == []
+
+
 def test_params_of_a_trigger_of_the_clock_are_filled():
     (run,) = TestScheduler(daily, now=DAY).advance(hours=2)
 
