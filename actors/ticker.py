@@ -2,7 +2,7 @@
 
 Hears   the clock
 Says    firing.due
-Writes  firings, triggers, tickers, runs (wakes delays and back-offs)
+Writes  firings, triggers, tickers, runs (wakes delays and back-offs), history
 """
 
 import contextlib
@@ -17,8 +17,9 @@ import structlog
 from actors.base import Actor
 from scheduler.clock import Clock
 from scheduler.crash import crash_point
+from scheduler.domain.retention import RetentionSettings
 from scheduler.domain.zones import TZDATA_VERSION
-from scheduler.errors import TransientError
+from scheduler.errors import ConfigurationError, TransientError
 from scheduler.ids import uuid7
 from scheduler.ports import Transport
 from scheduler.store.calendars import list_ending
@@ -26,6 +27,7 @@ from scheduler.store.doorbell import DEFINITIONS, WAKE, Doorbell
 from scheduler.store.missed import say_missed
 from scheduler.store.pacing import Pacing
 from scheduler.store.planning import Planning
+from scheduler.store.retaining import plan_next, retain
 from scheduler.store.stores import Store, Stores
 from scheduler.store.waking import find_next_tick, wake_runs
 from scheduler.store.zone_data import BEAT_S, ZoneData
@@ -36,6 +38,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 _HELD_PAUSE_S = 0.02
 _RELEASE_S = 1.0
 _FURTHEST: Final = timedelta(seconds=15)
+_HISTORY_LOOK_S = 300.0
+_HISTORY_LEAST_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class TickSettings:
     """So many triggers due within 15 seconds are planned further ahead than others, by as long as that takes."""
     plans_per_s: int = 8000
     """What a Ticker plans in a second, on a slow machine."""
+    retention: RetentionSettings | None = None
+    """By what history is worked on; None: it is not."""
 
 
 class Ticker(Actor):
@@ -81,6 +87,8 @@ class Ticker(Actor):
         for store in self._stores.all():
             self.keep(f"tick {store.name}", partial(self._tick_for_ever, store))
             self.keep(f"zone data {store.name}", partial(self._mind_for_ever, store))
+            if self._settings.retention is not None:
+                self.keep(f"history {store.name}", partial(self._retain_for_ever, store, self._settings.retention))
 
     async def stop(self) -> None:
         started = self._publisher is not None
@@ -101,6 +109,19 @@ class Ticker(Actor):
             await self.mind_zone_data(store)
             self.well(f"zone data {store.name}")
             await self.clock.sleep(BEAT_S)
+
+    async def _retain_for_ever(self, store: Store, settings: RetentionSettings) -> None:
+        """Move, archive and drop what has ended, once a day, in whichever Ticker takes the turn."""
+        while not self.draining:
+            due_at = await plan_next(store, settings, self.clock.now())
+            self.well(f"history {store.name}")
+            wait_s = (due_at - self.clock.now()) / timedelta(seconds=1)
+            await self.clock.sleep(min(max(wait_s, _HISTORY_LEAST_S), _HISTORY_LOOK_S))
+            if wait_s <= _HISTORY_LOOK_S:
+                try:
+                    await retain(store, settings, self.clock)
+                except ConfigurationError as error:  # the archive: all else works, health tells of it
+                    log.error("retention.failed", store=store.name, reason=str(error))
 
     async def _tick_for_ever(self, store: Store) -> None:
         async with Doorbell(store.dsn, DEFINITIONS, WAKE, name="ticker bell") as bell:

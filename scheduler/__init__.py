@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         on_system,
         on_webhook,
     )
-    from scheduler.code.words import CatchUp, Concurrency, Dst, Need, Retry, Secret, Timeout, Unique
+    from scheduler.code.words import CatchUp, Concurrency, Dst, Need, Retention, Retry, Secret, Timeout, Unique
     from scheduler.sandbox.handlers import HandlerContext
     from scheduler.testing.scheduler import TestScheduler
 
@@ -39,7 +39,9 @@ _HOMES = {
         *("all_of", "any_of", "at", "calendar", "cron", "every"),
         *("on_ended", "on_event", "on_file", "on_missing", "on_system", "on_webhook"),
     ),
-    "scheduler.code.words": ("CatchUp", "Concurrency", "Dst", "Need", "Retry", "Secret", "Timeout", "Unique"),
+    "scheduler.code.words": (
+        *("CatchUp", "Concurrency", "Dst", "Need", "Retention", "Retry", "Secret", "Timeout", "Unique"),
+    ),
     "scheduler.sandbox.handlers": ("HandlerContext",),
     "scheduler.testing.scheduler": ("TestScheduler",),
 }
@@ -55,6 +57,7 @@ __all__ = [
     "HandlerContext",
     "Log",
     "Need",
+    "Retention",
     "Retry",
     "Run",
     "Secret",

@@ -23,6 +23,7 @@ from scheduler.config_sections import (
     HttpSection,
     JwtSection,
     PacingSection,
+    RetentionSection,
     Section,
     TickSection,
     WatchSection,
@@ -47,15 +48,6 @@ _OF_RUNS: Final = frozenset(f"{PREFIX}{name}" for name in (*_FACTS, "RESULT", "S
 """Variables that tell a job about its run, and the one that names the file: no settings, no typing errors."""
 
 
-def _of(*schemes: str) -> AfterValidator:
-    def check(url: SecretStr | None) -> SecretStr | None:
-        if url is not None:
-            addresses.check_scheme(url.get_secret_value(), schemes)
-        return url
-
-    return AfterValidator(check)
-
-
 def _openable(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     for path in paths:
         if not path.is_absolute() or path.resolve() == Path("/"):
@@ -67,8 +59,7 @@ _Ports = Annotated[str, Field(pattern=r"^[0-9]{1,5}(-[0-9]{1,5})?$")]
 
 
 def _state_dir() -> Path:
-    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(base).expanduser() / "scheduler"
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "scheduler"
 
 
 class Settings(Section):
@@ -120,18 +111,17 @@ class Settings(Section):
     """An attempt counts as lost when its executor was not heard of for this long; 10s in ``up`` with its own broker."""
     resend: Duration = timedelta(seconds=30)
     """An offer that no executor has claimed for this long is looked at again."""
-    feed_retention: Duration = timedelta(days=7)
-    """How long facts of the feed are kept, for readers that come back with a cursor."""
     drain_timeout: Duration = timedelta(seconds=60)
     """A draining executor kills what still runs after this long."""
     tick: TickSection = TickSection()
+    retention: RetentionSection = RetentionSection()
     catch_up: PacingSection = PacingSection()
     watch: WatchSection = WatchSection()
     defaults: DefaultsSection = DefaultsSection()
-    data_dir: Annotated[Path, BeforeValidator(lambda path: Path(path).expanduser())] = Field(default_factory=_state_dir)
-    """The private PostgreSQL of `scheduler up`, and what executors keep. Default: $XDG_STATE_HOME/scheduler."""
     http: HttpSection = HttpSection()
     jwt: JwtSection = JwtSection()
+    data_dir: Annotated[Path, BeforeValidator(lambda path: Path(path).expanduser())] = Field(default_factory=_state_dir)
+    """The private PostgreSQL of `scheduler up`, and what executors keep. Default: $XDG_STATE_HOME/scheduler."""
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(listed)] = ()
     """Networks (CIDR, comma between) that http jobs may reach although they are not public."""
     allow_ports: Annotated[tuple[_Ports, ...], BeforeValidator(listed)] = ("80", "443", "1024-65535")

@@ -1,13 +1,18 @@
 """The sections of the settings; ``scheduler/config.py`` says where their values come from."""
 
-from datetime import timedelta
+from datetime import time, timedelta
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from scheduler.domain import addresses
+from scheduler.domain.retention import RetentionSettings
+from scheduler.domain.run_state import FINAL
+from scheduler.domain.zones import zone
 from schemas.durations import Duration
+from schemas.retention_spec import Kept
 from schemas.vocabulary import CatchUpPolicy
 
 _LEAST_SECRET_BYTES: Final = 32
@@ -71,6 +76,34 @@ class CatchUpSection(Section):
 class PacingSection(Section):
     per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
     """After an outage: missed firings started in a minute, those of urgent jobs first. Punctual ones never wait."""
+
+
+class RetentionSection(Section):
+    succeeded: Kept = timedelta(days=7)
+    """How long succeeded runs are kept whose jobs do not say; at most 365d, rounded up to 7, 30, 90 or 365 days."""
+    failed: Kept = timedelta(days=90)
+    """The same of failed runs, dead runs too."""
+    cancelled: Kept = timedelta(days=90)
+    """The same of cancelled runs."""
+    skipped: Kept = timedelta(days=7)
+    """The same of skipped runs."""
+    ledger: Duration = timedelta(days=90)
+    """How long firings and events are kept; a firing at least as long as its run."""
+    feed: Duration = timedelta(days=7)
+    """How long facts of the feed are kept, for readers that come back with a cursor."""
+    at_hand: Annotated[Duration, Field(ge=timedelta(minutes=10))] = timedelta(hours=1)
+    """So long after its last end a flow stays in the working tables; then it moves to history."""
+    at: time = time(2)
+    """When the daily work on history begins, in ``timezone``."""
+    archive: Annotated[Path, BeforeValidator(lambda path: Path(path).expanduser())] | None = None
+    """Folder that runs are written to as JSON lines before they are dropped. Default: they are dropped."""
+    compress: bool = True
+    """Archive as .jsonl.gz; else as .jsonl."""
+
+    def plan(self, timezone: str) -> RetentionSettings:
+        """Return what the daily work goes by."""
+        spans = {state: getattr(self, state.value) for state in FINAL}
+        return RetentionSettings(spans, self.ledger, self.at_hand, self.at, zone(timezone), self.archive, self.compress)
 
 
 class WatchSection(Section):

@@ -158,7 +158,8 @@ async def open_link(world: World, stack: AsyncExitStack, *, actor: str) -> Trans
 def make_ticker(world: World, stores: Stores, transport: Transport) -> Ticker:
     tick = world.settings.tick
     per_minute = world.settings.catch_up.per_minute
-    settings = TickSettings(_seconds(tick.interval), tick.batch_size, per_minute)
+    retention = world.settings.retention.plan(world.settings.timezone)
+    settings = TickSettings(_seconds(tick.interval), tick.batch_size, per_minute, retention=retention)
     return Ticker(stores, transport, world.clock, world.rng, settings)
 
 
@@ -171,7 +172,7 @@ def make_dispatcher(world: World, stores: Stores, transport: Transport) -> Dispa
     settings = DispatchSettings(
         resend_s=_seconds(world.settings.resend),
         lease_s=_seconds(world.settings.lease),
-        feed_retention_s=_seconds(world.settings.feed_retention),
+        feed_retention_s=_seconds(world.settings.retention.feed),
         data_dir=world.settings.data_dir,
         insecure_database=world.settings.insecure_database,
     )

@@ -17,6 +17,7 @@ from schemas.json_values import JsonObject
 from schemas.labels import Labels
 from schemas.limit_spec import ConcurrencySpec, RateField, UniqueSpec
 from schemas.message import Name
+from schemas.retention_spec import RetentionSpec
 from schemas.run_spec import HttpSpec, RunSpec, ScriptSpec
 from schemas.sizes import Cores, Size
 from schemas.spec_model import SpecModel, StrictBool, StrictInt, Text, Word
@@ -190,6 +191,8 @@ class JobSpec(SpecModel):
     """What the executor reads from its environment or a file: for the child's environment, ctx.secrets, and http."""
     cwd: Annotated[Text, Field(min_length=1)] | None = None
     """Working directory; default: the code directory."""
+    retention: RetentionSpec | None = None
+    """How long its ended runs are kept; default: as the operator has set."""
     enabled: StrictBool = True
     """false: no firing starts it."""
     tags: tuple[Text, ...] = ()

@@ -61,8 +61,31 @@ async def _database(db: "Connection", clock: "Clock") -> tuple[list[Finding], di
         return findings, None
     latest = await db.fetchval(f"SELECT name FROM {SCHEMA}.migrations ORDER BY version DESC LIMIT 1")  # noqa: S608
     findings.append(ok("schema", f"current: {latest}"))
+    findings.append(await _retention(db))
     rows = await db.fetch(f"SELECT name, queue_limit FROM {SCHEMA}.pools")  # noqa: S608
     return findings, {row["name"]: row["queue_limit"] for row in rows}
+
+
+async def _retention(db: "Connection") -> Finding:
+    """Say when history was last worked on, and what that removed."""
+    from scheduler.store.retaining import describe, last_pass
+
+    row = await last_pass(db)
+    if row["trouble"]:
+        return fail("retention", row["trouble"], "put it right, then: scheduler retention run")
+    if row["finished_at"] is None:
+        when = (
+            "no Ticker has planned it yet"
+            if row["next_at"] is None
+            else f"first at {row['next_at']:%Y-%m-%d %H:%M} UTC"
+        )
+        return ok("retention", when)
+    found = (
+        f"last {row['finished_at']:%Y-%m-%d %H:%M} UTC: {describe(row['done'])}; next {row['next_at']:%Y-%m-%d %H:%M}"
+    )
+    if row["is_late"]:
+        return warn("retention", found, "nothing old is removed: scheduler start ticker")
+    return ok("retention", found)
 
 
 async def _clock(db: "Connection", clock: "Clock") -> Finding:

@@ -22,7 +22,12 @@ _LAST_RUNS = 5
 _COLUMNS = ("name", "state", "next_at", "last_state", "last_finished_at", "pool", "needs", "trouble")
 
 
-def jobs(context: typer.Context, *, json: Json = False) -> None:
+def jobs(
+    context: typer.Context,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Also what the scheduler itself does every day.")] = False,
+    json: Json = False,
+) -> None:
     """Examples:
 
       scheduler jobs
@@ -31,15 +36,18 @@ def jobs(context: typer.Context, *, json: Json = False) -> None:
     """
     from scheduler.cli.output import print_json, print_rows
     from scheduler.store.reading import Row, list_jobs
+    from scheduler.store.retaining import show_retention
 
-    async def question(store: "Store", settings: "Settings") -> list[Row]:
-        return await list_jobs(store, settings.tenant)
+    async def question(store: "Store", settings: "Settings") -> tuple[list[Row], list[Row]]:
+        internal = [_internal(await show_retention(store))] if every else []
+        return await list_jobs(store, settings.tenant), internal
 
-    found = ask(context, question)
+    found, internal = ask(context, question)
     if json:
-        print_json({"jobs": found})
+        print_json({"jobs": found} | ({"internal": internal} if every else {}))
         return
-    print_rows([row | {"state": _state(row)} for row in found], _COLUMNS, empty="no jobs: scheduler apply FILE")
+    rows = [row | {"state": _state(row)} for row in found] + internal
+    print_rows(rows, _COLUMNS, empty="no jobs: scheduler apply FILE")
 
 
 @job.command()
@@ -185,6 +193,19 @@ def _change(context: typer.Context, change: "Change", name: str, done: str, *, a
         print_json({"name": name, "done": done, "changed": changed})
     else:
         print_line(f"{name}: {done}" if changed else f"{name}: was {done} already")
+
+
+def _internal(retention: dict[str, Any]) -> dict[str, Any]:
+    """Return the daily work on history as a job among the others."""
+    ended = None if retention["finished_at"] is None else "succeeded"
+    return {
+        "name": "retention",
+        "state": "internal",
+        "next_at": retention["next_at"],
+        "last_state": "running" if retention["is_at_it"] else "failed" if retention["trouble"] else ended,
+        "last_finished_at": retention["finished_at"],
+        "trouble": retention["trouble"],
+    }
 
 
 def _state(row: dict[str, Any]) -> str:

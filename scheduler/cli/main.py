@@ -29,6 +29,7 @@ from scheduler.cli import (
     plan,
     pools,
     queues,
+    retention,
     runs,
     simulate,
     start,
@@ -114,6 +115,7 @@ for module in (
     calendars,
     keys,
     tenants,
+    retention,
     audit,
     configuration,
 ):

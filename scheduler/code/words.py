@@ -73,6 +73,15 @@ class CatchUp(TypedDict, total=False):
     max: int
 
 
+class Retention(TypedDict, total=False):
+    """How long ended runs are kept: ``Retention(succeeded="7d", failed="90d")``."""
+
+    succeeded: Span
+    failed: Span
+    cancelled: Span
+    skipped: Span
+
+
 class Dst(TypedDict, total=False):
     """What becomes of wall times that a change of the clock skips or repeats."""
 
@@ -169,6 +178,7 @@ class JobKeys(TypedDict, total=False):
     env: Mapping[str, str]
     secrets: Mapping[str, Secret]
     cwd: str
+    retention: Retention
     enabled: bool
     tags: Sequence[str]
     owner: str

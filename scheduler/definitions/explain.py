@@ -31,7 +31,6 @@ from schemas.job_spec import (
     DstSpec,
     EveryTrigger,
     HttpSpec,
-    JobSpec,
     NeedSpec,
     ResourcesSpec,
     RetrySpec,
@@ -39,6 +38,7 @@ from schemas.job_spec import (
     ScriptSpec,
     TimeoutSpec,
 )
+from schemas.retention_spec import RetentionSpec
 from schemas.run_spec import BreakerSpec, PublishSpec
 from schemas.trigger_spec import TRIGGER_KINDS
 from schemas.webhook_spec import WebhookSpec
@@ -47,7 +47,6 @@ from schemas.work import SecretRef
 _MAX_SHOWN: Final = 40
 
 _LATER_KEYS: Final[Mapping[type[BaseModel], frozenset[str]]] = {
-    JobSpec: frozenset({"retention"}),
     RunSpec: frozenset({"shell"}),
 }
 _NOT_SUPPORTED: Final = "is not supported by this version"
@@ -77,6 +76,7 @@ _PARTS: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("timeout",): TimeoutSpec,
     ("retry",): RetrySpec,
     ("resources",): ResourcesSpec,
+    ("retention",): RetentionSpec,
     ("needs", "*"): NeedSpec,
     ("secrets", "*"): SecretRef,
     ("pools", "*"): PoolSpec,

@@ -222,6 +222,10 @@ async def _listed(
     runs: dict[UUID, dict[str, int]] = {}
     for backfill_id, state, count in await db.fetch(Q["count_runs"], [row["id"] for row in rows]):
         runs.setdefault(backfill_id, {})[state] = count
+    partly_past = [row["id"] for row in rows if sum(runs.get(row["id"], {}).values()) < row["released"]]
+    for backfill_id, state, count in await db.fetch(Q["count_past_runs"], partly_past) if partly_past else ():
+        counted = runs.setdefault(backfill_id, {})
+        counted[state] = counted.get(state, 0) + count
     return [row | {"state": _state(row), "runs": runs.get(row["id"], {})} | _priority(row) for row in rows]
 
 

@@ -245,7 +245,8 @@ def _triggered(asked: Asked, params: Mapping[str, Any] | None) -> Change:
 
 
 async def _lock_run(db: "Connection", tenant: str, run_id: UUID) -> "asyncpg.Record":
-    run = await db.fetchrow(Q["lock_run"], run_id, tenant)
+    """Return a run that nobody changes meanwhile: it is locked, or in history."""
+    run = await db.fetchrow(Q["lock_run"], run_id, tenant) or await db.fetchrow(Q["find_past_run"], run_id, tenant)
     if run is None:
         raise NotFoundError(f"there is no run {run_id}")
     return run

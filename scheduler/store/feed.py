@@ -2,7 +2,7 @@
 
 Whoever writes a fact writes its row in the same statement, with ids only; what else is told of it
 is looked up when it is read. A cursor names a place in the feed and stays good for as long as rows
-are kept (``feed.retention``).
+are kept (``retention.feed``).
 """
 
 import re
@@ -165,7 +165,7 @@ async def _tell(db: "Connection", rows: Sequence["asyncpg.Record"]) -> list[Fact
     names = {row["id"]: row["name"] for row in await db.fetch(Q["name_jobs"], list({row["job_id"] for row in rows}))}
     of_runs = [row for row in rows if row["fact"].startswith("run.")]
     of_firings = [row for row in rows if not row["fact"].startswith("run.")]
-    runs = iter(await _describe(db, "describe_runs", of_runs, "id", "attempt"))
+    runs = iter(await _describe_runs(db, of_runs))
     firings = iter(await _describe(db, "describe_firings", of_firings, "id"))
     facts = []
     for row in rows:
@@ -177,6 +177,15 @@ async def _tell(db: "Connection", rows: Sequence["asyncpg.Record"]) -> list[Fact
             data = {"job": job, "firing_id": row["id"], "verdict": verdict, **next(firings)}
             facts.append(_fact(row, job, FiringData.model_validate(data)))
     return facts
+
+
+async def _describe_runs(db: "Connection", rows: Sequence["asyncpg.Record"]) -> Iterable["asyncpg.Record"]:
+    found = list(await _describe(db, "describe_runs", rows, "id", "attempt"))
+    missing = [place for place, row in enumerate(found) if row["id"] is None]
+    past = await _describe(db, "describe_past_runs", [rows[place] for place in missing], "id", "attempt")
+    for place, row in zip(missing, past, strict=True):
+        found[place] = row
+    return found
 
 
 async def _describe(

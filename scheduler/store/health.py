@@ -32,6 +32,10 @@ async def ask_health(store: Store, tenant: str, *, lease_s: float, today: date) 
     warnings += await list_troubles(store, tenant)
     lines = await list_long_lines(store, tenant)
     warnings += [f"job {job}: {runs} runs wait in line for their turn, see overlap" for job, runs in lines.items()]
+    if counts["retention_trouble"]:
+        warnings.append(f"retention: {counts['retention_trouble']}")
+    elif counts["retention_is_late"]:
+        warnings.append(f"retention is due since {counts['retention_next_at']:%Y-%m-%d %H:%M} UTC: nothing is removed")
     return Health(counts, _troubles(counts, held), warnings)
 
 

@@ -137,6 +137,9 @@ async def _move_rows(source: "Connection", target: "Connection", name: str, term
     await source.execute(_TENANTS["lock_tenant"], name)
     await target.execute(Q["insert_suspended"], name, *asdict(terms).values())
     moved: dict[str, int] = {}
+    for day in await source.fetch(Q["list_days"], name):
+        await target.execute(Q["make_day"], day["class"], day["day"])
+        await target.execute(Q["note_day"], *day.values())
     tables = ordered(await source.fetch(Q["list_tables"], _STAYS), await source.fetch(Q["list_references"]))
     for table, columns in tables:
         if await target.fetchval(f"SELECT EXISTS (SELECT FROM {table} WHERE tenant = $1)", name):  # noqa: S608

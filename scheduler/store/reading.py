@@ -3,17 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from pydantic import ValidationError
 
+from scheduler.domain.run_state import FINAL
 from scheduler.errors import NotFoundError
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from scheduler.store.unreadable import describe
 from schemas.job_spec import JobSpec
 from schemas.vocabulary import Priority
+
+if TYPE_CHECKING:
+    from scheduler.store.pool import Connection
 
 Q: Final = queries("reading")
 Row = dict[str, Any]
@@ -59,7 +63,8 @@ async def list_runs(store: Store, tenant: str, which: RunFilter, *, lease_s: flo
         else:
             bounds = (which.since, which.after, which.limit)
             page = await db.fetch(Q["page_of_runs"], tenant, which.job, states, *bounds)
-        rows = await db.fetch(Q["show_runs"], [row["id"] for row in page], lease_s)
+        found = await _with_past(db, tenant, which, states, [row["id"] for row in page])
+        rows = await db.fetch(Q["show_runs"], found, lease_s)
     return [_run(dict(row)) for row in rows]
 
 
@@ -142,6 +147,19 @@ async def list_new_runs(store: Store, after: UUID, also: Sequence[UUID]) -> list
 async def _rows(store: Store, query: str, *arguments: Any) -> list[Row]:
     async with store.connection() as db:
         return [dict(row) for row in await db.fetch(Q[query], *arguments)]
+
+
+async def _with_past(
+    db: "Connection", tenant: str, which: RunFilter, states: list[str] | None, page: list[UUID]
+) -> list[UUID]:
+    """Return a page of runs with those of history that belong into it, newest first."""
+    final = None if states is None else [state for state in states if state in FINAL]
+    if final is not None and not final:
+        return page
+    last = page[-1] if len(page) == which.limit else None
+    bounds = (which.since, which.after or _GREATEST, last, which.limit)
+    past = [row["id"] for row in await db.fetch(Q["past_page"], tenant, which.job, final, *bounds)]
+    return sorted(page + past, reverse=True)[: which.limit]
 
 
 def _job(row: Row) -> Row:

@@ -4,6 +4,7 @@ It is forced, so that it holds for the owner too, who has a policy of its own, a
 they work for all tenants, and what they may do with a row is a matter of grants. A role of OF_ONE_TENANT
 sees and writes the rows of the tenant that its transaction has set, and without one, none. A migration
 brings every table up to that, also one that it has just made; what is as it should be is not locked.
+A partition is read through its table, whose policies hold then; nobody has a right to it itself.
 """
 
 from collections.abc import Collection
@@ -26,7 +27,7 @@ TABLES: Final = f"""
 SELECT c.relname AS name, quote_ident(pg_get_userbyid(c.relowner)) AS owner,
        c.relrowsecurity AND c.relforcerowsecurity AS is_forced
 FROM pg_class AS c
-WHERE c.relnamespace = '{SCHEMA}'::regnamespace AND c.relkind IN ('r', 'p')
+WHERE c.relnamespace = '{SCHEMA}'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
   AND (c.relname = ANY ($1::text[])
        OR EXISTS (SELECT FROM pg_attribute AS a
                   WHERE a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped))

@@ -647,7 +647,9 @@ DECLARE
     found record;
 BEGIN
     FOR found IN
-        SELECT c.relname, least(100.0, greatest(0.01, 100.0 * most_pages / greatest(c.relpages, 1)))::real AS percent,
+        -- Of history there is a table for each day: fewer pages of each will do.
+        SELECT c.relname, least(100.0, greatest(0.01, 100.0 * most_pages / CASE WHEN c.relispartition THEN 20 ELSE 1 END
+                                                      / greatest(c.relpages, 1)))::real AS percent,
                pg_table_size(c.oid)::float8 / greatest(pg_relation_size(c.oid), 1) AS grown
         FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped
         WHERE c.relnamespace = 'scheduler'::regnamespace AND c.relkind = 'r' AND pg_relation_size(c.oid) > 0
@@ -743,3 +745,372 @@ CREATE TABLE cursor_secret (
     secret    bytea NOT NULL
 );
 INSERT INTO cursor_secret (secret) VALUES (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
+
+-- History: what ended and owes nothing, by class (days it is kept, at least) and the day of the run's id. A mover
+-- takes it out of runs and attempts once a day; partitions are dropped whole. No foreign key leads into them.
+CREATE TABLE past_runs (
+    LIKE runs,
+    class    smallint NOT NULL,
+    edges    jsonb,                         -- its run_edges; null: it needed nothing
+    joined   uuid[],                        -- of a root: runs of other flows that its flow joined; null: none
+    PRIMARY KEY (id, class)
+) PARTITION BY LIST (class);
+CREATE INDEX past_runs_of_job ON past_runs (job_id, id DESC);
+CREATE INDEX past_runs_ended_otherwise ON past_runs (tenant, state, id) WHERE state <> 'succeeded';
+
+CREATE TABLE past_attempts (
+    LIKE attempts,
+    class    smallint NOT NULL,
+    PRIMARY KEY (run_id, attempt, class)
+) PARTITION BY LIST (class);
+
+-- Rows are asked for through the two tables and their policies; of a partition itself nobody but the owner sees any.
+DO $$
+DECLARE
+    class integer;
+BEGIN
+    FOREACH class IN ARRAY '{7,30,90,365}'::int[] LOOP
+        EXECUTE format('CREATE TABLE past_runs_%1$s PARTITION OF past_runs FOR VALUES IN (%1$s) '
+                       'PARTITION BY RANGE (id)', class);
+        EXECUTE format('CREATE TABLE past_attempts_%1$s PARTITION OF past_attempts FOR VALUES IN (%1$s) '
+                       'PARTITION BY RANGE (run_id)', class);
+        EXECUTE format('ALTER TABLE past_runs_%s ENABLE ROW LEVEL SECURITY', class);
+        EXECUTE format('ALTER TABLE past_attempts_%s ENABLE ROW LEVEL SECURITY', class);
+    END LOOP;
+END
+$$;
+
+-- Their partitions of days.
+CREATE TABLE history_days (
+    class        smallint NOT NULL,
+    day          date NOT NULL,
+    generation   integer NOT NULL DEFAULT 1,  -- above 1: runs came after it was dropped
+    runs         bigint NOT NULL DEFAULT 0,
+    last_id      uuid,                      -- the greatest of its runs
+    kept_until   timestamptz NOT NULL DEFAULT '-infinity',
+    closed_at    timestamptz,               -- takes nothing more: it is archived, then dropped
+    archived_at  timestamptz,
+    dropped_at   timestamptz,
+    PRIMARY KEY (class, day),
+    CONSTRAINT history_days_drop_what_is_closed CHECK (dropped_at IS NULL OR closed_at IS NOT NULL)
+) WITH (fillfactor = 70);
+
+-- The daily work on history: one row.
+CREATE TABLE retaining (
+    the_only     boolean PRIMARY KEY DEFAULT true CHECK (the_only),
+    next_at      timestamptz,               -- null: nobody has looked yet
+    started_at   timestamptz,
+    seen_at      timestamptz,               -- a sign of life of who is at it
+    finished_at  timestamptz,               -- of the last one that came to its end
+    seconds      double precision,
+    done         jsonb NOT NULL DEFAULT '{}',  -- what it moved, archived and removed
+    trouble      text                       -- why the last one did not come to its end
+) WITH (fillfactor = 50);
+INSERT INTO retaining DEFAULT VALUES;
+
+-- The least id of version 7 that can have been made at an instant, and the day that one was made on.
+CREATE FUNCTION first_id(at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT (lpad(to_hex(greatest(0, floor(extract(epoch FROM at) * 1000))::bigint), 12, '0') || repeat('0', 20))::uuid
+$$;
+CREATE FUNCTION first_id(day date) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT first_id(day::timestamp AT TIME ZONE 'UTC')
+$$;
+CREATE FUNCTION day_of(id uuid) RETURNS date LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT (to_timestamp(('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint / 1000.0) AT TIME ZONE 'UTC')::date
+$$;
+
+-- The columns of a table, for what is put together from them.
+CREATE FUNCTION columns_of(wanted text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+    WHERE attrelid = wanted::regclass AND attnum > 0 AND NOT attisdropped
+$$;
+
+-- What of these ids is in history alone. Planned anew with them, so that other days are left out.
+CREATE FUNCTION only_past(wanted uuid[]) RETURNS uuid[] LANGUAGE sql STABLE AS $$
+    SELECT coalesce(array_agg(id), '{}') FROM (SELECT unnest(wanted) EXCEPT SELECT id FROM runs WHERE id = ANY (wanted)) AS f (id)
+$$;
+
+-- Runs, wherever they are.
+CREATE FUNCTION runs_of(wanted uuid[]) RETURNS SETOF runs LANGUAGE plpgsql STABLE ROWS 50 AS $$
+DECLARE
+    found bigint;
+BEGIN
+    RETURN QUERY SELECT * FROM runs WHERE id = ANY (wanted);
+    GET DIAGNOSTICS found = ROW_COUNT;
+    IF found < cardinality(wanted) THEN
+        RETURN QUERY EXECUTE format('SELECT %s FROM past_runs WHERE id = ANY ($1)', columns_of('runs'))
+            USING only_past(wanted);
+    END IF;
+END
+$$;
+
+-- Attempts of runs, wherever they are: those of one run are in one place.
+CREATE FUNCTION attempts_of(wanted uuid[]) RETURNS SETOF attempts LANGUAGE plpgsql STABLE ROWS 50 AS $$
+DECLARE
+    past uuid[] := only_past(wanted);
+BEGIN
+    RETURN QUERY SELECT * FROM attempts WHERE run_id = ANY (wanted);
+    IF cardinality(past) > 0 THEN
+        RETURN QUERY EXECUTE format('SELECT %s FROM past_attempts WHERE run_id = ANY ($1)', columns_of('attempts'))
+            USING past;
+    END IF;
+END
+$$;
+
+-- Needs of runs, wherever they are.
+CREATE FUNCTION edges_of(wanted uuid[]) RETURNS SETOF run_edges LANGUAGE plpgsql STABLE ROWS 50 AS $$
+DECLARE
+    past uuid[] := only_past(wanted);
+BEGIN
+    RETURN QUERY SELECT * FROM run_edges WHERE run_id = ANY (wanted);
+    IF cardinality(past) > 0 THEN
+        RETURN QUERY EXECUTE 'SELECT e.* FROM past_runs AS r, jsonb_populate_recordset(null::run_edges, r.edges) AS e '
+            'WHERE r.id = ANY ($1)' USING past;
+    END IF;
+END
+$$;
+
+-- A flow that is in history, by the id of its root, and the runs of it that are there. They were made with it.
+CREATE FUNCTION past_flow(wanted uuid) RETURNS TABLE (run_id uuid, is_root boolean, joined uuid[])
+LANGUAGE plpgsql STABLE ROWS 10 AS $$
+BEGIN
+    RETURN QUERY EXECUTE 'SELECT id, id = flow_id, joined FROM past_runs '
+        'WHERE id = $1 OR (flow_id = $1 AND id BETWEEN $2 AND $3)'
+        USING wanted, wanted, first_id(day_of(wanted) + 2);
+END
+$$;
+
+-- Ids of past runs below `before`, and above `behind` where it is given, newest first. Days are looked through in
+-- windows that double, each planned with what it looks for.
+CREATE FUNCTION past_page(of_tenant text, of_job uuid, wanted text[], since timestamptz, before uuid, behind uuid, most integer)
+RETURNS SETOF uuid LANGUAGE plpgsql STABLE ROWS 100 AS $$
+DECLARE
+    upper_id uuid;
+    lower_id uuid;
+    least_id uuid;
+    days integer := 1;
+    found bigint;
+BEGIN
+    SELECT least(before, (array_agg(last_id ORDER BY last_id DESC))[1]),
+           greatest(behind, first_id(min(day)), first_id(since - interval '1 hour'))
+    INTO upper_id, least_id FROM history_days WHERE dropped_at IS NULL AND last_id IS NOT NULL;
+    WHILE upper_id > least_id AND most > 0 LOOP
+        lower_id := greatest(least_id, first_id(day_of(upper_id) + 1 - days));
+        RETURN QUERY EXECUTE 'SELECT id FROM past_runs WHERE tenant = $1 AND id > $2 AND id <= $3 AND id < $4'
+            || CASE WHEN of_job IS NULL THEN '' ELSE ' AND job_id = $5' END
+            || CASE WHEN wanted IS NULL THEN '' ELSE ' AND state = ANY ($6)' END
+            || CASE WHEN since IS NULL THEN '' ELSE ' AND created_at >= $7' END
+            || ' ORDER BY id DESC LIMIT $8'
+            USING of_tenant, lower_id, upper_id, before, of_job, wanted, since, most;
+        GET DIAGNOSTICS found = ROW_COUNT;
+        most := most - found;
+        upper_id := lower_id;
+        days := days * 2;
+    END LOOP;
+END
+$$;
+
+-- The smallest class that is as long as that; what is longer than all is in the longest.
+CREATE FUNCTION class_of(span interval) RETURNS smallint LANGUAGE sql IMMUTABLE STRICT AS $$
+    SELECT CASE WHEN span <= '7 days' THEN 7 WHEN span <= '30 days' THEN 30 WHEN span <= '90 days' THEN 90 ELSE 365 END
+$$;
+
+-- Partitions of a class and a day; nothing where they are. Made apart and attached: readers do not wait for it.
+CREATE FUNCTION make_history_day(of_class integer, on_day date) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = scheduler, pg_temp AS $$
+DECLARE
+    parent text;
+    part text;
+BEGIN
+    INSERT INTO history_days AS h (class, day) VALUES (of_class, on_day)
+    ON CONFLICT (class, day) DO UPDATE
+    SET generation = h.generation + 1, runs = 0, last_id = NULL, kept_until = '-infinity', closed_at = NULL,
+        archived_at = NULL, dropped_at = NULL
+    WHERE h.dropped_at IS NOT NULL;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    FOREACH parent IN ARRAY ARRAY['past_runs', 'past_attempts'] LOOP
+        part := format('%s_%s_%s', parent, of_class, to_char(on_day, 'YYYYMMDD'));
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS)', part, parent);
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', part);
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent || '_' || of_class, part,
+                       first_id(on_day), first_id(on_day + 1));
+    END LOOP;
+END
+$$;
+
+-- Drops partitions that are closed and whose time is over.
+CREATE FUNCTION drop_history_day(of_class integer, on_day date) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = scheduler, pg_temp SET lock_timeout = '2s' AS $$
+DECLARE
+    bytes bigint;
+    parts text[] := ARRAY[format('past_runs_%s_%s', of_class, to_char(on_day, 'YYYYMMDD')),
+                          format('past_attempts_%s_%s', of_class, to_char(on_day, 'YYYYMMDD'))];
+BEGIN
+    UPDATE history_days SET dropped_at = now()
+    WHERE class = of_class AND day = on_day AND closed_at IS NOT NULL AND dropped_at IS NULL AND kept_until <= now();
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    SELECT sum(pg_total_relation_size(part::regclass)) INTO bytes FROM unnest(parts) AS part;
+    EXECUTE format('DROP TABLE %I, %I', VARIADIC parts);
+    RETURN bytes;
+END
+$$;
+
+-- Moves flows behind an id that ended more than at_hand ago, and that nobody has in hand or still counts; defaults: how long
+-- runs are kept, by state, where their jobs do not say. One mover at a time; null for last: another one is at it.
+CREATE FUNCTION move_flows(behind uuid, most integer, at_hand interval, defaults jsonb)
+RETURNS TABLE (looked_at integer, last uuid, runs bigint, attempts bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = scheduler, pg_temp SET enable_hashjoin = on AS $$
+#variable_conflict use_column
+DECLARE
+    picked uuid[];
+    locked uuid[];
+    blocked uuid[] := '{}';
+    going record;
+    done bigint;
+BEGIN
+    looked_at := 0; last := behind; runs := 0; attempts := 0;
+    picked := ARRAY(SELECT id FROM flows WHERE id > behind AND id < first_id(now() - at_hand) ORDER BY id LIMIT most);
+    looked_at := cardinality(picked);
+    IF looked_at = 0 THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    IF NOT pg_try_advisory_xact_lock(hashtext('scheduler.history')) THEN
+        last := NULL;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    last := picked[looked_at];
+    locked := ARRAY(SELECT id FROM runs WHERE id = ANY (picked) FOR UPDATE SKIP LOCKED)
+           || ARRAY(SELECT id FROM runs WHERE flow_id = ANY (picked) AND flow_id <> id FOR UPDATE SKIP LOCKED);
+    SELECT count(*) INTO done FROM (SELECT FROM runs WHERE id = ANY (picked)
+                                    UNION ALL SELECT FROM runs WHERE flow_id = ANY (picked) AND flow_id <> id) AS every;
+    IF done <> cardinality(locked) THEN
+        blocked := ARRAY(SELECT flow_id FROM runs WHERE id = ANY (picked) AND id <> ALL (locked)
+                         UNION SELECT flow_id FROM runs
+                         WHERE flow_id = ANY (picked) AND flow_id <> id AND id <> ALL (locked));
+    END IF;
+    FOR going IN
+        WITH held AS MATERIALIZED (
+            SELECT id, flow_id, job_id, state, finished_at, created_at, sweep_at, unique_key, backfill_id,
+                   state = 'failed' AND discarded_at IS NULL AND retried_by IS NULL AS is_dead
+            FROM runs WHERE id = ANY (locked)
+        ), of_jobs AS MATERIALIZED (
+            SELECT d.job_id, v.spec -> 'retention' AS spans, (v.spec #>> '{unique,within}')::interval AS within,
+                   j.deleted_at IS NULL AS lives, newest.ids
+            FROM (SELECT DISTINCT job_id FROM held) AS d
+            LEFT JOIN jobs AS j ON j.id = d.job_id
+            LEFT JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
+            CROSS JOIN LATERAL (
+                SELECT ARRAY(SELECT n.id FROM (SELECT r.id, r.state FROM runs AS r WHERE r.job_id = d.job_id
+                                               ORDER BY r.id DESC LIMIT 1000) AS n
+                             WHERE v.spec ->> 'pause_after' IS NULL OR n.state IN ('succeeded', 'failed')
+                             ORDER BY n.id DESC
+                             LIMIT greatest(10, (v.spec ->> 'pause_after')::int)) AS ids) AS newest
+        ), judged AS MATERIALIZED (
+            SELECT h.id, h.flow_id, h.finished_at, class_of(k.kept) AS class,
+                   h.finished_at < now() - at_hand AND h.sweep_at IS NULL AND NOT h.flow_id = ANY (blocked)
+                   AND (h.finished_at < now() - k.kept
+                        OR NOT (h.is_dead OR h.id >= ANY (j.ids[cardinality(j.ids):])))
+                   AND NOT coalesce(j.lives AND h.id = j.ids[1], false)
+                   AND (h.unique_key IS NULL OR j.within IS NULL OR h.created_at < now() - j.within)
+                   AND (h.backfill_id IS NULL OR NOT EXISTS (SELECT FROM backfills AS b
+                                                             WHERE b.id = h.backfill_id AND b.finished_at IS NULL))
+                   AND NOT EXISTS (SELECT FROM run_edges AS e JOIN runs AS d ON d.id = e.run_id
+                                   WHERE e.upstream_run_id = h.id AND d.finished_at IS NULL)
+                   AND NOT EXISTS (SELECT FROM firings AS f
+                                   WHERE f.sweep_at IS NOT NULL AND f.retry_of = h.id) AS goes
+            FROM held AS h JOIN of_jobs AS j USING (job_id)
+            CROSS JOIN LATERAL (SELECT coalesce(j.spans ->> h.state, defaults ->> h.state)::interval AS kept) AS k
+        ), free AS (
+            SELECT flow_id FROM judged GROUP BY flow_id HAVING bool_and(goes)
+        )
+        SELECT j.class, day_of(j.id) AS day, array_agg(j.id ORDER BY j.id) AS ids, max(j.id::text)::uuid AS last_id,
+               max(j.finished_at) + j.class * interval '1 day' AS kept_until, array_agg(DISTINCT j.flow_id) AS flow_ids
+        FROM judged AS j JOIN free USING (flow_id) GROUP BY 1, 2
+    LOOP
+        PERFORM make_history_day(going.class, going.day);
+        UPDATE history_days AS h
+        SET runs = h.runs + cardinality(going.ids), kept_until = greatest(h.kept_until, going.kept_until),
+            last_id = CASE WHEN h.last_id > going.last_id THEN h.last_id ELSE going.last_id END
+        WHERE h.class = going.class AND h.day = going.day AND h.closed_at IS NULL;
+        CONTINUE WHEN NOT FOUND;
+        EXECUTE format(
+            'WITH gone AS (DELETE FROM attempts WHERE run_id = ANY ($1) RETURNING *) '
+            'INSERT INTO past_attempts (%1$s, class) SELECT %1$s, $2 FROM gone', columns_of('attempts'))
+            USING going.ids, going.class;
+        GET DIAGNOSTICS done = ROW_COUNT;
+        attempts := attempts + done;
+        EXECUTE format(
+            'WITH gone AS (DELETE FROM runs WHERE id = ANY ($1) RETURNING *) '
+            'INSERT INTO past_runs (%1$s, class, edges, joined) SELECT %1$s, $2, '
+            '(SELECT jsonb_agg(to_jsonb(e)) FROM run_edges AS e WHERE e.run_id = gone.id), '
+            '(SELECT array_agg(j.run_id) FROM flow_joins AS j WHERE gone.flow_id = gone.id AND j.flow_id = gone.id) '
+            'FROM gone', columns_of('runs')) USING going.ids, going.class;
+        GET DIAGNOSTICS done = ROW_COUNT;
+        runs := runs + done;
+        DELETE FROM run_edges WHERE run_id = ANY (going.ids);
+        DELETE FROM flow_joins WHERE flow_id = ANY (going.ids);
+        DELETE FROM flows WHERE id = ANY (going.ids);
+    END LOOP;
+    RETURN NEXT;
+END
+$$;
+
+-- Deletes decided firings behind an id that are older than the span and whose runs are kept no longer.
+CREATE FUNCTION forget_firings(behind uuid, most integer, span interval) RETURNS TABLE (looked_at integer, last uuid, gone bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = scheduler, pg_temp SET enable_hashjoin = on AS $$
+DECLARE
+    picked uuid[];
+    kept uuid[];
+BEGIN
+    picked := ARRAY(SELECT id FROM firings WHERE id > behind AND id < first_id(now() - span) ORDER BY id LIMIT most);
+    looked_at := cardinality(picked); last := picked[looked_at];
+    kept := ARRAY(SELECT r.id FROM runs_of(ARRAY(SELECT run_id FROM firings WHERE id = ANY (picked) AND run_id IS NOT NULL)) AS r);
+    DELETE FROM firings AS f
+    WHERE f.id = ANY (picked) AND f.verdict IS NOT NULL AND greatest(f.to_at, f.fires_at, f.decided_at) < now() - span
+      AND (f.run_id IS NULL OR f.run_id <> ALL (kept));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN NEXT;
+END
+$$;
+
+-- Deletes decided events of a tenant, received at an instant or later, that are older than the span and started nothing
+-- that the ledger still has.
+CREATE FUNCTION forget_events(of_tenant text, since timestamptz, most integer, span interval)
+RETURNS TABLE (looked_at integer, last timestamptz, gone bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = scheduler, pg_temp AS $$
+BEGIN
+    WITH old AS MATERIALIZED (
+        SELECT id, received_at FROM events WHERE tenant = of_tenant AND received_at >= since AND received_at < now() - span
+        ORDER BY received_at, id LIMIT most
+    ), deleted AS (
+        DELETE FROM events AS e
+        WHERE e.id = ANY (ARRAY(SELECT id FROM old)) AND e.verdict IS NOT NULL
+          AND NOT EXISTS (SELECT FROM firings AS f WHERE f.event_id = e.id)
+        RETURNING 1
+    )
+    SELECT count(*), max(received_at), (SELECT count(*) FROM deleted) INTO looked_at, last, gone FROM old;
+    RETURN NEXT;
+END
+$$;
+
+-- Deletes backfills that finished before the span, and ends of unknown runs.
+CREATE FUNCTION forget_backfills(span interval) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = scheduler, pg_temp AS $$
+DECLARE
+    old uuid[] := ARRAY(SELECT id FROM backfills WHERE finished_at < now() - span ORDER BY id LIMIT 20);
+BEGIN
+    DELETE FROM backfill_instants WHERE backfill_id = ANY (old);
+    DELETE FROM backfills WHERE id = ANY (old);
+    DELETE FROM orphan_ends WHERE received_at < now() - span;
+    RETURN cardinality(old);
+END
+$$;
+REVOKE EXECUTE ON FUNCTION make_history_day(integer, date), drop_history_day(integer, date),
+    move_flows(uuid, integer, interval, jsonb), forget_firings(uuid, integer, interval),
+    forget_events(text, timestamptz, integer, interval), forget_backfills(interval) FROM PUBLIC;

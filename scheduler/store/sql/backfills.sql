@@ -91,11 +91,18 @@ SELECT i.backfill_id, r.state, count(*)::int AS runs
 FROM backfill_instants AS i JOIN runs AS r ON r.id = i.run_id
 WHERE i.backfill_id = ANY ($1::uuid[]) GROUP BY i.backfill_id, r.state;
 
+-- name: count_past_runs
+SELECT i.backfill_id, r.state, count(*)::int AS runs
+FROM backfill_instants AS i JOIN past_runs AS r ON r.id = i.run_id
+WHERE i.backfill_id = ANY ($1::uuid[]) GROUP BY i.backfill_id, r.state;
+
 -- name: list_instants
+WITH page AS MATERIALIZED (
+    SELECT * FROM backfill_instants WHERE backfill_id = $1 AND position > $2 ORDER BY position LIMIT $3)
 SELECT i.position, t.key AS trigger, i.fires_at, i.wall_time, i.zone, f.verdict, i.firing_id, i.job_version, i.in_force,
        i.run_id, r.state, r.outcome, r.reason
-FROM backfill_instants AS i
+FROM page AS i
 LEFT JOIN triggers AS t ON t.id = i.trigger_id
 LEFT JOIN firings AS f ON f.id = i.firing_id
-LEFT JOIN runs AS r ON r.id = i.run_id
-WHERE i.backfill_id = $1 AND i.position > $2 ORDER BY i.position LIMIT $3;
+LEFT JOIN runs_of(ARRAY(SELECT run_id FROM page WHERE run_id IS NOT NULL)) AS r ON r.id = i.run_id
+ORDER BY i.position;

@@ -48,6 +48,12 @@ SELECT r.id, r.job_id, r.job_name, r.state, r.params, r.retried_by, r.discarded_
 FROM runs AS r JOIN jobs AS j ON j.id = r.job_id
 WHERE r.id = $1 AND r.tenant = $2 FOR NO KEY UPDATE OF r;
 
+-- name: find_past_run
+SELECT r.id, r.job_id, r.job_name, r.state, r.params, r.retried_by, r.discarded_at, r.cancel_at, j.version,
+       j.deleted_at IS NOT NULL AS job_deleted
+FROM runs_of(ARRAY[$1::uuid]) AS r JOIN jobs AS j ON j.id = r.job_id
+WHERE r.tenant = $2;
+
 -- name: find_retry_owed
 SELECT id FROM firings WHERE retry_of = $1 AND job_id = $2 AND verdict IS NULL LIMIT 1;
 

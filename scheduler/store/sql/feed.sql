@@ -37,6 +37,15 @@ LEFT JOIN runs AS r ON r.id = f.id
 LEFT JOIN attempts AS a ON a.run_id = f.id AND a.attempt = coalesce(f.attempt, r.attempt)
 ORDER BY f.position;
 
+-- name: describe_past_runs
+SELECT r.id, r.job_version, r.flow_id, r.firing_id, r.retry_of, r.fired_at, coalesce(f.attempt, r.attempt) AS attempt,
+       r.outcome AS run_outcome, r.reason AS run_reason,
+       a.outcome, a.reason, a.exit_code, a.http_status, a.exception, a.elapsed_s
+FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS f (id, attempt, position)
+LEFT JOIN past_runs AS r ON r.id = f.id
+LEFT JOIN past_attempts AS a ON a.run_id = f.id AND a.class = r.class AND a.attempt = coalesce(f.attempt, r.attempt)
+ORDER BY f.position;
+
 -- name: describe_firings
 SELECT t.key AS trigger, f.kind AS firing_kind, f.fires_at, f.to_at, f.count, f.wall_time, f.zone, f.reason, f.run_id,
        f.blocking_run_id

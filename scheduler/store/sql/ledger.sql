@@ -86,11 +86,17 @@ SELECT job, count(*) AS started,
        percentile_disc(0.5) WITHIN GROUP (ORDER BY late_s) AS p50_s,
        percentile_disc(0.99) WITHIN GROUP (ORDER BY late_s) AS p99_s, max(late_s) AS max_s
 FROM (SELECT j.name AS job, extract(epoch FROM CASE r.attempt WHEN 1 THEN r.claimed_at ELSE (
-                 SELECT a.started_at FROM attempts AS a WHERE a.run_id = r.id AND a.attempt = 1) END
+                 SELECT started_at FROM attempts WHERE run_id = r.id AND attempt = 1
+                 UNION ALL
+                 SELECT started_at FROM past_attempts
+                 WHERE run_id = r.id AND attempt = 1 AND run_id >= first_id($3 - interval '1 minute')) END
              - f.fires_at)::float8 AS late_s
       FROM jobs AS j
       JOIN firings AS f ON f.job_id = j.id AND f.fires_at >= $3 AND f.fires_at < $4
-      JOIN runs AS r ON r.id = f.run_id
+      JOIN (SELECT id, attempt, claimed_at FROM runs
+            UNION ALL
+            SELECT id, attempt, claimed_at FROM past_runs WHERE id >= first_id($3 - interval '1 minute')) AS r
+           ON r.id = f.run_id
       WHERE j.tenant = $1 AND ($2::text IS NULL OR j.name = $2) AND f.kind = 'time' AND f.verdict = 'started') AS starts
 WHERE late_s IS NOT NULL
 GROUP BY job ORDER BY job;

@@ -26,6 +26,11 @@ WHERE tenant = $1
   AND ($5::uuid IS NULL OR id < $5)
 ORDER BY id DESC LIMIT $6;
 
+-- name: past_page
+-- What is in history of a page, $6: that goes no further than this, the last run found at hand; null: as far as it goes.
+SELECT past_page($1, (SELECT id FROM jobs WHERE tenant = $1 AND name = $2), $3, $4, $5, $6, $7) AS id
+WHERE $2::text IS NULL OR EXISTS (SELECT FROM jobs WHERE tenant = $1 AND name = $2);
+
 -- name: page_of_states
 -- The same of all jobs in these states. Those that few of many runs are in are found by key; of the others the
 -- newest are never far.
@@ -60,10 +65,13 @@ SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priori
        CASE WHEN state = 'running' THEN (
            SELECT jsonb_build_object('done', p.done, 'total', p.total, 'message', p.message) FROM live_progress AS p
            WHERE p.run_id = runs.id AND p.attempt = runs.attempt) END AS progress
-FROM runs WHERE id = ANY ($1::uuid[]) ORDER BY id DESC;
+FROM runs_of($1::uuid[]) AS runs ORDER BY id DESC;
 
 -- name: list_runs_between
-SELECT id, job_name AS job, state FROM runs WHERE tenant = $1 AND id BETWEEN $2 AND $3 ORDER BY id DESC LIMIT $4;
+SELECT id, job_name AS job, state FROM runs WHERE tenant = $1 AND id BETWEEN $2 AND $3
+UNION ALL
+SELECT id, job_name AS job, state FROM past_runs WHERE tenant = $1 AND id BETWEEN $2 AND $3
+ORDER BY id DESC LIMIT $4;
 
 -- name: has_tenant
 SELECT EXISTS (SELECT FROM tenants WHERE name = $1) AS known;
@@ -79,25 +87,27 @@ SELECT id, job_name AS job, job_version, state, outcome, reason, attempt, priori
        CASE WHEN state = 'running' THEN (
            SELECT jsonb_build_object('done', p.done, 'total', p.total, 'message', p.message) FROM live_progress AS p
            WHERE p.run_id = runs.id AND p.attempt = runs.attempt) END AS progress
-FROM runs WHERE tenant = $1 AND id = $2;
+FROM runs_of(ARRAY[$2::uuid]) AS runs WHERE tenant = $1;
 
 -- name: list_attempts
 SELECT attempt, outcome, reason, exit_code, signal, http_status, exception, executor, started_at, finished_at,
        elapsed_s, cpu_s, round((100 * cpu_s / nullif(elapsed_s, 0))::numeric, 1)::float8 AS cpu_percent,
        peak_memory_bytes, read_bytes, written_bytes, limited_by, metrics, progress, output_bytes, late_end
-FROM attempts WHERE run_id = $1 ORDER BY attempt;
+FROM attempts_of(ARRAY[$1::uuid]) ORDER BY attempt;
 
 -- name: list_outputs
 SELECT attempt, outcome, output_head AS head, output_tail AS tail, output_bytes AS total_bytes
-FROM attempts WHERE run_id = $1 AND ($2::int IS NULL OR attempt = $2) ORDER BY attempt;
+FROM attempts_of(ARRAY[$1::uuid]) WHERE $2::int IS NULL OR attempt = $2 ORDER BY attempt;
 
 -- name: list_edges
 SELECT j.name AS job, e.upstream_run_id AS run, e.condition AS when, e.state
-FROM run_edges AS e JOIN jobs AS j ON j.id = e.upstream_job_id WHERE e.run_id = $1 ORDER BY j.name;
+FROM edges_of(ARRAY[$1::uuid]) AS e JOIN jobs AS j ON j.id = e.upstream_job_id ORDER BY j.name;
 
 -- name: list_verdicts
 SELECT f.id, j.name AS job, f.verdict, f.reason, f.run_id, r.state, r.outcome, r.reason AS run_reason, r.result
-FROM firings AS f JOIN jobs AS j ON j.id = f.job_id LEFT JOIN runs AS r ON r.id = f.run_id
+FROM firings AS f JOIN jobs AS j ON j.id = f.job_id
+LEFT JOIN runs_of(ARRAY(SELECT run_id FROM firings WHERE id = ANY ($1::uuid[]) AND run_id IS NOT NULL)) AS r
+          ON r.id = f.run_id
 WHERE f.id = ANY ($1::uuid[]);
 
 -- name: list_executors
@@ -132,7 +142,10 @@ SELECT (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL)::int
        (SELECT count(*) FROM recorders WHERE stopped_at IS NULL AND seen_at > now() - $2::float8 * interval '1 second')::int AS recorders,
        (SELECT paused_at FROM tenants WHERE name = $1) AS paused_at,
        (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL AND paused_at IS NOT NULL)::int AS paused_jobs,
-       (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL AND NOT enabled)::int AS disabled_jobs;
+       (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL AND NOT enabled)::int AS disabled_jobs,
+       h.next_at AS retention_next_at, h.finished_at AS retention_finished_at, h.done AS retention_done,
+       h.trouble AS retention_trouble, h.next_at < now() - interval '6 hours' AS retention_is_late
+FROM retaining AS h;
 
 -- name: list_held
 -- Why runs of the backlog, or handed back, cannot be taken, and how many they are.
@@ -171,15 +184,23 @@ SELECT j.name AS job, t.key AS trigger, t.next_at AS fires_at FROM triggers AS t
 WHERE t.tenant = $1 AND t.active AND t.next_at IS NOT NULL ORDER BY t.next_at, t.id LIMIT $2;
 
 -- name: get_flow
-SELECT f.id, j.name AS job, f.firing_id, f.started_at FROM flows AS f JOIN jobs AS j ON j.id = f.job_id
-WHERE f.tenant = $1 AND f.id = $2;
+SELECT f.id, j.name AS job, f.firing_id, f.started_at
+FROM (SELECT id, tenant, job_id, firing_id, started_at FROM flows WHERE id = $2
+      UNION ALL
+      SELECT r.id, r.tenant, r.job_id, r.firing_id, r.created_at
+      FROM runs_of((SELECT array_agg(run_id) FROM past_flow($2) WHERE is_root)) AS r) AS f
+JOIN jobs AS j ON j.id = f.job_id
+WHERE f.tenant = $1;
 
 -- name: list_flow_runs
 -- Its own runs, and those of other flows that it joined.
-SELECT id, job_name AS job, state, outcome, reason, attempt, created_at, finished_at FROM runs
-WHERE id = $1 OR (flow_id = $1 AND flow_id <> id) OR id IN (SELECT run_id FROM flow_joins WHERE flow_id = $1)
+SELECT id, job_name AS job, state, outcome, reason, attempt, created_at, finished_at
+FROM runs_of(ARRAY(SELECT id FROM runs WHERE id = $1 UNION SELECT id FROM runs WHERE flow_id = $1 AND flow_id <> id
+                   UNION SELECT run_id FROM flow_joins WHERE flow_id = $1
+                   UNION SELECT run_id FROM past_flow($1)
+                   UNION SELECT unnest(joined) FROM past_flow($1)))
 ORDER BY id;
 
 -- name: list_edges_of
 SELECT e.run_id, j.name AS job, e.upstream_run_id AS run, e.condition AS when, e.state
-FROM run_edges AS e JOIN jobs AS j ON j.id = e.upstream_job_id WHERE e.run_id = ANY ($1::uuid[]) ORDER BY j.name;
+FROM edges_of($1::uuid[]) AS e JOIN jobs AS j ON j.id = e.upstream_job_id ORDER BY j.name;

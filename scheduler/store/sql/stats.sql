@@ -32,8 +32,16 @@ SELECT j.name AS job, min(r.pool) AS pool, count(*)::int AS runs,
        $4::int IS NULL OR count(*) < min(j.most) AS complete
 FROM wanted AS j
 CROSS JOIN LATERAL (
-    SELECT id, pool, state, attempt, claimed_at, ready_at FROM runs
-    WHERE job_id = j.id AND id >= $2 AND tenant = $1 AND finished_at IS NOT NULL
+    (SELECT id, pool, state, attempt, ready_at, claimed_at, NULL::smallint AS class FROM runs
+     WHERE job_id = j.id AND id >= $2 AND tenant = $1 AND finished_at IS NOT NULL
+     ORDER BY id DESC LIMIT CASE WHEN $4::int IS NOT NULL THEN j.most END)
+    UNION ALL
+    (SELECT id, pool, state, attempt, ready_at, claimed_at, class FROM past_runs
+     WHERE job_id = j.id AND id >= $2 AND tenant = $1
+     ORDER BY id DESC LIMIT CASE WHEN $4::int IS NOT NULL THEN j.most END)
     ORDER BY id DESC LIMIT CASE WHEN $4::int IS NOT NULL THEN j.most END) AS r
-LEFT JOIN attempts AS a ON a.run_id = r.id AND a.attempt = r.attempt
+LEFT JOIN LATERAL (
+    SELECT elapsed_s FROM attempts WHERE r.class IS NULL AND run_id = r.id AND attempt = r.attempt
+    UNION ALL
+    SELECT elapsed_s FROM past_attempts WHERE class = r.class AND run_id = r.id AND attempt = r.attempt) AS a ON true
 GROUP BY j.id, j.name ORDER BY j.name;

@@ -57,8 +57,8 @@ WHERE CASE r.state WHEN 'running' THEN r.executor IS NOT NULL ELSE false END;
 
 -- name: look_at_run
 SELECT r.job_name AS job, r.state, r.attempt, r.reason, r.finished_at IS NOT NULL AS over, p.done, p.total, p.message
-FROM runs AS r LEFT JOIN live_progress AS p ON p.run_id = r.id AND p.attempt = r.attempt
-WHERE r.tenant = $1 AND r.id = $2;
+FROM runs_of(ARRAY[$2::uuid]) AS r LEFT JOIN live_progress AS p ON p.run_id = r.id AND p.attempt = r.attempt
+WHERE r.tenant = $1;
 
 -- name: list_pieces
 SELECT attempt, starts_at, ends_at, text FROM live_output
@@ -66,4 +66,4 @@ WHERE run_id = $1 AND attempt >= $2 ORDER BY attempt, starts_at;
 
 -- name: list_ended
 SELECT attempt, outcome, reason, output_head AS head, output_tail AS tail, output_bytes AS total_bytes
-FROM attempts WHERE run_id = $1 AND attempt >= $2 ORDER BY attempt;
+FROM attempts_of(ARRAY[$1::uuid]) WHERE attempt >= $2 ORDER BY attempt;

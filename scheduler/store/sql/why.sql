@@ -5,14 +5,14 @@ SELECT r.id, r.job_id, r.state, r.turn, r.pool, r.limit_key, r.limit_most, r.exe
        n.spec #> '{run,http}' AS http, now() AS now,
        n.spec ->> 'rate' AS rate, t.next_at AS rate_at, t.next_at > now() AS rate_holds, p.queue_limit, p.paused_at,
        missing_executor(r.pool, v.spec, $3) AS missing, o.suspended_at
-FROM runs AS r
+FROM runs_of(ARRAY[$2::uuid]) AS r
 JOIN tenants AS o ON o.name = r.tenant
 JOIN jobs AS j ON j.id = r.job_id
 JOIN job_versions AS v ON v.job_id = r.job_id AND v.version = r.job_version
 JOIN job_versions AS n ON n.job_id = j.id AND n.version = j.version
 LEFT JOIN rates AS t ON t.job_id = r.job_id
 LEFT JOIN pools AS p ON p.name = r.pool
-WHERE r.tenant = $1 AND r.id = $2;
+WHERE r.tenant = $1;
 
 -- name: list_before
 -- Runs that have the turns of a job: the active ones, then those before $2 in its line.

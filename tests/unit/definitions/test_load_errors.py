@@ -84,7 +84,8 @@ GOLDEN = [
         "4:45: jobs.a.resources.pids: must be at least 1, found 0",
         '4:57: jobs.a.resources.network: "private" is not known; allowed: none, host',
     ]),
-    (job("retention: {}"), ["4:5: jobs.a.retention: is not supported by this version"]),
+    (job("retention: {succeeded: 400d}"), ["4:28: jobs.a.retention.succeeded: must be at most 365d"]),
+    (job("retention: {lost: 7d}"), ["4:17: jobs.a.retention.lost: unknown key; allowed: succeeded, failed, cancelled, skipped"]),
     (run('{http: {url: "https://example.com"}}\n    resources: {cpu: 1}'), [
         "2:3: jobs.a: resources are limits of processes; run: http needs isolation: process"
     ]),
