@@ -93,10 +93,11 @@ FROM (SELECT j.name AS job, extract(epoch FROM CASE r.attempt WHEN 1 THEN r.clai
              - f.fires_at)::float8 AS late_s
       FROM jobs AS j
       JOIN firings AS f ON f.job_id = j.id AND f.fires_at >= $3 AND f.fires_at < $4
-      JOIN (SELECT id, attempt, claimed_at FROM runs
-            UNION ALL
-            SELECT id, attempt, claimed_at FROM past_runs WHERE id >= first_id($3 - interval '1 minute')) AS r
-           ON r.id = f.run_id
+      CROSS JOIN LATERAL (
+          SELECT id, attempt, claimed_at FROM runs WHERE id = f.run_id
+          UNION ALL
+          SELECT id, attempt, claimed_at FROM past_runs
+          WHERE id = f.run_id AND id >= first_id($3 - interval '1 minute') OFFSET 0) AS r
       WHERE j.tenant = $1 AND ($2::text IS NULL OR j.name = $2) AND f.kind = 'time' AND f.verdict = 'started') AS starts
 WHERE late_s IS NOT NULL
 GROUP BY job ORDER BY job;
