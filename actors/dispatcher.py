@@ -167,7 +167,7 @@ class Dispatcher(PublisherListener):
             await desk.publish(pool, filled)
         if _note(store, decided, self.clock.now()):
             await desk.fill(decided.left)
-        return decided.verdicts.total()
+        return decided.looked_at
 
     async def _decide_ahead(self, store: Store, firing_ids: Sequence[UUID], instant: datetime) -> None:
         """Decide what starts at ``instant``, and publish its offers then; what is left is decided at the instant."""
@@ -215,20 +215,8 @@ class Dispatcher(PublisherListener):
         A crowd that is due at once is planned ahead, and nobody is told of its firings: they are found here.
         """
         owed, next_s = await find_owed(store)
-        desk = self._desks[store.name]
-        parts: list[Callable[[], Awaitable[None]]] = []
-        if owed & Owed.FIRINGS:
-            parts.append(partial(decide_forgotten, store, desk, partial(self._decide, store)))
-        if owed & Owed.EVENTS:
-            parts.append(self._events[store.name].decide_owed)
-        if owed & Owed.RUNS:
-            parts += [self._steps[store.name].advance_owed, desk.repeat_unclaimed]
-        if owed & Owed.BACKFILLS:
-            parts.append(self._steps[store.name].release_due_backfills)
-        if owed & Owed.BACKLOG:
-            parts.append(desk.fill_backlogs)
         failed: list[Exception] = []
-        for part in parts:  # one part that fails must not keep the others from being done
+        for part in self._parts(store, owed):  # one part that fails must not keep the others from being done
             try:
                 await part()
             except TransientError:
@@ -237,7 +225,28 @@ class Dispatcher(PublisherListener):
                 failed.append(error)
         if failed:
             raise failed[0]
+        if self._desks[store.name].is_crowded:  # the rest of a crowd, after what else there is to look at
+            return 0.0
         return self._settings.sweep_interval_s if next_s is None else next_s
+
+    def _parts(self, store: Store, owed: Owed) -> list[Callable[[], Awaitable[None]]]:
+        """Return what is to be done about what is owed."""
+        desk, steps = self._desks[store.name], self._steps[store.name]
+        parts: list[Callable[[], Awaitable[None]]] = []
+        if owed & Owed.FIRINGS:
+            parts.append(partial(self._decide_overdue, store))
+        if owed & Owed.EVENTS:
+            parts.append(self._events[store.name].decide_owed)
+        if owed & Owed.RUNS:
+            parts += [steps.advance_owed, desk.repeat_unclaimed]
+        if owed & Owed.BACKFILLS:
+            parts.append(steps.release_due_backfills)
+        if owed & Owed.BACKLOG:
+            parts.append(desk.fill_backlogs)
+        return parts
+
+    async def _decide_overdue(self, store: Store) -> None:
+        await decide_forgotten(store, self._desks[store.name], partial(self._decide, store), self.clock)
 
     async def _cancel(self, store: Store, payloads: Sequence[str]) -> None:
         """Tell executors at once of attempts somebody wants stopped; heartbeats repeat it."""

@@ -1,8 +1,7 @@
 """The Dispatcher's desk for offers: fills pools, publishes, and takes back what the broker did not take."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -47,7 +46,8 @@ class OfferDesk:
         self._resend_s = resend_s
         self._elapsed: dict[str, float] = {}
         self._turns: dict[str, asyncio.Lock] = {}
-        self._crowds = 0
+        self.is_crowded = False
+        """Whether a crowd of firings waits for verdicts, which go before offers."""
         self._put_off: set[str] = set()
         self._filled_at = actor.clock.monotonic()
         self._waiting: set[str] = set()
@@ -65,17 +65,14 @@ class OfferDesk:
             pools = [row["pool"] for row in await db.fetch(Q["list_backlogs"])]
         await self.fill(pools)
 
-    @contextlib.asynccontextmanager
-    async def crowded(self) -> AsyncIterator[None]:
-        """Let verdicts go before offers meanwhile: each pool gets a thousand a second at most.
+    async def crowd(self, *, is_there: bool) -> None:
+        """Let verdicts go before offers while a crowd waits for them: each pool gets a thousand a second at most.
 
         Offers of short jobs would take the machine from the verdicts of a crowd that became due at once.
         """
-        self._crowds += 1
-        try:
-            yield
-        finally:
-            self._crowds -= 1
+        gone = self.is_crowded and not is_there
+        self.is_crowded = is_there
+        if gone:
             put_off, self._put_off = self._put_off, set()
             await self.fill(put_off)
 
@@ -86,7 +83,7 @@ class OfferDesk:
         see the same rows, and the lock of the pool's row is not stood in line for.
         """
         now = self._actor.clock.monotonic()
-        if self._crowds and now - self._filled_at < _CROWD_PAUSE_S:
+        if self.is_crowded and now - self._filled_at < _CROWD_PAUSE_S:
             self._put_off.update(pools)
             return
         self._filled_at = now
@@ -152,7 +149,7 @@ class OfferDesk:
 
     def pace(self, pool: str) -> Pace:
         """Return how fast ``pool`` works, as far as is known here."""
-        most = _CROWD_OFFERS if self._crowds else None
+        most = _CROWD_OFFERS if self.is_crowded else None
         return Pace(self._alive_s, self._resend_s, self._elapsed.get(pool), most)
 
 

@@ -37,6 +37,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _HELD_PAUSE_S = 0.02
 _RELEASE_S = 1.0
+_WAKE_S: Final = 1.0
 _FURTHEST: Final = timedelta(seconds=15)
 _HISTORY_LOOK_S = 300.0
 _HISTORY_LEAST_S = 2.0
@@ -75,6 +76,8 @@ class Ticker(Actor):
         self._planning = {store.name: Planning(partial(uuid7, clock), self._lead) for store in stores.all()}
         self._zones = {store.name: ZoneData(uuid7(clock), settings.zone_data) for store in stores.all()}
         self._pacing = {store.name: Pacing(settings.per_minute) for store in stores.all()}
+        self._undecided: set[str] = set()
+        """Stores in which nobody decides what is planned."""
         self._looked_at: dict[str, datetime] = {}
         """Up to which instant the triggers of a store were last looked through."""
         self._ahead: dict[str, timedelta] = {}
@@ -132,11 +135,10 @@ class Ticker(Actor):
                 await bell.wait(self.clock, await self._until_next(store))
 
     async def tick(self, store: Store) -> None:
-        """Plan everything that is due now, batch by batch; then wake the runs whose wait is over, and let go
-        what was missed, as the pace allows.
-        """
+        """Plan everything that is due now, batch by batch; wake what waits for a time at its end, and every second."""
         pacing, planning = self._pacing[store.name], self._planning[store.name]
-        more = not self._zones[store.name].stands_aside
+        more = not self._zones[store.name].stands_aside and store.name not in self._undecided
+        woken_at = self.clock.monotonic()
         while more and not self.draining:
             now = self.clock.now()
             ahead = self._ahead.get(store.name, self._lead)
@@ -151,12 +153,20 @@ class Ticker(Actor):
                     await self.say("scheduler.firings", "firing.due", planned.due)
                 crash_point("ticker.after_confirm")
                 log.debug("ticker.ticked", triggers=planned.triggers, rows=planned.rows, store=store.name)
+            if self.clock.monotonic() - woken_at >= _WAKE_S:
+                await self._wake(store)
+                woken_at = self.clock.monotonic()
+        await self._wake(store)
+        await self._warn_of_calendars(store)
+
+    async def _wake(self, store: Store) -> None:
+        """Wake runs whose wait is over, and let go what was missed, as the pace allows."""
+        pacing = self._pacing[store.name]
         await wake_runs(store)
         released = await pacing.release(store, now=self.clock.now()) if pacing.holds else []
         if released:
             await self.say("scheduler.firings", "firing.due", released)
             log.info("ticker.caught_up", firings=len(released), store=store.name)
-        await self._warn_of_calendars(store)
 
     async def _warn_of_calendars(self, store: Store) -> None:
         """Say once a day which calendars run out of data."""
@@ -171,7 +181,8 @@ class Ticker(Actor):
         """Return seconds until something is due, at most the tick interval."""
         following = await find_next_tick(store, self.clock.now() + _FURTHEST)
         ahead = self._ahead[store.name] = self._lead_for(following.crowd)
-        next_at = None if self._zones[store.name].stands_aside else following.at
+        self._mind_undecided(store, undecided=following.undecided)
+        next_at = None if self._zones[store.name].stands_aside or following.undecided else following.at
         wake_s = following.wake_s
         self._pacing[store.name].holds = following.holds
         waits = [self._settings.interval_s]
@@ -186,6 +197,20 @@ class Ticker(Actor):
         if wake_s is not None:
             waits.append(wake_s)
         return max(0.0, min(waits))
+
+    def _mind_undecided(self, store: Store, *, undecided: bool) -> None:
+        """Plan nothing while no Dispatcher decides: what falls into that time is caught up as after any outage.
+
+        Otherwise each instant of it would be a row, and all of them would be decided at once in the end.
+        """
+        if undecided and store.name not in self._undecided:
+            self._undecided.add(store.name)
+            log.warning(
+                "ticker.held", store=store.name, reason="firings are undecided for minutes: no Dispatcher works"
+            )
+        elif not undecided and store.name in self._undecided:
+            self._undecided.discard(store.name)
+            log.warning("ticker.resumed", store=store.name)
 
     def _lead_for(self, soon: int) -> timedelta:
         """Return how long before their instants triggers are planned, ``soon`` of which are due soon.

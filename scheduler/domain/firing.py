@@ -47,6 +47,11 @@ class CatchUpRules:
     lead: timedelta = timedelta(0)
     """How far beyond now a call plans; how late a firing is, is judged by now."""
 
+    def deadline(self, fires_at: datetime) -> datetime:
+        """Return until when a firing may get its verdict; later than this it is misfired."""
+        window = timedelta(0) if self.policy is CatchUpPolicy.NONE else self.window
+        return fires_at + max(window, self.punctual)
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedFiring:

@@ -49,7 +49,7 @@ class Decision:
 
 
 STARTED = Decision(Verdict.STARTED)
-TOO_LATE = Decision(Verdict.MISFIRED, "decided later than the catch-up window, after pacing had held it")
+TOO_LATE = Decision(Verdict.MISFIRED, "nobody decided it within its catch-up window")
 
 
 def decide(kind: FiringKind, job: JobEntry | None, activity: Activity, twin: UUID | None = None) -> Decision:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scheduler.store.pool import Connection
 
 Q: Final = queries("calendars")
+_LOCK_TRIGGERS: Final = queries("definitions")["lock_triggers"]
 _TAKE_BACK: Final = queries("definitions")["take_back"]
 _TRIGGER: Final[TypeAdapter[TimeTriggerSpec]] = TypeAdapter(TimeTriggerSpec)
 
@@ -109,8 +110,11 @@ class CalendarRows:
         names = list(self.now)
         versions = [self.now[name].version for name in names]
         rows = await self._db.fetch(Q["lock_calendar_triggers"], self._tenant, names, versions)
-        if rows and await self._db.fetch(_TAKE_BACK, self._tenant, [row["job_id"] for row in rows], now):
-            rows = await self._db.fetch(Q["lock_calendar_triggers"], self._tenant, names, versions)
+        if rows:
+            jobs = [row["job_id"] for row in rows]
+            await self._db.execute(_LOCK_TRIGGERS, jobs)
+            if await self._db.fetch(_TAKE_BACK, self._tenant, jobs, now):
+                rows = await self._db.fetch(Q["lock_calendar_triggers"], self._tenant, names, versions)
         moved = []
         for row in rows:
             try:

@@ -39,6 +39,8 @@ class Decided:
     """Offers by pool."""
     left: frozenset[str] = frozenset()
     """Pools in whose backlog some of the new runs are."""
+    looked_at: int = 0
+    """How many firings there were, those that are left undecided for now among them."""
     said: SaidFirings = field(default_factory=SaidFirings)
     """Lines to log after the commit."""
 
@@ -96,7 +98,7 @@ class Deciding:
         if lined := {root.job.id for _, root in roots if root.turn is Turn.AWAITS}:
             left |= await tend_lines(db, lined)
         verdicts = Counter(decision.verdict for _, decision, _ in decisions)
-        return Decided(verdicts, filled, frozenset(left), said_firings(decisions, tenants))
+        return Decided(verdicts, filled, frozenset(left), len(firings), said_firings(decisions, tenants))
 
     async def _judge(
         self, db: "Connection", firings: Sequence["asyncpg.Record"], tenants: Mapping[str, TenantJobs], starts: Starts

@@ -10,6 +10,7 @@ from scheduler.crash import crash_point
 from scheduler.domain.firing import Plan, PlannedFiring, plan
 from scheduler.domain.zones import TZDATA_VERSION
 from scheduler.store.absence import Look, record_absences
+from scheduler.store.doorbell import WORK
 from scheduler.store.queries import queries
 from scheduler.store.rules import Rule, Rules
 from scheduler.store.stores import Store
@@ -94,7 +95,8 @@ class Planning:
                 rule.schedule,
                 since=row["last_at"],
                 now=now,
-                rules=rule.ahead(ahead),
+                # What is overdue is caught up with as ever: a crowd's lead would take what lies ahead for missed too.
+                rules=rule.ahead(ahead if row["next_at"] > now and rule.missing is None else self._lead),
                 remaining=None if rule.max_fires is None else rule.max_fires - row["fired"],
                 paused_until=row["held_until"],
             )
@@ -118,6 +120,8 @@ class Planning:
                 elif index > 0 or not await self._grow(db, row, firing):
                     fresh.append((row, rule, firing, paced[index]))
         written = await db.fetch(Q["record_firings"], *self._columns(fresh), now + self._lead) if fresh else []
+        if any(firing.verdict is None and firing.fires_at > now + self._lead for _, _, firing, _ in fresh):
+            await db.execute(Q["ring"], WORK, "")  # the sweep that is to find them may sleep beyond their instant
         await record_absences(db, looks)
         await db.execute(
             Q["advance"],
@@ -154,7 +158,7 @@ class Planning:
             [firing.verdict for _, _, firing, _ in fresh],
             [firing.reason for _, _, firing, _ in fresh],
             [rule.rank if paced else None for _, rule, _, paced in fresh],
-            [firing.fires_at + rule.catch_up.window if paced else None for _, rule, firing, paced in fresh],
+            [rule.catch_up.deadline(firing.fires_at) for _, rule, firing, _ in fresh],
             list(range(len(fresh))),
             TZDATA_VERSION,
             [row["calendar_version"] for row, _, _, _ in fresh],

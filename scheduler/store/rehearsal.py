@@ -44,7 +44,7 @@ class _Rehearsal(Store):
     """A store whose one transaction is always rolled back, and shows first what stood before."""
 
     def __init__(self, store: Store, tenant: str) -> None:
-        self.by = store.by
+        self.name, self.dsn, self.by = store.name, store.dsn, store.by
         self._store = store
         self._tenant = tenant
         self.standing: dict[str, Standing] = {}

@@ -44,6 +44,8 @@ class NextTick(NamedTuple):
     """Whether missed firings are held by pacing."""
     crowd: int
     """How many triggers are due until the instant that was asked about."""
+    undecided: bool
+    """Whether nobody decides what is planned."""
 
 
 async def find_next_tick(store: Store, until: datetime) -> NextTick:
@@ -52,5 +54,5 @@ async def find_next_tick(store: Store, until: datetime) -> NextTick:
         row = await db.fetchrow(Q["find_next_at"], until)
         wake_s = await db.fetchval(Q["find_next_wake"])
     if row is None:
-        return NextTick(None, wake_s, holds=False, crowd=0)
-    return NextTick(row["next_at"], wake_s, row["holds"], row["crowd"])
+        return NextTick(None, wake_s, holds=False, crowd=0, undecided=False)
+    return NextTick(row["next_at"], wake_s, row["holds"], row["crowd"], row["undecided"])

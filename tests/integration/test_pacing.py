@@ -158,7 +158,7 @@ async def test_runs_are_woken_even_where_nothing_can_be_let_go(stage: Stage) -> 
     await stage.apply(job=[{"at": (START + HOUR).isoformat()}])
     stage.clock.jump(START + HOUR)
     await ticker.tick(stage.stores.main)
-    await stage.db.execute("UPDATE firings SET sweep_at = now()")
+    await stage.db.execute("UPDATE firings SET sweep_at = now(), start_until = NULL")
     await dispatcher.sweep(stage.stores.main)
     await stage.db.execute("UPDATE runs SET state = 'backing_off', sweep_at = now(), lease_token = NULL")
     await stage.db.execute("ALTER TABLE ticking RENAME paced_until TO gone")

@@ -43,7 +43,7 @@ async def verdicts(stage: Stage) -> dict[str, str | None]:
 
 async def look_again(stage: Stage, dispatcher: Dispatcher) -> None:
     """Let the time pass after which what was put off is due again."""
-    await stage.db.execute("UPDATE firings SET sweep_at = now() WHERE verdict IS NULL")
+    await stage.db.execute("UPDATE firings SET sweep_at = now(), start_until = NULL WHERE verdict IS NULL")
     await dispatcher.sweep(stage.stores.main)
 
 

@@ -244,7 +244,7 @@ CREATE TABLE firings (
     decided_at       timestamptz,
     sweep_at         timestamptz,
     held_rank        smallint,              -- held by pacing: the rank of its job's priority
-    start_until      timestamptz,           -- held until later than this, it is misfired
+    start_until      timestamptz,           -- not decided until later than this, it is misfired
     hold_key         text,                  -- what its trigger debounces or throttles by; null: it does neither
     CONSTRAINT firings_instant_is_unique UNIQUE (trigger_id, fires_at, wall_time),
     CONSTRAINT firings_decided_means_verdict CHECK ((verdict IS NULL) = (decided_at IS NULL)),

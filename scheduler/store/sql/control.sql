@@ -82,7 +82,7 @@ UPDATE runs SET discarded_at = now() WHERE id = $1;
 
 -- name: make_owed_due
 -- The broker was emptied: look at everything that is owed now instead of when its message is overdue.
-WITH f AS (UPDATE firings SET sweep_at = now() WHERE verdict IS NULL AND held_rank IS NULL RETURNING 1),
+WITH f AS (UPDATE firings SET sweep_at = greatest(now(), fires_at) WHERE verdict IS NULL AND held_rank IS NULL RETURNING 1),
      e AS (UPDATE events SET sweep_at = now() WHERE verdict IS NULL RETURNING 1),
      r AS (UPDATE runs SET sweep_at = now()
            WHERE state = 'queued' OR (finished_at IS NOT NULL AND sweep_at IS NOT NULL) RETURNING state)

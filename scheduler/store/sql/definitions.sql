@@ -111,13 +111,16 @@ WITH taken AS (
     DELETE FROM firings WHERE id IN (
         SELECT f.id FROM triggers AS t JOIN firings AS f ON f.trigger_id = t.id
         WHERE t.tenant = $1 AND ($2::uuid[] IS NULL OR t.job_id = ANY ($2))
-          AND f.fires_at > $3 AND f.fires_at < $3 + interval '1 minute' AND f.verdict IS NULL
+          AND f.fires_at > $3 AND f.fires_at < $3 + interval '1 minute'
+          AND (f.verdict IS NULL OR f.verdict IN ('skipped_calendar', 'dst_gap'))
         FOR UPDATE OF f SKIP LOCKED)
-    RETURNING trigger_id, fires_at
+    RETURNING trigger_id, fires_at, verdict
 )
 UPDATE triggers AS t
-SET last_at = b.first_at - interval '1 microsecond', next_at = b.first_at, fired = t.fired - b.count
-FROM (SELECT trigger_id, min(fires_at) AS first_at, count(*)::int AS count FROM taken GROUP BY trigger_id) AS b
+SET last_at = least(t.last_at, b.first_at - interval '1 microsecond'), next_at = least(t.next_at, b.first_at),
+    fired = t.fired - b.count
+FROM (SELECT trigger_id, min(fires_at) AS first_at, (count(*) FILTER (WHERE verdict IS NULL))::int AS count
+      FROM taken GROUP BY trigger_id) AS b
 WHERE t.id = b.trigger_id
 RETURNING t.id;
 

@@ -128,7 +128,8 @@ SELECT (SELECT count(*) FROM jobs WHERE tenant = $1 AND deleted_at IS NULL)::int
        (SELECT count(*) FROM runs WHERE tenant = $1 AND state = 'running')::int AS running,
        (SELECT count(*) FROM runs WHERE tenant = $1 AND state = 'failed' AND discarded_at IS NULL
         AND retried_by IS NULL)::int AS dead_runs,
-       (SELECT count(*) FROM firings WHERE tenant = $1 AND verdict IS NULL AND sweep_at IS NOT NULL)::int AS undecided_firings,
+       (SELECT count(*) FROM firings
+        WHERE tenant = $1 AND verdict IS NULL AND sweep_at IS NOT NULL AND fires_at <= now())::int AS undecided_firings,
        (SELECT coalesce(greatest(extract(epoch FROM now() - min(next_at)), 0), 0) FROM triggers
         WHERE tenant = $1 AND active AND next_at IS NOT NULL)::float8 AS ticker_lag_s,
        (SELECT count(*) FROM firings

@@ -1,6 +1,6 @@
 -- name: lock_due
 -- The next batch of due triggers, as locked. A row another Ticker holds is skipped: it is being planned.
-SELECT id, tenant, job_id, job_version, last_at, fired, held_until, held_as, anchor_at, calendar_version FROM triggers
+SELECT id, tenant, job_id, job_version, last_at, next_at, fired, held_until, held_as, anchor_at, calendar_version FROM triggers
 WHERE active AND next_at <= $1 ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED;
 
 -- name: get_rules
@@ -65,10 +65,12 @@ WITH grown AS (
 SELECT id FROM grown;
 
 -- name: find_next_at
--- When the next trigger is due, how many are until $1 (100,000 stand for more), and whether missed firings are held.
+-- When the next trigger is due, how many are until $1 (100,000 stand for more), whether missed firings are held,
+-- and whether nobody decides: firings are overdue for minutes that any Dispatcher would find within a second.
 SELECT (SELECT min(next_at) FROM triggers WHERE active) AS next_at,
        (SELECT count(*)::int FROM (SELECT FROM triggers WHERE active AND next_at <= $1 LIMIT 100000) AS soon) AS crowd,
-       EXISTS (SELECT FROM firings WHERE held_rank IS NOT NULL) AS holds;
+       EXISTS (SELECT FROM firings WHERE held_rank IS NOT NULL) AS holds,
+       EXISTS (SELECT FROM firings WHERE sweep_at < now() - interval '5 minutes' AND held_rank IS NULL) AS undecided;
 
 -- name: wake_runs
 -- Runs whose delay or back-off is over go to the backlog, or into the line of their job when its
