@@ -11,11 +11,11 @@ from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
+from scheduler.dead_letter import dead_letter
 from scheduler.errors import SessionLostError
 from scheduler.ports import Delivery, Out, PublishOutcome
 from scheduler.transport import amqp_frames
 from scheduler.transport.amqp_wire import Wire, guarded
-from scheduler.dead_letter import dead_letter
 
 MAX_PREFETCH: Final = 65_535
 Settle = Callable[..., bytes]

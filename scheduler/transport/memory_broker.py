@@ -11,9 +11,9 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from scheduler.domain.topic import matches
 from scheduler.errors import NotFoundError
 from scheduler.ports import Out, PublishOutcome
-from scheduler.domain.topic import matches
 from scheduler.transport.topology import Binding, Exchange, Limits, Queue, Topology
 
 

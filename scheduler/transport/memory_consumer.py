@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from scheduler.dead_letter import dead_letter
 from scheduler.errors import SessionLostError
 from scheduler.ports import Delivery, PublishOutcome
-from scheduler.dead_letter import dead_letter
 from scheduler.transport.memory_broker import MemoryBroker, MemoryQueue, Stored
 
 
