@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from scheduler.clock import SystemClock
 from scheduler.store.backfill import get_backfill, list_instants
 from scheduler.store.feed import list_feed
 from scheduler.store.ledger import measure_lateness
+from scheduler.store.moving import Place, move_tenant
 from scheduler.store.reading import (
     RunFilter,
     get_flow,
@@ -19,6 +21,7 @@ from scheduler.store.reading import (
     list_runs_between,
     list_verdicts,
 )
+from scheduler.store.retaining import Done
 from scheduler.store.stats import measure_jobs
 from scheduler.store.why import ask_gates
 from tests.support.history import fill
@@ -168,3 +171,18 @@ async def test_a_tenant_sees_no_history_of_another(kept: Kept) -> None:
 
     assert {row["job"] for row in rows} == {"theirs0"}
     assert len(rows) == 50
+
+
+async def test_history_moves_with_its_tenant(kept: Kept, empty_database_url: str) -> None:
+    await fill(kept.db, 50, newest="2 hours", over="5 days", job="theirs", tenant="other")
+    await kept.retain()
+    before = await list_runs(kept.owner.main, "other", RunFilter(limit=500))
+    place = Place("{env:OTHER}", empty_database_url)
+
+    await move_tenant(kept.owner.main, "other", place, drain_s=1.0, clock=SystemClock())
+
+    async with opened(empty_database_url) as apart:
+        assert await list_runs(apart.owner.main, "other", RunFilter(limit=500)) == before
+        assert (await apart.classes()).keys() == {7, 90}
+        assert await apart.retain() == Done()
+    assert await kept.db.fetchval("SELECT count(*) FROM past_runs WHERE tenant = 'other'") == 0
