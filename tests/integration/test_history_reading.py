@@ -60,7 +60,7 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("filters", FILTERS, ids=str)
+@pytest.mark.parametrize("filters", FILTERS, ids=lambda filters: ", ".join(filters) or "none")
 async def test_lists_show_what_they_showed_before_the_move(kept: Kept, filters: dict[str, Any]) -> None:
     # Dead runs and the newest of each job stay at hand: the two places interleave.
     await kept.db.execute("UPDATE runs SET discarded_at = NULL WHERE state = 'failed' AND job_name = 'job0'")
