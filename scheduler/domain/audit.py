@@ -33,6 +33,7 @@ class AuditAction(StrEnum):
     MOVE = "move"
     REVOKE = "revoke"
     REBUILD = "rebuild"
+    PRUNE = "prune"
     ACCESS = "access"
     """Somebody asked for what is not theirs: the entry is a denial."""
 
@@ -51,6 +52,7 @@ class AuditKind(StrEnum):
     TENANT = "tenant"
     KEY = "key"
     BROKER = "broker"
+    HISTORY = "history"
     OPERATION = "operation"
     """Of the HTTP interface, by its address."""
 

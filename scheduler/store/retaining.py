@@ -13,9 +13,11 @@ from uuid import UUID
 import structlog
 
 from scheduler.clock import Clock
+from scheduler.domain.audit import AuditAction, AuditKind
 from scheduler.domain.retention import RetentionSettings, next_pass
 from scheduler.errors import ConflictError, SchedulerError
 from scheduler.store.archive import archive_day
+from scheduler.store.audit import Change, record_changes
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from schemas.durations import format_duration
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
+_ASKED: Final = Change(AuditAction.PRUNE, AuditKind.HISTORY, "ended runs")
 Q: Final = queries("retention")
 Row = dict[str, Any]
 
@@ -68,9 +71,11 @@ async def retain(store: Store, settings: RetentionSettings, clock: Clock, *, ask
         ConfigurationError: the archive cannot be written; nothing that it lacks is dropped.
         DatabaseUnavailableError: the database went away; the work is due again in ten minutes.
     """
-    async with store.connection() as db:
+    async with store.transaction() as db:
         if await db.fetchval(Q["take_turn"], asked) is None:
             return None
+        if asked:
+            await record_changes(db, store.by, store.by.tenant, [_ASKED])
     done = Done()
     try:
         async for _ in _steps(store, settings, clock, done):

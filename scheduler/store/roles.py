@@ -36,6 +36,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "SELECT ON past_runs, past_attempts, history_days, retaining",
         "UPDATE (closed_at, archived_at) ON history_days",
         "UPDATE ON retaining",
+        "INSERT ON audit",
         "EXECUTE ON FUNCTION drop_history_day(integer, date)",
         "EXECUTE ON FUNCTION move_flows(uuid, integer, interval, jsonb)",
         "EXECUTE ON FUNCTION forget_firings(uuid, integer, interval)",

@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 
 from scheduler.clock import VirtualClock
+from scheduler.config import Settings
 from scheduler.definitions.model import Definitions
 from scheduler.domain.access import Role
 from scheduler.domain.audit import AuditAction, AuditKind, By
@@ -29,6 +30,7 @@ from scheduler.store import (
     moving,
     pools,
     queues,
+    retaining,
     tenants,
 )
 from scheduler.store.audit import AuditFilter, Change, list_audit, record_changes
@@ -45,7 +47,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TENANT = "default"
 WHO = By("cli:ann@desk", TENANT)
 READING = re.compile(
-    r"(list|get|find|count|measure|ask|read|check|wait|has|is|load|hold)_|rehearse$|feed_end$|connect$"
+    r"(list|get|find|count|measure|ask|read|check|wait|has|is|load|hold|show)_|rehearse$|foresee$|last_pass$|feed_end$|connect$"
 )
 """Functions that change nothing, by their verbs."""
 ASKED_BY_NOBODY = {
@@ -55,6 +57,7 @@ ASKED_BY_NOBODY = {
     "forget_keys": "what senders sent, long ago",
     "record_denial": "is an entry itself",
     "migrate": "has a table of its own, for all tenants",
+    "retain": "is for a person only if asked for: a test of its own, since it goes on for many transactions",
 }
 RUN = """
 INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, fired_at, state, pool, priority, has_downstream,
@@ -288,3 +291,15 @@ async def test_filters_choose_and_pages_go_on(stage: Stage) -> None:
     everything = await stage.log()
     assert [row["id"] for row in everything] == sorted((row["id"] for row in everything), reverse=True)
     assert {7} == {row["id"].version for row in everything}
+
+
+async def test_history_that_somebody_has_worked_on_is_in_the_log(stage: Stage) -> None:
+    await stage.mark()
+
+    await retaining.retain(stage.store, Settings().retention.plan("UTC"), stage.clock)
+    assert await stage.db.fetchval("SELECT count(*) FROM audit WHERE id <> ALL ($1::uuid[])", stage.known) == 0
+    await retaining.retain(stage.store, Settings().retention.plan("UTC"), stage.clock, asked=True)
+
+    row = await stage.db.fetchrow("SELECT actor, action, kind FROM audit WHERE id <> ALL ($1::uuid[])", stage.known)
+    assert row is not None
+    assert tuple(row) == ("cli:ann@desk", "prune", "history")

@@ -57,6 +57,7 @@ CHANGING = {
     "tenant activate": "tenant activate shop",
     "tenant move": "tenant move shop --database {{env:SHOP}}",
     "trigger": "trigger a",
+    "retention run": "retention run",
     "job delete": "job delete a",
 }
 """In an order in which each has something to do."""
@@ -64,9 +65,9 @@ OTHERS = {
     "audit", "backfills list", "backfills show", "broker check", "broker declare", "broker rebuild", "broker users",
     "calendar show", "calendars", "config show", "db migrate", "dead list", "dead show", "doctor", "event list",
     "event show", "export", "feed", "firings", "health", "job show", "jobs", "key list", "next", "plan", "pool list",
-    "queue list", "run logs", "run show", "run why", "runs", "simulate", "start dispatcher", "start executor",
-    "start ingress", "start recorder", "start ticker", "start watcher", "stats", "tenant list", "tenant migrate",
-    "up", "validate",
+    "queue list", "retention show", "run logs", "run show", "run why", "runs", "simulate", "start dispatcher",
+    "start executor", "start ingress", "start recorder", "start ticker", "start watcher", "stats", "tenant list",
+    "tenant migrate", "up", "validate",
 }  # fmt: skip
 """They read, serve, or change no row that somebody owns; `broker rebuild`: test_audit.py, by its function."""
 
