@@ -135,8 +135,6 @@ class EventDesk:
         async with self._store.transaction() as db:
             events = await self._new_events(db, sent, invalid)
             recorded = await record_events(db, events, hinted=True)
-            crash_point("dispatcher.before_event_commit")
-        crash_point("dispatcher.after_event_commit")
         await asyncio.gather(*[self._actor.put_away(dead_letter(delivery, why)) for delivery, why in invalid])
         made = zip(events, recorded, strict=True)
         fresh = [row.event_id for event, row in made if not row.duplicate and event.problem is None]

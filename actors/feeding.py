@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from scheduler.clock import Clock
-from scheduler.crash import crash_point
 from scheduler.errors import SessionLostError
 from scheduler.ports import LinkState, Out, Publisher, PublishOutcome, Transport
 from scheduler.store.feed import Fact, Position, move_on, prune_feed, read_facts, read_keys, take_turn
@@ -75,7 +74,6 @@ class Feeding:
                 return False
             reached, more = await (self._publish(db, publisher, position) if self._heard
                                    else self._ask(db, publisher, position))  # fmt: skip
-            crash_point("feeding.after_confirm")
             if reached != position:
                 await move_on(db, reached)
             return more

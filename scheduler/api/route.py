@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from scheduler.api.authentication import too_many
 from scheduler.api.denials import by_of, note_denial, request_id_of
@@ -75,6 +76,10 @@ def needs(action: Action, *, alone: bool = True, raw: bool = False) -> dict[str,
     return {ACTION: action.value} | ({} if alone else {"x-several": True}) | ({"x-raw": True} if raw else {})
 
 
+_GONE: Final = 499
+"""What servers note of a request whose sender went before all of it had come."""
+
+
 class _Strict(Request):
     """A request whose JSON is read strictly, once."""
 
@@ -96,6 +101,8 @@ class ApiRoute(APIRoute):
             request.state.id = request_id_of(request.headers.get("x-request-id"), uuid7(site.clock))
             try:
                 response = await _answer(_Strict(request.scope, request.receive), rules, original)
+            except ClientDisconnect:  # nobody is there to hear of it
+                response = Response(status_code=_GONE)
             except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a problem
                 await note_denial(site, request, action, error)
                 response = answer_to(error, request.url.path)

@@ -35,7 +35,7 @@ from scheduler.sandbox.resource_limits import INTERVAL_S, Limiter, Spent, limit_
 from scheduler.sandbox.results import BEGUN, KEPT, RESULT_FD
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
-_RESET = (*IGNORED, signal.SIGCHLD, signal.SIGALRM, signal.SIGXFSZ)
+_RESET = (*IGNORED, signal.SIGQUIT, signal.SIGCHLD, signal.SIGALRM, signal.SIGXFSZ)
 _KILL_AGAIN_MS = 20
 _ABOVE_STDIO = 10
 _MOST_FDS = 4

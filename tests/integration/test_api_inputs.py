@@ -36,6 +36,7 @@ GOOD: Final = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_twenty_thousand_hostile_inputs_make_no_fault(database_url: str) -> None:
     async with serving(database_url, http={"per_second": 100_000, "failures_per_minute": 100_000}) as api:
         await api.apply(a=TRUE)

@@ -80,6 +80,7 @@ def cli(tmp_path: Path, amqp_url: str, database_url: str, node: RabbitNode) -> I
         "CANARY_TOKEN": CANARIES["job-env"],
         "SCHEDULER_ALLOW_NETWORKS": "127.0.0.0/8",
         "SCHEDULER_ALLOW_PORTS": "9",
+        "SCHEDULER_HTTP__PORT": "0",
     }
     node.ctl("trace_on", "-p", vhost)
     yield made

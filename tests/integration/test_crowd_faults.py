@@ -92,7 +92,8 @@ async def test_unreadable_firings_in_a_crowd_do_not_slow_the_others(database_url
                       now() + n * interval '1 ms' - interval '1 minute'
                FROM jobs, generate_series(1, 2200) AS n WHERE name = CASE WHEN n % 100 = 0 THEN 'odd' ELSE 'job' END"""
         )
-        await stage.dispatcher.sweep(stage.stores.main)
+        while await stage.dispatcher.sweep(stage.stores.main) == 0.0:
+            pass
 
         assert await stage.db.fetchval("SELECT count(*) FROM firings WHERE verdict IS NULL AND sweep_at <= now()") == 0
 
@@ -159,7 +160,8 @@ async def test_poison_in_a_crowd_is_isolated(database_url: str) -> None:
                       CASE WHEN n IN (700, 1300) THEN '{"x": "bad"}' END::jsonb
                FROM jobs, generate_series(1, 2200) AS n"""
         )
-        await stage.dispatcher.sweep(stage.stores.main)
+        while await stage.dispatcher.sweep(stage.stores.main) == 0.0:  # the rest of the crowd
+            pass
         assert await stage.db.fetchval("SELECT count(*) FROM firings WHERE verdict = 'started'") == 2198
         assert (
             await stage.db.fetchval(
