@@ -23,7 +23,7 @@ _KEEPER = 'mount -t tmpfs -o "size=$2,mode=0711" tmpfs "$1" && echo mounted && r
 class SmallDisk:
     """``outside`` is where the test finds it, ``inside`` where the processes behind ``prefix`` do."""
 
-    def __init__(self, estate: Estate, name: str, size_bytes: int = 64 * _MIB) -> None:
+    def __init__(self, estate: Estate, name: str, size_bytes: int = 96 * _MIB) -> None:
         self.inside = estate.root / name
         self.inside.mkdir(mode=0o711)
         self.prefix: list[str] = []
