@@ -86,7 +86,10 @@ class Publisher(Protocol):
         ...
 
     async def close(self) -> None:
-        """Wait for the outcomes under way (bounded by the publish timeout), then release the channel."""
+        """Wait for the outcomes under way (bounded by the publish timeout), then release the channel.
+
+        It may be called again: a close that was cancelled is completed by the next one.
+        """
         ...
 
 
@@ -121,7 +124,7 @@ class Consumer(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop; what is unsettled goes back to the queue."""
+        """Stop; what is unsettled goes back to the queue. It may be called again, as a publisher's."""
         ...
 
 

@@ -45,8 +45,8 @@ class AmqpTransport:
         self._rng = rng
         self._address = address_of(url)
         self._link = Link(clock, self._address)
-        self._publishers: list[AmqpPublisher] = []
-        self._consumers: list[AmqpConsumer] = []
+        self._publishers: dict[AmqpPublisher, None] = {}
+        self._consumers: dict[AmqpConsumer, None] = {}
         self._controls: list[str] = []
         self._graves: AmqpPublisher | None = None
         self._canaries: AmqpPublisher | None = None
@@ -67,16 +67,16 @@ class AmqpTransport:
     async def publisher(self, name: str) -> AmqpPublisher:
         del name  # channels have no names
         publisher = AmqpPublisher(self._clock, user_of(self._url))
-        publisher.on_closed = lambda: self._publishers.remove(publisher)
+        publisher.on_closed = lambda: self._publishers.pop(publisher, None)
         publisher.hold(blocked=self.state is LinkState.BLOCKED)
-        self._publishers.append(publisher)
+        self._publishers[publisher] = None
         await self._carried()
         return publisher
 
     async def consumer(self, queue: str, *, credit: int, name: str) -> AmqpConsumer:
         consumer = AmqpConsumer(queue, credit, f"{name}@{socket.gethostname()}", self._copy)
-        consumer.on_closed = lambda: self._consumers.remove(consumer)
-        self._consumers.append(consumer)
+        consumer.on_closed = lambda: self._consumers.pop(consumer, None)
+        self._consumers[consumer] = None
         await self._carried()
         return consumer
 

@@ -49,7 +49,7 @@ class AmqpConsumer:
         self._change: asyncio.Task[None] | None = None
         self._lost: str | None = None
         self._closed = False
-        self.on_closed: Callable[[], None] = lambda: None
+        self.on_closed: Callable[[], object] = lambda: None
         self.on_failure: Callable[[str], None] = lambda _: None
 
     async def take(self, limit: int) -> list[Delivery]:

@@ -63,7 +63,7 @@ class AmqpPublisher:
         self._held = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
-        self.on_closed: Callable[[], None] = lambda: None
+        self.on_closed: Callable[[], object] = lambda: None
 
     def publish(self, message: Out) -> Outcome:
         """See the port; a message that AMQP cannot carry raises ValueError here and now."""

@@ -101,6 +101,7 @@ class Wire:
         self._connection: _Connection | None = None
         self._aiormq: Any = None
         self._expected_ends: set[int] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def open(self, url: str, connection_name: str) -> None:
         """Connect.
@@ -152,7 +153,17 @@ class Wire:
         return channel
 
     async def close_channel(self, channel: AbstractChannel) -> None:
-        """Close a channel in order; what is unsettled on it goes back."""
+        """Close a channel in order; what is unsettled on it goes back.
+
+        The exchange with the broker is completed even when the caller is cancelled: what the channel
+        holds would stay with it as long as the connection lives.
+        """
+        closing = asyncio.create_task(self._end(channel), name=f"end of channel {channel.number}")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        await asyncio.shield(closing)
+
+    async def _end(self, channel: AbstractChannel) -> None:
         self._expected_ends.add(channel.number)
         await guarded(channel.close())
         self._expected_ends.discard(channel.number)
@@ -181,6 +192,7 @@ class Wire:
                 self._streams.writer.close()
         with suppress(aiormq.AMQPError, OSError, RuntimeError):
             await self._connection.close()
+        await asyncio.gather(*self._closing, return_exceptions=True)
         if self._aiormq is not None:
             await asyncio.wait([self._aiormq.closing], timeout=CLOSE_TIMEOUT_S)
 

@@ -29,8 +29,8 @@ class MemoryTransport:
         self._clock = clock
         self._rng = rng
         self._link = Link(clock, "memory://")
-        self._publishers: list[MemoryPublisher] = []
-        self._consumers: list[MemoryConsumer] = []
+        self._publishers: dict[MemoryPublisher, None] = {}
+        self._consumers: dict[MemoryConsumer, None] = {}
         self._controls: list[str] = []
         self._started = False
         self._cut = False
@@ -47,15 +47,15 @@ class MemoryTransport:
     async def publisher(self, name: str) -> MemoryPublisher:
         del name  # a name is for the management page of a real broker
         publisher = MemoryPublisher(self._broker, self._link, self._clock, self._rng)
-        self._publishers.append(publisher)
-        publisher.on_closed = lambda: self._publishers.remove(publisher)
+        self._publishers[publisher] = None
+        publisher.on_closed = lambda: self._publishers.pop(publisher, None)
         return publisher
 
     async def consumer(self, queue: str, *, credit: int, name: str) -> MemoryConsumer:
         del name
         consumer = MemoryConsumer(self._broker, queue, credit, self._rng)
-        self._consumers.append(consumer)
-        consumer.on_closed = lambda: self._consumers.remove(consumer)
+        self._consumers[consumer] = None
+        consumer.on_closed = lambda: self._consumers.pop(consumer, None)
         consumer.on_source_gone = self.lose_connection
         if self._link.state is not LinkState.DOWN:
             if (obstacle := self._obstacle()) is None:

@@ -28,7 +28,7 @@ class MemoryConsumer:
         self._news = asyncio.Event()
         self._lost: str | None = None
         self._closed = False
-        self.on_closed: Callable[[], None] = lambda: None
+        self.on_closed: Callable[[], object] = lambda: None
         self.on_source_gone: Callable[[str], None] = self.detach
 
     @property

@@ -40,7 +40,7 @@ class MemoryPublisher:
         self._unconfirmed: deque[Pending] = deque()
         self._expiry: asyncio.Task[None] | None = None
         self._closed = False
-        self.on_closed: Callable[[], None] = lambda: None
+        self.on_closed: Callable[[], object] = lambda: None
 
     def publish(self, message: Out) -> "asyncio.Future[PublishOutcome]":
         loop = asyncio.get_running_loop()

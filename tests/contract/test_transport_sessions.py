@@ -268,3 +268,18 @@ async def test_close_ends_a_waiting_take(rig: Rig) -> None:
 
     assert await asyncio.wait_for(waiting, DEADLINE_S) == []
     assert transport.state is LinkState.DOWN
+
+
+async def test_a_close_that_was_cancelled_is_completed_by_the_next(rig: Rig) -> None:
+    transport = await rig.transport()
+    parts = [await transport.publisher("test"), await transport.consumer("work", credit=10, name="test")]
+
+    for part in parts:
+        closing = [asyncio.create_task(part.close()) for _ in range(2)]
+        await asyncio.sleep(0)
+        closing[0].cancel()
+        await asyncio.wait(closing)
+        await part.close()
+        assert closing[1].exception() is None
+
+    await eventually(lambda: transport.depth("work"), (0, 0))
