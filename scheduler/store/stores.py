@@ -67,8 +67,8 @@ class Store:
             DatabaseUnavailableError: the database went away, or lost a lock: try again.
         """
         async with self.connection() as connection:
-            await connection.execute("BEGIN" if flush else "BEGIN; SET LOCAL synchronous_commit TO off")
-            try:
+            try:  # a task that is cancelled at BEGIN may have a transaction all the same
+                await connection.execute("BEGIN" if flush else "BEGIN; SET LOCAL synchronous_commit TO off")
                 yield connection
             except BaseException:
                 if not connection.is_closed():
