@@ -233,7 +233,7 @@ class Dispatcher(PublisherListener):
         """Return what is to be done about what is owed."""
         desk, steps = self._desks[store.name], self._steps[store.name]
         parts: list[Callable[[], Awaitable[None]]] = []
-        if owed & Owed.FIRINGS:
+        if owed & Owed.FIRINGS or desk.is_crowded:  # another Dispatcher may have decided the rest of the crowd
             parts.append(partial(self._decide_overdue, store))
         if owed & Owed.EVENTS:
             parts.append(self._events[store.name].decide_owed)

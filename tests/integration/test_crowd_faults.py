@@ -2,13 +2,16 @@
 
 import random
 from datetime import timedelta
+from typing import Any
 
 from actors.ticker import Ticker, TickSettings
 from scheduler.clock import SystemClock
 from scheduler.definitions.model import Definitions
 from scheduler.store.control import make_owed_due
 from scheduler.store.definitions import apply
+from scheduler.store.rehearsal import rehearse
 from schemas.calendar_spec import CalendarSpec
+from schemas.definitions_file import PoolSpec
 from schemas.job_spec import JobSpec
 from tests.support.engine import engine
 from tests.support.ticking import START, Stage
@@ -21,6 +24,12 @@ async def _ticker(stage: Stage, **settings: object) -> Ticker:
     ticker._publisher = await stage.transport.publisher("ticker")
     stage.actors.append(ticker)
     return ticker
+
+
+async def _apply_with_calendar(stage: Stage, job: dict[str, Any], closed: list[str]) -> None:
+    calendar = CalendarSpec.model_validate({"weekend": [], "closed": closed})
+    wanted = Definitions("default", None, {"job": JobSpec.model_validate(job)}, {}, (), calendars={"own": calendar})
+    await apply(stage.stores.main, wanted, prune=False, clock=stage.clock)
 
 
 async def test_pacing_starts_nothing_before_its_instant(stage: Stage) -> None:
@@ -92,10 +101,11 @@ async def test_unreadable_firings_in_a_crowd_do_not_slow_the_others(database_url
                       now() + n * interval '1 ms' - interval '1 minute'
                FROM jobs, generate_series(1, 2200) AS n WHERE name = CASE WHEN n % 100 = 0 THEN 'odd' ELSE 'job' END"""
         )
-        while await stage.dispatcher.sweep(stage.stores.main) == 0.0:
-            pass
+        overdue = "SELECT count(*) FROM firings WHERE verdict IS NULL AND sweep_at <= now()"
+        await stage.until(overdue, holds=lambda left: left == 0)  # within a few sweeps: not one firing each
 
-        assert await stage.db.fetchval("SELECT count(*) FROM firings WHERE verdict IS NULL AND sweep_at <= now()") == 0
+        said = "SELECT count(*), count(*) FILTER (WHERE verdict = 'started') FROM firings"
+        assert tuple(await stage.db.fetchrow(said)) == (2200, 2178)
 
 
 async def test_deadline_holds_while_no_dispatcher_is_there(stage: Stage) -> None:
@@ -118,30 +128,15 @@ async def test_deadline_holds_while_no_dispatcher_is_there(stage: Stage) -> None
 
 async def test_day_that_a_new_calendar_opens_within_the_lead_fires(stage: Stage) -> None:
     ticker = await _ticker(stage, crowd=1, plans_per_s=1000)
-    ticker._ahead["main"] = timedelta(seconds=10)
+    job = {"run": TRUE, "triggers": [{"calendar": {"date": "03-02", "at": "12:00:20", "calendar": "own"}}]}
 
-    async def put(closed: list[str]) -> None:
-        job = JobSpec.model_validate(
-            {
-                "run": {"command": ["true"]},
-                "triggers": [{"calendar": {"date": "03-02", "at": "12:00:20", "calendar": "own"}}],
-            }
-        )
-        cal = CalendarSpec.model_validate({"weekend": [], "closed": closed})
-        await apply(
-            stage.stores.main,
-            Definitions("default", None, {"job": job}, {}, (), calendars={"own": cal}),
-            prune=False,
-            clock=stage.clock,
-        )
-
-    await put(["2026-03-02"])
+    await _apply_with_calendar(stage, job, closed=["2026-03-02"])
     stage.clock.jump(START + timedelta(seconds=15))
     ticker._ahead[stage.stores.main.name] = timedelta(seconds=10)
     await ticker.tick(stage.stores.main)
     assert [(20.0, None, 1, "skipped_calendar")] == await stage.ledger()
 
-    await put([])
+    await _apply_with_calendar(stage, job, closed=[])
     stage.clock.jump(START + timedelta(seconds=20))
     await ticker.tick(stage.stores.main)
     assert [(20.0, None, 1, None)] == await stage.ledger()
@@ -160,23 +155,14 @@ async def test_poison_in_a_crowd_is_isolated(database_url: str) -> None:
                       CASE WHEN n IN (700, 1300) THEN '{"x": "bad"}' END::jsonb
                FROM jobs, generate_series(1, 2200) AS n"""
         )
-        while await stage.dispatcher.sweep(stage.stores.main) == 0.0:  # the rest of the crowd
-            pass
-        assert await stage.db.fetchval("SELECT count(*) FROM firings WHERE verdict = 'started'") == 2198
-        assert (
-            await stage.db.fetchval(
-                "SELECT count(*) FROM firings WHERE verdict IS NULL AND sweep_at > now() + interval '2 s'"
-            )
-            == 2
-        )
+        started = "SELECT count(*) FROM firings WHERE verdict = 'started'"
+        await stage.until(started, holds=lambda count: count == 2198)
+
+        postponed = "SELECT count(*) FROM firings WHERE verdict IS NULL AND sweep_at > now() + interval '2 s'"
+        await stage.until(postponed, holds=lambda count: count == 2)
 
 
 async def test_plan_of_a_file_with_pools(stage: Stage) -> None:
-    from scheduler.definitions.model import Definitions
-    from scheduler.store.rehearsal import rehearse
-    from schemas.definitions_file import PoolSpec
-    from schemas.job_spec import JobSpec
-
     job = JobSpec.model_validate({"run": TRUE, "pool": "small"})
     wanted = Definitions("default", None, {"job": job}, {"small": PoolSpec()}, ())
     result, _ = await rehearse(stage.stores.main, wanted, prune=False, clock=stage.clock)
@@ -185,38 +171,21 @@ async def test_plan_of_a_file_with_pools(stage: Stage) -> None:
 
 async def test_a_calendar_moves_only_triggers_that_are_held(stage: Stage) -> None:
     """take_back of a new calendar takes the job's other triggers too, which nobody has locked."""
-    from scheduler.definitions.model import Definitions
-    from scheduler.store.definitions import apply
-    from schemas.calendar_spec import CalendarSpec
-    from schemas.job_spec import JobSpec
-
     ticker = await _ticker(stage)
+    job = {
+        "run": TRUE,
+        "overlap": "allow",
+        "triggers": [
+            {"calendar": {"date": "12-24", "at": "12:00", "calendar": "own"}},
+            {"id": "fast", "every": "1s", "max_fires": 100},
+        ],
+    }
 
-    async def put(closed: list[str]) -> None:
-        job = JobSpec.model_validate(
-            {
-                "run": TRUE,
-                "overlap": "allow",
-                "triggers": [
-                    {"calendar": {"date": "12-24", "at": "12:00", "calendar": "own"}},
-                    {"id": "fast", "every": "1s", "max_fires": 100},
-                ],
-            }
-        )
-        cal = CalendarSpec.model_validate({"weekend": [], "closed": closed})
-        await apply(
-            stage.stores.main,
-            Definitions("default", None, {"job": job}, {}, (), calendars={"own": cal}),
-            prune=False,
-            clock=stage.clock,
-        )
-
-    await put([])
+    await _apply_with_calendar(stage, job, closed=[])
     stage.clock.jump(START + timedelta(seconds=5.5))
     ticker._ahead[stage.stores.main.name] = timedelta(seconds=3)
     await ticker.tick(stage.stores.main)
-    other = await stage.db.fetch("SELECT 1")  # noqa: F841
-    await put(["2026-12-24"])
+    await _apply_with_calendar(stage, job, closed=["2026-12-24"])
     await ticker.tick(stage.stores.main)
     assert await stage.db.fetchval("SELECT fired FROM triggers WHERE key = 'fast'") == await stage.db.fetchval(
         "SELECT count(*) FROM firings JOIN triggers t ON t.id = trigger_id WHERE t.key = 'fast'"
@@ -254,3 +223,13 @@ async def test_nothing_is_planned_while_nobody_decides(stage: Stage) -> None:
     await ticker.tick(stage.stores.main)
     counts = await stage.db.fetch("SELECT count FROM firings ORDER BY fires_at")
     assert [row["count"] for row in counts] == [1, 7 * 86_400 - 2, 1]
+
+
+async def test_crowd_whose_rest_another_dispatcher_decides_is_over(stage: Stage) -> None:
+    dispatcher = await stage.dispatcher()
+    desk = dispatcher._desks["main"]
+    await desk.crowd(is_there=True)
+
+    again_s = await dispatcher.sweep(stage.stores.main)
+
+    assert (desk.is_crowded, again_s > 0) == (False, True)
