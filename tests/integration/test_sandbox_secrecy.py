@@ -41,8 +41,9 @@ async def main():
         print(json.dumps([os.getuid(), ended.result, waiting, seen.outcome, seen.output.head if seen.output else ""]))
 asyncio.run(main())
 """
+# Nobody else's number: the servers of other tests run as "nobody", and their memory would be open too.
 UNPRIVILEGED = [
-    "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all,+dac_read_search",
+    "setpriv", "--reuid=61987", "--regid=61987", "--clear-groups", "--bounding-set=-all,+dac_read_search",
     "--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search", "--",
 ] if os.geteuid() == 0 else []  # fmt: skip
 
