@@ -89,57 +89,34 @@ _BY_KIND: Final = Discriminator(
     custom_error_message=f"must be a mapping with one of the keys {', '.join(TRIGGER_KINDS)}",
 )
 
-PlannedTriggerSpec = Annotated[
+_ByClock = (
     Annotated[CronTrigger, Tag("cron")]
     | Annotated[EveryTrigger, Tag("every")]
     | Annotated[AtTrigger, Tag("at")]
     | Annotated[CalendarTrigger, Tag("calendar")]
-    | Annotated[MissingTrigger, Tag("missing")],
-    _BY_KIND,
-    BeforeValidator(_one_kind),
-]
-"""A trigger that a Ticker plans: by its schedule it fires, or looks whether something is missing."""
-
-TimeTriggerSpec = Annotated[
-    Annotated[CronTrigger, Tag("cron")]
-    | Annotated[EveryTrigger, Tag("every")]
-    | Annotated[AtTrigger, Tag("at")]
-    | Annotated[CalendarTrigger, Tag("calendar")],
-    _BY_KIND,
-    BeforeValidator(_one_kind),
-]
-"""A trigger that fires by the clock: it has a schedule."""
-
-EventTriggerSpec = Annotated[
+)
+_Missing = Annotated[MissingTrigger, Tag("missing")]
+_ByEvents = (
     Annotated[EventTrigger, Tag("event")]
     | Annotated[WebhookTrigger, Tag("webhook")]
     | Annotated[FileTrigger, Tag("file")]
     | Annotated[EndedTrigger, Tag("ended")]
     | Annotated[SystemTrigger, Tag("system")]
-    | Annotated[MissingTrigger, Tag("missing")]
+    | _Missing
     | Annotated[AllOfTrigger, Tag("all_of")]
-    | Annotated[AnyOfTrigger, Tag("any_of")],
-    _BY_KIND,
-    BeforeValidator(_one_kind),
-]
+    | Annotated[AnyOfTrigger, Tag("any_of")]
+)
+
+PlannedTriggerSpec = Annotated[_ByClock | _Missing, _BY_KIND, BeforeValidator(_one_kind)]
+"""A trigger that a Ticker plans: by its schedule it fires, or looks whether something is missing."""
+
+TimeTriggerSpec = Annotated[_ByClock, _BY_KIND, BeforeValidator(_one_kind)]
+"""A trigger that fires by the clock: it has a schedule."""
+
+EventTriggerSpec = Annotated[_ByEvents, _BY_KIND, BeforeValidator(_one_kind)]
 """A trigger that waits for events."""
 
-TriggerSpec = Annotated[
-    Annotated[CronTrigger, Tag("cron")]
-    | Annotated[EveryTrigger, Tag("every")]
-    | Annotated[AtTrigger, Tag("at")]
-    | Annotated[CalendarTrigger, Tag("calendar")]
-    | Annotated[EventTrigger, Tag("event")]
-    | Annotated[WebhookTrigger, Tag("webhook")]
-    | Annotated[FileTrigger, Tag("file")]
-    | Annotated[EndedTrigger, Tag("ended")]
-    | Annotated[SystemTrigger, Tag("system")]
-    | Annotated[MissingTrigger, Tag("missing")]
-    | Annotated[AllOfTrigger, Tag("all_of")]
-    | Annotated[AnyOfTrigger, Tag("any_of")],
-    _BY_KIND,
-    BeforeValidator(_one_kind),
-]
+TriggerSpec = Annotated[_ByClock | _ByEvents, _BY_KIND, BeforeValidator(_one_kind)]
 
 
 def waits_for_events(value: Any) -> bool:

@@ -8,29 +8,19 @@ not seen, nor is what is written elsewhere.
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
+
+from scheduler.sandbox.limiter import Limiter
 
 _BLOCK: Final = 512
 _FILES_AT_A_LOOK: Final = 2000
 """So many are looked at in some ten milliseconds; for each more of them one look is left out."""
 
 
-class _Within(Protocol):
-    @property
-    def kind(self) -> str: ...
-    @property
-    def peak_bytes(self) -> int: ...
-    def enter(self) -> None: ...
-    def begin(self) -> None: ...
-    def look(self, spent_s: float) -> str | None: ...
-    def shut(self) -> None: ...
-    def remove(self) -> None: ...
-
-
 class DiskLimit:
     """Adds ``disk`` to what another limiter holds an attempt to."""
 
-    def __init__(self, within: _Within, limits: Mapping[str, Any]) -> None:
+    def __init__(self, within: Limiter, limits: Mapping[str, Any]) -> None:
         self._within = within
         self._most: int = limits["disk"]
         self._folder: str = limits["folder"]

@@ -4,10 +4,11 @@ import contextlib
 import ctypes
 import os
 import resource
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from scheduler.sandbox.cgroup import Leaf
 from scheduler.sandbox.disk_limit import DiskLimit
+from scheduler.sandbox.limiter import Limiter
 from scheduler.sandbox.sampling import INTERVAL_S, Sampling
 
 __all__ = ["INTERVAL_S", "Limiter", "Spent", "limit_self", "limiter_for"]
@@ -16,20 +17,6 @@ _BLOCK: Final = 512
 _IOPRIO_SET: Final = {"x86_64": 251, "aarch64": 30}
 _IOPRIO_OF_PROCESS: Final = 1
 _IO_CLASSES: Final = {"idle": 3 << 13, "low": 2 << 13 | 7}
-
-
-class Limiter(Protocol):
-    """Holds the processes of one attempt to its limits."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def peak_bytes(self) -> int: ...
-    def enter(self) -> None: ...
-    def begin(self) -> None: ...
-    def look(self, spent_s: float) -> str | None: ...
-    def shut(self) -> None: ...
-    def remove(self) -> None: ...
 
 
 def limiter_for(limits: dict[str, Any]) -> Limiter:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.cli import Cli, end, status, until
-from tests.support.services import free_port
+from tests.support.cli import Cli, running_up, until
 
 pytestmark = pytest.mark.timeout(240)  # dozens of processes, on machines that do other things too
 
@@ -40,13 +39,8 @@ jobs:
 @pytest.fixture(scope="module")
 def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     """A `scheduler up` with JOBS on a data directory that the commands find by themselves."""
-    cli = Cli(tmp_path_factory.mktemp("up"))
-    (cli.folder / "jobs.yaml").write_text(JOBS)
-    port = free_port()
-    process = cli.begin("up", "jobs.yaml", "--port", str(port))
-    until(lambda: status(port, "/readyz") == 200, "ready")
-    yield cli
-    assert end(process) == 0
+    with running_up(tmp_path_factory.mktemp("up"), JOBS) as cli:
+        yield cli
 
 
 @pytest.mark.slow

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.cli import Cli, end, status, until
-from tests.support.services import free_port
+from tests.support.cli import Cli, running_up, until
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.slow]
 
@@ -26,13 +25,8 @@ jobs:
 
 @pytest.fixture(scope="module")
 def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
-    cli = Cli(tmp_path_factory.mktemp("up"))
-    (cli.folder / "jobs.yaml").write_text(JOBS)
-    port = free_port()
-    process = cli.begin("up", "jobs.yaml", "--port", str(port))
-    until(lambda: status(port, "/readyz") == 200, "ready")
-    yield cli
-    assert end(process) == 0
+    with running_up(tmp_path_factory.mktemp("up"), JOBS) as cli:
+        yield cli
 
 
 def test_what_is_published_is_listed_and_shown_with_what_it_started(cli: Cli) -> None:

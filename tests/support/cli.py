@@ -1,5 +1,6 @@
 """The command line as processes, for tests that use it as a person or a script does."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,12 +9,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.support.forked import Forked
+from tests.support.services import free_port
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from scheduler.cli.main import main; main()")
@@ -80,3 +82,15 @@ def status(port: int, path: str) -> int:
 def end(process: "subprocess.Popen[str]", number: int = signal.SIGTERM) -> int:
     process.send_signal(number)
     return process.wait(DEADLINE_S)
+
+
+@contextlib.contextmanager
+def running_up(folder: Path, jobs: str) -> Iterator[Cli]:
+    """Lend commands in ``folder``, where a `scheduler up` with ``jobs`` runs; they find its data by themselves."""
+    cli = Cli(folder)
+    (folder / "jobs.yaml").write_text(jobs)
+    port = free_port()
+    process = cli.begin("up", "jobs.yaml", "--port", str(port))
+    until(lambda: status(port, "/readyz") == 200, "ready")
+    yield cli
+    assert end(process) == 0
