@@ -86,10 +86,7 @@ class Publisher(Protocol):
         ...
 
     async def close(self) -> None:
-        """Wait for the outcomes under way (bounded by the publish timeout), then release the channel.
-
-        It may be called again: a close that was cancelled is completed by the next one.
-        """
+        """Wait for the outcomes under way (at most the publish timeout), then release the channel; also twice."""
         ...
 
 
@@ -124,7 +121,7 @@ class Consumer(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop; what is unsettled goes back to the queue. It may be called again, as a publisher's."""
+        """Stop; what is unsettled goes back to the queue; also twice."""
         ...
 
 
