@@ -81,6 +81,13 @@ class Guard:
 def _check_origin(given: dict[str, list[str]], host: str) -> None:
     """Refuse what another site's page has a browser send."""
     site = given.get("sec-fetch-site", ["none"])[0]
-    origin = given.get("origin", [None])[0]
-    if site not in {"none", "same-origin"} or (origin is not None and urlsplit(origin).netloc != host):
+    origins = given.get("origin", [])
+    if site not in {"none", "same-origin"} or any(_netloc(origin) != host for origin in origins):
         raise ProblemError(403, "sent by a page of another site", code="cross_site")
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
