@@ -31,7 +31,8 @@ class Metrics:
         self.measure: Measure | None = None
         """Reads what the rows say; None: this process reads none, or not now."""
         self._of_rows = OfRows()
-        self._registry.register(self._of_rows)
+        self._rows = CollectorRegistry()
+        self._rows.register(self._of_rows)
         self._registry.register(OfCounts(COUNTS))
 
     def count_line(self, name: str, level: str, count: int = 1, /) -> None:
@@ -41,10 +42,13 @@ class Metrics:
         """Look at the rows, if this process has any to look at; before ``render``."""
         self._of_rows.measured = Measured() if self.measure is None else await self.measure()
 
-    def render(self, *, ready: bool, round_trips: Mapping[str, float]) -> bytes:
-        """Return the exposition text of this moment; ``round_trips`` in seconds, by part."""
+    def render(self, *, ready: bool, round_trips: Mapping[str, float], rows: bool = True) -> bytes:
+        """Return the exposition text of this moment; ``round_trips`` in seconds, by part.
+
+        ``rows=False`` leaves out what the rows say, which is of all tenants.
+        """
         self._ready.set(ready)
         self._round_trips.clear()
         for part, seconds in round_trips.items():
             self._round_trips.labels(part).set(seconds)
-        return generate_latest(self._registry)
+        return generate_latest(self._registry) + (generate_latest(self._rows) if rows else b"")

@@ -7,12 +7,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
+from scheduler.api.executor_rows import visible_executors
 from scheduler.api.route import ApiRoute, Calling, needs
 from scheduler.api.site import Site
 from scheduler.domain.access import Action
 from scheduler.metrics import CONTENT_TYPE
 from scheduler.store.health import ask_health
-from scheduler.store.reading import list_executors, list_next
+from scheduler.store.reading import list_next
 
 _NEXT: int = 20
 
@@ -86,7 +87,7 @@ async def read_health_details(call: Calling) -> Details:
     site, tenant = call.site, call.tenant
     found = await ask_health(call.store, tenant, lease_s=site.lease_s, today=call.clock.now().date())
     troubles = {**found.troubles, **await site.troubles()}
-    executors = await list_executors(call.store, lease_s=site.lease_s)
+    executors = await visible_executors(call)
     upcoming = await list_next(call.store, tenant, limit=_NEXT)
     return Details(
         healthy=not troubles,
@@ -101,8 +102,14 @@ async def read_health_details(call: Calling) -> Details:
 
 @health.get("/metrics", openapi_extra=needs(Action.VIEW), response_class=Response)
 async def read_metrics(call: Calling) -> Response:
-    """Return the metrics of this process as Prometheus reads them."""
+    """Return the metrics of this process as Prometheus reads them; to the operator's tenant also what the rows say.
+
+    These are of all tenants: names of jobs, and how much others have to do.
+    """
     site = call.site
     ready = not await site.troubles()
-    await site.metrics.refresh()
-    return Response(site.metrics.render(ready=ready, round_trips=site.round_trips()), media_type=CONTENT_TYPE)
+    rows = call.caller.runs_installation
+    if rows:
+        await site.metrics.refresh()
+    text = site.metrics.render(ready=ready, round_trips=site.round_trips(), rows=rows)
+    return Response(text, media_type=CONTENT_TYPE)

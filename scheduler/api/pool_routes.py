@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Body, Path, Query
 from pydantic import Field
 
+from scheduler.api.executor_rows import visible_executors
 from scheduler.api.job_routes import JOB_NAME
 from scheduler.api.route import ApiRoute, Calling, needs
 from scheduler.api.shapes import Shape
@@ -14,15 +15,12 @@ from scheduler.domain.access import Action
 from scheduler.store.calendars import calendar_row, closed_days, get_calendar, list_calendars
 from scheduler.store.executors import drain_executor, undrain_executor
 from scheduler.store.queues import clear_queue, list_queues, pause_queue, resume_queue
-from scheduler.store.reading import list_executors
 from scheduler.store.stats import count_pools, measure_jobs
 from schemas.spec_model import Text
 
 MEASURED: Final = 1000
 """So many runs statistics are made of, of all jobs together."""
 _DAY: Final = timedelta(days=1)
-_OF_OPERATORS: Final = ("host", "pid", "version")
-"""What of an executor only those see to whom the installation belongs."""
 
 pools = APIRouter(tags=["pools"], route_class=ApiRoute)
 Executor = Annotated[str, Path(min_length=1, max_length=200, description="The executor, as the list names it.")]
@@ -82,9 +80,7 @@ class Calendars(Shape):
 @pools.get("/executors", openapi_extra=needs(Action.VIEW))
 async def list_all_executors(call: Calling) -> Executors:
     """List executors that live, or stopped within a day; where they run is for the operator's tenant."""
-    rows = await list_executors(call.store, lease_s=call.site.lease_s)
-    hidden = () if call.caller.runs_installation else _OF_OPERATORS
-    return Executors(executors=[{key: value for key, value in row.items() if key not in hidden} for row in rows])
+    return Executors(executors=await visible_executors(call))
 
 
 @pools.post("/executors/{name}/drain", status_code=202, openapi_extra=needs(Action.RUN_POOLS))

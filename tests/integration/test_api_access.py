@@ -10,6 +10,7 @@ from scheduler.api.site import Site
 from scheduler.clock import SystemClock
 from scheduler.config import Settings
 from scheduler.domain.access import Action, Role
+from scheduler.metric_names import Measured
 from scheduler.metrics import Metrics
 from tests.support.api import TRUE, Api, serving
 
@@ -124,6 +125,30 @@ async def test_a_file_for_another_tenant_or_with_pools_is_refused(database_url: 
         assert (await api.post("/api/v1/definitions/apply", pools, key=author)).status == 403
         assert (await api.post("/api/v1/definitions/apply", pools, key=foreign)).status == 403
         assert (await api.post("/api/v1/definitions/apply", pools, key=await api.key("admin"))).status == 200
+
+
+async def test_what_all_tenants_share_is_told_to_the_operators_only(database_url: str) -> None:
+    async def measured() -> Measured:
+        return Measured([("backlog", "gpu", 7.0)], [("default", "payroll", "sum", 1.0)])
+
+    async with serving(database_url, http={"auth": "keys"}) as api:
+        api.site.metrics.measure = measured
+        await api.apply("other", b=TRUE)
+        await api.db.execute(
+            """INSERT INTO executors (boot_id, name, pool, slots, busy, handlers, host, pid, version)
+               VALUES (gen_random_uuid(), 'box-1', 'default', 5, 0, '{}', 'desk', 7, '1')"""
+        )
+        ours, theirs = await api.key("viewer"), await api.key("admin", tenant="other")
+        told = {}
+        for whose, key in (("theirs", theirs), ("ours", ours), ("theirs again", theirs)):
+            health = (await api.get("/health/detailed", key=key)).json["executors"]
+            listed = (await api.get("/api/v1/executors", key=key)).json["executors"]
+            metrics = (await api.get("/metrics", key=key)).text
+            told[whose] = ("desk" in str(health), "desk" in str(listed), "payroll" in metrics, 'pool="gpu"' in metrics)
+            assert "box-1" in str(health), "that it is there they may know"
+            assert "scheduler_ready" in metrics
+
+    assert told == {"theirs": (False,) * 4, "ours": (True,) * 4, "theirs again": (False,) * 4}
 
 
 @pytest.mark.parametrize("how", ["revoked_at = now()", "expires_at = now()", "digest = sha256('')"])
