@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from scheduler.api.methods import methods_of
 from scheduler.errors import (
     CallerError,
     ConflictError,
@@ -126,7 +127,10 @@ def install(app: FastAPI) -> None:
     """Answer every error that reaches the framework with a problem."""
 
     async def handle(request: Request, error: Exception) -> Problem:
-        return answer_to(error, request.url.path)
+        problem = answer_to(error, request.url.path)
+        if problem.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            problem.headers["Allow"] = ", ".join(methods_of(app, request.url.path))
+        return problem
 
     for kind in (HTTPException, RequestValidationError, SchedulerError):
         app.add_exception_handler(kind, handle)

@@ -64,6 +64,7 @@ async def test_errors_of_the_framework_are_problems_too(database_url: str) -> No
             {"parameter": "limit", "in": "query", "detail": "Input should be greater than or equal to 1"}
         ]
         assert found[405].headers["Allow"] == "GET"
+        assert (await api.post("/api/v1/jobs/a")).headers["Allow"] == "DELETE, GET, PATCH, PUT"
 
 
 async def test_a_body_without_a_length_is_measured_while_it_comes(database_url: str) -> None:
