@@ -96,7 +96,7 @@ class RetentionSection(Section):
     at: time = time(2)
     """When the daily work on history begins, in ``timezone``."""
     archive: Annotated[Path, BeforeValidator(lambda path: Path(path).expanduser())] | None = None
-    """Folder that runs are written to as JSON lines before they are dropped. Default: they are dropped."""
+    """Folder that runs, firings and events are written to as JSON lines before they go. Default: they go."""
     compress: bool = True
     """Archive as .jsonl.gz; else as .jsonl."""
 

@@ -25,7 +25,7 @@ class RetentionSettings:
     """When the daily work begins, on the clocks of ``zone``."""
     zone: ZoneInfo
     archive: Path | None = None
-    """The folder that runs are written to before they are dropped."""
+    """The folder that runs, firings and events are written to before they are gone."""
     compress: bool = True
 
 

@@ -4,7 +4,7 @@ Anybody may begin it at any time, and go on with it where somebody else has ende
 a transaction that looks for what is left to do.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +18,7 @@ from scheduler.domain.retention import RetentionSettings, next_pass
 from scheduler.errors import ConflictError, SchedulerError
 from scheduler.store.archive import archive_day
 from scheduler.store.audit import Change, record_changes
+from scheduler.store.ledger_retaining import BATCH, forget_some
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from schemas.durations import format_duration
@@ -163,13 +164,13 @@ async def _drop(store: Store, settings: RetentionSettings, done: Done) -> AsyncI
 
 
 async def _forget(store: Store, settings: RetentionSettings, done: Done) -> AsyncIterator[None]:
-    async for gone in _walk(store, "forget_firings", _LEAST, settings.ledger):
+    async for gone in _walk(store, settings, "forget_firings", (), _LEAST):
         done.forgotten_firings += gone
         yield
     async with store.connection() as db:
         tenants = [row["name"] for row in await db.fetch(Q["list_tenants"])]
     for tenant in tenants:
-        async for gone in _walk(store, "forget_events", datetime.min.replace(tzinfo=UTC), settings.ledger, tenant):
+        async for gone in _walk(store, settings, "forget_events", (tenant,), datetime.min.replace(tzinfo=UTC)):
             done.forgotten_events += gone
             yield
     gone = 1
@@ -180,13 +181,14 @@ async def _forget(store: Store, settings: RetentionSettings, done: Done) -> Asyn
         yield
 
 
-async def _walk(store: Store, query: str, behind: Any, span: timedelta, *first: str) -> AsyncIterator[int]:
-    """Let ``query`` look at all rows in their order, a batch at a time; yield how many of each are gone."""
-    looked_at = _MOST
-    while looked_at == _MOST:
-        async with store.transaction(flush=False) as db:
-            row = await db.fetchrow(Q[query], *first, behind, _MOST, span)
-        if row is None or row["last"] is None:
+async def _walk(
+    store: Store, settings: RetentionSettings, query: str, whose: Sequence[str], behind: Any
+) -> AsyncIterator[int]:
+    """Have ``query`` forget rows in their order, a batch at a time; yield how many of each are gone."""
+    looked_at = BATCH
+    while looked_at == BATCH:
+        row = await forget_some(store, settings, query, *whose, behind)
+        if row["last"] is None:
             return
         looked_at = 0 if row["last"] == behind else row["looked_at"]
         behind = row["last"]

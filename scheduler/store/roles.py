@@ -39,8 +39,8 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "INSERT ON audit",
         "EXECUTE ON FUNCTION drop_history_day(integer, date)",
         "EXECUTE ON FUNCTION move_flows(uuid, integer, interval, jsonb)",
-        "EXECUTE ON FUNCTION forget_firings(uuid, integer, interval)",
-        "EXECUTE ON FUNCTION forget_events(text, timestamptz, integer, interval)",
+        "EXECUTE ON FUNCTION forget_firings(uuid, integer, interval, boolean)",
+        "EXECUTE ON FUNCTION forget_events(text, timestamptz, integer, interval, boolean)",
         "EXECUTE ON FUNCTION forget_backfills(interval)",
     ),
     "dispatcher": (

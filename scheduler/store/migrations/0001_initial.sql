@@ -1061,30 +1061,39 @@ BEGIN
 END
 $$;
 
--- Deletes decided firings behind an id that are older than the span and whose runs are kept no longer.
-CREATE FUNCTION forget_firings(behind uuid, most integer, span interval) RETURNS TABLE (looked_at integer, last uuid, gone bigint)
+-- Deletes decided firings behind an id that are older than the span and whose runs are kept no longer. The last row counts;
+-- before it, archived: what is gone, by tenant, for whoever writes it down before committing.
+CREATE FUNCTION forget_firings(behind uuid, most integer, span interval, archived boolean)
+RETURNS TABLE (looked_at integer, last uuid, gone bigint, owner text, id uuid, day date, line text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = scheduler, pg_temp SET enable_hashjoin = on AS $$
 DECLARE
     picked uuid[];
     kept uuid[];
 BEGIN
-    picked := ARRAY(SELECT id FROM firings WHERE id > behind AND id < first_id(now() - span) ORDER BY id LIMIT most);
-    looked_at := cardinality(picked); last := picked[looked_at];
-    kept := ARRAY(SELECT r.id FROM runs_of(ARRAY(SELECT run_id FROM firings WHERE id = ANY (picked) AND run_id IS NOT NULL)) AS r);
-    DELETE FROM firings AS f
-    WHERE f.id = ANY (picked) AND f.verdict IS NOT NULL AND greatest(f.to_at, f.fires_at, f.decided_at) < now() - span
-      AND (f.run_id IS NULL OR f.run_id <> ALL (kept));
-    GET DIAGNOSTICS gone = ROW_COUNT;
-    RETURN NEXT;
+    picked := ARRAY(SELECT f.id FROM firings AS f WHERE f.id > behind AND f.id < first_id(now() - span) ORDER BY f.id LIMIT most);
+    kept := ARRAY(SELECT r.id FROM runs_of(ARRAY(SELECT f.run_id FROM firings AS f
+                                                 WHERE f.id = ANY (picked) AND f.run_id IS NOT NULL)) AS r);
+    RETURN QUERY
+        WITH deleted AS (
+            DELETE FROM firings AS f
+            WHERE f.id = ANY (picked) AND f.verdict IS NOT NULL
+              AND greatest(f.to_at, f.fires_at, f.decided_at) < now() - span
+              AND (f.run_id IS NULL OR f.run_id <> ALL (kept))
+            RETURNING f.*
+        )
+        SELECT NULL::integer, NULL::uuid, NULL::bigint, d.tenant, d.id, (d.fires_at AT TIME ZONE 'UTC')::date, to_jsonb(d)::text
+        FROM deleted AS d WHERE archived
+        UNION ALL
+        SELECT cardinality(picked), picked[cardinality(picked)], count(*), NULL, NULL, NULL, NULL FROM deleted
+        ORDER BY 4, 5;
 END
 $$;
 
 -- Deletes decided events of a tenant, received at an instant or later, that are older than the span and started nothing
--- that the ledger still has.
-CREATE FUNCTION forget_events(of_tenant text, since timestamptz, most integer, span interval)
-RETURNS TABLE (looked_at integer, last timestamptz, gone bigint)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = scheduler, pg_temp AS $$
-BEGIN
+-- that the ledger still has; returns what forget_firings does.
+CREATE FUNCTION forget_events(of_tenant text, since timestamptz, most integer, span interval, archived boolean)
+RETURNS TABLE (looked_at integer, last timestamptz, gone bigint, owner text, id uuid, day date, line text)
+LANGUAGE sql SECURITY DEFINER SET search_path = scheduler, pg_temp AS $$
     WITH old AS MATERIALIZED (
         SELECT id, received_at FROM events WHERE tenant = of_tenant AND received_at >= since AND received_at < now() - span
         ORDER BY received_at, id LIMIT most
@@ -1092,11 +1101,14 @@ BEGIN
         DELETE FROM events AS e
         WHERE e.id = ANY (ARRAY(SELECT id FROM old)) AND e.verdict IS NOT NULL
           AND NOT EXISTS (SELECT FROM firings AS f WHERE f.event_id = e.id)
-        RETURNING 1
+        RETURNING e.*
     )
-    SELECT count(*), max(received_at), (SELECT count(*) FROM deleted) INTO looked_at, last, gone FROM old;
-    RETURN NEXT;
-END
+    SELECT NULL::integer, NULL::timestamptz, NULL::bigint, d.tenant, d.id, (d.received_at AT TIME ZONE 'UTC')::date,
+           to_jsonb(d)::text
+    FROM deleted AS d WHERE archived
+    UNION ALL
+    SELECT count(*)::integer, max(received_at), (SELECT count(*) FROM deleted), NULL, NULL, NULL, NULL FROM old
+    ORDER BY 4, 5;
 $$;
 
 -- Deletes backfills that finished before the span, and ends of unknown runs.
@@ -1112,5 +1124,5 @@ BEGIN
 END
 $$;
 REVOKE EXECUTE ON FUNCTION make_history_day(integer, date), drop_history_day(integer, date),
-    move_flows(uuid, integer, interval, jsonb), forget_firings(uuid, integer, interval),
-    forget_events(text, timestamptz, integer, interval), forget_backfills(interval) FROM PUBLIC;
+    move_flows(uuid, integer, interval, jsonb), forget_firings(uuid, integer, interval, boolean),
+    forget_events(text, timestamptz, integer, interval, boolean), forget_backfills(interval) FROM PUBLIC;

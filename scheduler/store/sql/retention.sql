@@ -2,13 +2,13 @@
 SELECT looked_at, last, runs, attempts FROM move_flows($1, $2, $3, $4);
 
 -- name: forget_firings
-SELECT looked_at, last, gone FROM forget_firings($1, $2, $3);
+SELECT * FROM forget_firings($1, $2, $3, $4);
 
 -- name: list_tenants
 SELECT name FROM tenants ORDER BY name;
 
 -- name: forget_events
-SELECT looked_at, last, gone FROM forget_events($1, $2, $3, $4);
+SELECT * FROM forget_events($1, $2, $3, $4, $5);
 
 -- name: forget_backfills
 SELECT forget_backfills($1);
