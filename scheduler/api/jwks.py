@@ -9,14 +9,21 @@ from typing import Any, Final
 
 import aiohttp
 import jwt
+import structlog
 
 from scheduler.clock import Clock
 from scheduler.domain.strict_json import read_json
 from scheduler.errors import TransientError
 
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
 _KEPT: Final = timedelta(minutes=10)
 _AGAIN: Final = timedelta(minutes=1)
-"""Not more often than this is fetched because of a key that nobody knows."""
+"""Not more often than this is fetched because of a key that nobody knows, or when a fetch has failed."""
+_AT_ONCE: Final = timedelta(seconds=2)
+"""The same while there are no keys at all."""
+_GOOD: Final = timedelta(days=1)
+"""So long are keys good that cannot be fetched again: one that was withdrawn must not stay for ever."""
 _LONGEST: Final = 256 * 1024
 _TIMEOUT_S: Final = 5.0
 _LEAST_RSA_BITS: Final = 2048
@@ -30,30 +37,46 @@ class KeySet:
         self._clock = clock
         self._keys: dict[tuple[str | None, str], Any] = {}
         self._fetched: float | None = None
+        self._tried: float | None = None
         self._lock = asyncio.Lock()
 
     async def find(self, kid: object, algorithm: object) -> Any:
         """Return the key; None when the issuer has none of that id for that algorithm.
 
         Raises:
-            TransientError: the keys cannot be fetched, and none are kept.
+            TransientError: the keys cannot be fetched, and none are kept, or have been for too long.
         """
-        async with self._lock:
-            age = None if self._fetched is None else self._clock.monotonic() - self._fetched
-            known = (kid, algorithm) in self._keys
-            if age is None or age > _KEPT.total_seconds() or (not known and age > _AGAIN.total_seconds()):
-                await self._refresh()
         if not isinstance(kid, str | None) or not isinstance(algorithm, str):
             return None
-        return self._keys.get((kid, algorithm))
+        wanted = (kid, algorithm)
+        # A key that is known waits for nobody: strangers can have the keys fetched, and the issuer may be slow.
+        if self._is_due(wanted):
+            async with self._lock:
+                if self._is_due(wanted):
+                    await self._refresh()
+        if self._fetched is None or self._ago(self._fetched) > _GOOD:
+            raise TransientError("the keys of the issuer cannot be had")
+        return self._keys.get(wanted)
+
+    def _is_due(self, wanted: tuple[str | None, str]) -> bool:
+        if self._tried is None:
+            return True
+        if self._fetched is None:
+            return self._ago(self._tried) > _AT_ONCE
+        is_old = self._ago(self._fetched) > _KEPT
+        return (is_old or wanted not in self._keys) and self._ago(self._tried) > _AGAIN
+
+    def _ago(self, at: float) -> timedelta:
+        return timedelta(seconds=self._clock.monotonic() - at)
 
     async def _refresh(self) -> None:
         try:
             self._keys = _read(await self._fetch())
+            self._fetched = self._clock.monotonic()
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            if not self._keys:
-                raise TransientError(f"the keys of the issuer cannot be had: {type(error).__name__}") from None
-        self._fetched = self._clock.monotonic()
+            log.warning("http.keys_unavailable", error=type(error).__name__)
+        finally:
+            self._tried = self._clock.monotonic()
 
     async def _fetch(self) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
@@ -62,10 +85,14 @@ class KeySet:
             session.get(self._url, allow_redirects=False) as answer,
         ):
             answer.raise_for_status()
-            data = await answer.content.read(_LONGEST + 1)
-            if answer.status != 200 or len(data) > _LONGEST:  # noqa: PLR2004 - OK
+            data = bytearray()
+            async for part in answer.content.iter_any():
+                data += part
+                if len(data) > _LONGEST:
+                    raise ValueError("no set of keys")
+            if answer.status != 200:  # noqa: PLR2004 - OK
                 raise ValueError("no set of keys")
-            return data
+            return bytes(data)
 
 
 def _read(data: bytes) -> dict[tuple[str | None, str], Any]:
@@ -76,16 +103,15 @@ def _read(data: bytes) -> dict[tuple[str | None, str], Any]:
         raise ValueError("no set of keys")  # noqa: TRY004 - what was fetched is wrong, not a type of ours
     keys: dict[tuple[str | None, str], Any] = {}
     for entry in entries:
-        algorithm = _algorithm(entry) if isinstance(entry, dict) else None
-        if algorithm is None:
-            continue
         try:
+            algorithm = _algorithm(entry) if isinstance(entry, dict) else None
+            if algorithm is None:
+                continue
             key = jwt.PyJWK.from_dict(entry, algorithm).key
-        except (jwt.PyJWTError, ValueError, KeyError):
+            if getattr(key, "key_size", _LEAST_RSA_BITS) >= _LEAST_RSA_BITS:
+                keys[entry.get("kid"), algorithm] = key
+        except (jwt.PyJWTError, ValueError, KeyError, TypeError):
             continue
-        if getattr(key, "key_size", _LEAST_RSA_BITS) < _LEAST_RSA_BITS:
-            continue
-        keys[entry.get("kid"), algorithm] = key
     if len(keys) == 1:
         ((_, algorithm), key), *_ = keys.items()
         keys[None, algorithm] = key
