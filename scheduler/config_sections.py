@@ -15,6 +15,8 @@ from schemas.durations import Duration
 from schemas.retention_spec import Kept
 from schemas.vocabulary import CatchUpPolicy
 
+LONGEST_TOKEN: Final = timedelta(days=365)
+"""Longer than this no token may live, whatever is set."""
 _LEAST_SECRET_BYTES: Final = 32
 _LEAST_VARIETY: Final = 10
 """Random bytes in any usual notation have more different characters; a word repeated has not."""
@@ -155,9 +157,10 @@ class JwtSection(Section):
     """Key of HS256 tokens, at least 32 random bytes."""
     jwks_url: Annotated[str | None, AfterValidator(_jwks)] = None
     """Where the issuer's public keys are, for RS256 and EdDSA tokens. Not together with ``jwt.secret``."""
-    longest: Duration = timedelta(hours=1)
+    longest: Annotated[Duration, Field(le=LONGEST_TOKEN)] = timedelta(hours=1)
     """Tokens that live longer than this are refused."""
     not_before: AwareDatetime | None = None
-    """Tokens that were issued before this time are refused: set it to now when tokens or a key were stolen."""
+    """Tokens that were issued before this time are refused: set it to now when a key was stolen; for single tokens
+    and subjects there is `scheduler token revoke`."""
     leeway: Annotated[Duration, Field(le=timedelta(seconds=60))] = timedelta(seconds=30)
     """So far may clocks differ."""

@@ -16,6 +16,7 @@ from scheduler.domain.access import Caller, Role
 from scheduler.domain.addresses import is_loopback
 from scheduler.errors import ConfigurationError
 from scheduler.store.api_keys import PREFIX, use_key
+from scheduler.store.revoked_tokens import is_revoked
 from scheduler.store.stores import Stores
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Authenticator:
             return None
         if credential.startswith(PREFIX):
             return await self._by_key(credential, stores)
-        return await self._by_token(credential) if "jwt" in self._settings.http.auth else None
+        return await self._by_token(credential, stores) if "jwt" in self._settings.http.auth else None
 
     async def _by_key(self, credential: str, stores: Stores) -> Caller | None:
         auth = self._settings.http.auth
@@ -93,16 +94,19 @@ class Authenticator:
         operators = found.tenant == self._settings.tenant
         return Caller(found.tenant, name, frozenset({found.role}), f"key {found.id}", operators)
 
-    async def _by_token(self, credential: str) -> Caller | None:
+    async def _by_token(self, credential: str, stores: Stores) -> Caller | None:
         from scheduler.api.tokens import RefusedTokenError, Tokens
 
         if self._tokens is None:
             self._tokens = Tokens(self._settings.jwt, self._clock, self._settings.tenant)
         try:
-            return await self._tokens.caller(credential)
+            judged = await self._tokens.judge(credential)
+            if await is_revoked(stores.main, judged.token_id, judged.caller.name, judged.issued_at):
+                raise RefusedTokenError("it was revoked")
         except RefusedTokenError as error:
             log.warning("http.token_refused", reason=str(error))
             return None
+        return judged.caller
 
 
 def too_many(detail: str, wait_s: float) -> ProblemError:

@@ -4,7 +4,8 @@ Whatever is wrong with a token, the caller is told no more than that it was refu
 """
 
 import binascii
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 import jwt
@@ -29,6 +30,15 @@ class RefusedTokenError(Exception):
     """Why a token is worth nothing, for the log."""
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A token that is good, unless it was revoked: whom it names, its id if it has one, when it was issued."""
+
+    caller: Caller
+    token_id: str | None
+    issued_at: datetime
+
+
 class _Claims(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
 
@@ -36,6 +46,7 @@ class _Claims(BaseModel):
     exp: _Instant
     iat: _Instant
     nbf: _Instant | None = None
+    jti: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     tenant: Name
     roles: Annotated[list[str], Field(max_length=20)]
 
@@ -61,8 +72,8 @@ class Tokens:
         self._operators = operators
         self._keys = None if settings.jwks_url is None else KeySet(settings.jwks_url, clock)
 
-    async def caller(self, token: str) -> Caller:
-        """Return whom ``token`` names.
+    async def judge(self, token: str) -> Judged:
+        """Return whom ``token`` names, and what it may be revoked by.
 
         Raises:
             RefusedTokenError: it is not one of ours, or not good now.
@@ -91,7 +102,8 @@ class Tokens:
         if (first := self._settings.not_before) is not None and claims.iat < first.timestamp():
             raise RefusedTokenError("it was issued before jwt.not_before")
         roles = frozenset(Role(role) for role in claims.roles if role in set(Role))
-        return Caller(claims.tenant, claims.sub, roles, f"jwt {claims.sub}", claims.tenant == self._operators)
+        caller = Caller(claims.tenant, claims.sub, roles, f"jwt {claims.sub}", claims.tenant == self._operators)
+        return Judged(caller, claims.jti, datetime.fromtimestamp(claims.iat, UTC))
 
     async def _key(self, header: dict[str, Any]) -> tuple[str, Any]:
         """Return the one algorithm and key by which the token may be signed."""

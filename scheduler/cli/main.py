@@ -35,6 +35,7 @@ from scheduler.cli import (
     start,
     stats,
     tenants,
+    tokens,
     trigger,
     up,
 )
@@ -114,6 +115,7 @@ for module in (
     queues,
     calendars,
     keys,
+    tokens,
     tenants,
     retention,
     audit,

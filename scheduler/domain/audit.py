@@ -51,6 +51,7 @@ class AuditKind(StrEnum):
     EXECUTOR = "executor"
     TENANT = "tenant"
     KEY = "key"
+    TOKEN = "token"  # noqa: S105 - a word
     BROKER = "broker"
     HISTORY = "history"
     OPERATION = "operation"

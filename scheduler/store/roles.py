@@ -101,7 +101,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "UPDATE (state, reason, cancel_reason, cancel_at, cancel_at_once, finished_at, lease_token, sweep_at) ON runs",
         "UPDATE (discarded_at) ON runs",
         "SELECT, INSERT, UPDATE, DELETE ON idempotency_keys",
-        "SELECT ON cursor_secret, feeding",
+        "SELECT ON cursor_secret, feeding, revoked_tokens",
         "SELECT, INSERT ON feed, audit",
         "EXECUTE ON FUNCTION use_api_key(bytea)",
     ),

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
+from scheduler.store.revoked_tokens import TokenMark, list_revoked, revoke_tokens
 from tests.support.api import serving
 
 SECRET = "0123456789abcdef0123456789abcdef-of-the-test"
@@ -82,6 +83,7 @@ FORGED = {
     "a wild tenant": lambda: token(tenant="a' OR 1=1 --"),
     "a tenant of another type": lambda: token(tenant=5),
     "roles as text": lambda: token(roles="admin"),
+    "an id of another type": lambda: token(jti=5),
     "crit": lambda: token(headers={"crit": ["exp"]}),
     "another typ": lambda: token(headers={"typ": "secevent+jwt"}),
     "a key of its own": lambda: token("k" * 40, headers={"jwk": OWN, "jku": "https://evil.example.com"}),
@@ -99,6 +101,39 @@ async def test_a_forged_token_is_refused(database_url: str) -> None:
         found = {name: (await api.get("/api/v1/jobs", key=make())).status for name, make in FORGED.items()}
 
         assert {} == {name: status for name, status in found.items() if status != 401}
+
+
+async def test_a_token_is_revoked_by_its_id_or_with_all_of_its_subject(database_url: str) -> None:
+    async with serving(database_url, http={"auth": "jwt"} | LIMITS, jwt=HS256["jwt"]) as api:
+        made = {
+            "one": token(jti="t-1"),
+            "another": token(jti="t-2"),
+            "of bob": token(sub="bob", jti="t-3"),
+            "of bob, without an id": token(sub="bob"),
+            "of bob, from later": token(sub="bob", iat=int(time.time()) + 20),
+        }
+
+        async def refused() -> set[str]:
+            answers = {name: (await api.get("/api/v1/jobs", key=key)).status for name, key in made.items()}
+            assert set(answers.values()) <= {200, 401}
+            return {name for name, status in answers.items() if status == 401}
+
+        before = await refused()
+        await revoke_tokens(api.stores.main, TokenMark.ID, "t-1")
+        one = await refused()
+        await revoke_tokens(api.stores.main, TokenMark.SUBJECT, "bob")
+        both = await refused()
+        await revoke_tokens(api.stores.main, TokenMark.SUBJECT, "t-2")
+
+        assert before == set()
+        assert one == {"one"}
+        assert both == {"one", "of bob", "of bob, without an id"}
+        assert await refused() == both, "an id is no subject"
+        found = await list_revoked(api.stores.main)
+        assert [(row["kind"], row["value"]) for row in found] == [("subject", "t-2"), ("subject", "bob"), ("id", "t-1")]
+        await api.db.execute("UPDATE revoked_tokens SET revoked_at = now() - interval '800 days'")
+        await revoke_tokens(api.stores.main, TokenMark.ID, "t-1")
+        assert 1 == await api.db.fetchval("SELECT count(*) FROM revoked_tokens"), "of tokens that are long over"
 
 
 async def test_public_keys_are_fetched_kept_and_looked_up_by_id_alone(database_url: str) -> None:

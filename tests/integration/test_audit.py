@@ -1,14 +1,9 @@
 """The audit log: every change that somebody can ask for is in it, in the transaction that makes it."""
 
-import ast
-import importlib
-import inspect
-import re
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -31,6 +26,7 @@ from scheduler.store import (
     pools,
     queues,
     retaining,
+    revoked_tokens,
     tenants,
 )
 from scheduler.store.audit import AuditFilter, Change, list_audit, record_changes
@@ -41,15 +37,11 @@ from schemas.calendar_spec import CalendarSpec
 from schemas.definitions_file import PoolSpec
 from schemas.job_spec import JobSpec
 from schemas.vocabulary import EventSource
+from tests.support.asked_for import changing
 
-ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TENANT = "default"
 WHO = By("cli:ann@desk", TENANT)
-READING = re.compile(
-    r"(list|get|find|count|measure|ask|read|check|wait|has|is|load|hold|show)_|rehearse$|foresee$|last_pass$|feed_end$|connect$"
-)
-"""Functions that change nothing, by their verbs."""
 ASKED_BY_NOBODY = {
     "use_key": "notes when a key was used last",
     "keep_answer": "keeps what was answered to a change, which has its own entry",
@@ -183,36 +175,16 @@ CHANGES: dict[str, Callable[[Stage], Any]] = {
     ),
     "create_key": lambda s: api_keys.create_key(s.store, TENANT, "ci", Role.ADMIN, expires_at=None, clock=s.clock),
     "revoke_key": lambda s: api_keys.revoke_key(s.store, TENANT, "old"),
+    "revoke_tokens": lambda s: revoked_tokens.revoke_tokens(s.store, revoked_tokens.TokenMark.SUBJECT, "ann"),
     "start_backfill": started_backfill,
     "cancel_backfill": cancelled_backfill,
     "publish_by_hand": lambda s: events.publish_by_hand(s.store, event(s)),
 }
 
 
-def asked_for() -> Iterator[str]:
-    """Yield the functions of the store that commands, the HTTP interface and the client use."""
-    asking = [path for part in ("api", "cli", "client") for path in (ROOT / "scheduler" / part).glob("*.py")]
-    for path in (*asking, ROOT / "scheduler" / "embedded_scheduler.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("scheduler.store"):
-                for alias in node.names:
-                    yield from functions_of(tree, node.module or "", alias.name)
-
-
-def functions_of(tree: ast.AST, module: str, name: str) -> Iterator[str]:
-    if module == "scheduler.store":
-        attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-        used = {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == name}
-        for attribute in used:
-            yield from functions_of(tree, f"{module}.{name}", attribute)
-    elif inspect.iscoroutinefunction(getattr(importlib.import_module(module), name, None)):
-        yield name
-
-
 def test_every_function_that_somebody_can_ask_for_reads_or_is_tried_here() -> None:
     """A new one that changes something belongs into CHANGES, and writes an entry."""
-    found = {name for name in asked_for() if not READING.match(name)}
+    found = changing()
 
     assert set(CHANGES) <= found
     assert set() == found - set(CHANGES) - ASKED_BY_NOBODY.keys()

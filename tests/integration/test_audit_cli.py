@@ -42,6 +42,7 @@ CHANGING = {
     "job enable": "job enable a",
     "key create": "key create ci",
     "key revoke": "key revoke ci",
+    "token revoke": "token revoke --id t-1",
     "pause": "pause --all",
     "resume": "resume --all",
     "pool set": "pool set big --queue-limit 5",
@@ -67,7 +68,7 @@ OTHERS = {
     "event show", "export", "feed", "firings", "health", "job show", "jobs", "key list", "next", "plan", "pool list",
     "queue list", "retention show", "run logs", "run show", "run why", "runs", "simulate", "start dispatcher",
     "start executor", "start ingress", "start recorder", "start ticker", "start watcher", "stats", "tenant list",
-    "tenant migrate", "up", "validate",
+    "tenant migrate", "token list", "up", "validate",
 }  # fmt: skip
 """They read, serve, or change no row that somebody owns; `broker rebuild`: test_audit.py, by its function."""
 
@@ -113,6 +114,8 @@ def test_every_command_that_changes_something_is_written_as_who_ran_it(
             known["backfill"] = asked("SELECT id::text FROM scheduler.backfills")
 
     assert [] == silent
+    assert [("id", "t-1")] == [(row["kind"], row["value"]) for row in cli.json("token", "list")["revoked"]]
+    assert "one of --id and --subject" in cli("token", "revoke", "--id", "t-1", "--subject", "ann", code=2)
     actors = asked("SELECT array_agg(DISTINCT actor) FROM scheduler.audit")
     assert [f"cli:{getpass.getuser()}@{socket.gethostname()}"] == actors
 

@@ -698,6 +698,15 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = scheduler, pg_temp AS $
 $$;
 REVOKE EXECUTE ON FUNCTION use_api_key(bytea) FROM PUBLIC;
 
+-- Tokens of the issuer that are refused, whatever their tenant: one by its id (jti), or those of a subject (sub) that
+-- were issued until then.
+CREATE TABLE revoked_tokens (
+    kind        text NOT NULL CHECK (kind IN ('id', 'subject')),
+    value       text NOT NULL,
+    revoked_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (kind, value)
+);
+
 -- A uuid that begins with the milliseconds of now, as those do that programs make (version 7): for rows that
 -- several machines write and the database's clock puts in order.
 CREATE FUNCTION uuid_by_time() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE
