@@ -1,7 +1,7 @@
 """``scheduler broker``: exchanges and queues, as an operator."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -10,10 +10,14 @@ from scheduler.cli.shared import Json, load
 
 if TYPE_CHECKING:
     from scheduler.config import Settings
+    from scheduler.store.control import MadeDue
     from scheduler.transport.amqp_admin import Admin
     from scheduler.transport.topology import Topology
 
 broker = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The broker's exchanges and queues.")
+
+_UNREACHABLE: Final = 69
+"""Exit code when not everything of tenants could be reached."""
 
 
 @broker.command()
@@ -54,33 +58,49 @@ def rebuild(context: typer.Context, *, json: Json = False) -> None:
 
       scheduler broker rebuild
 
-    Drop every queue with what is in it, make all anew, and have everything owed said again.
-    Nothing is lost: the database knows what is owed.
+    Drop every queue with what is in it, make all anew, and have everything owed said again: by the main database,
+    and those that tenants have. Nothing is lost: they know what is owed. Exit 69 when one of a tenant was not
+    reached: its sweeps say it when they are due.
     """
     import asyncio
 
     from scheduler.cli.output import print_json, print_line
-    from scheduler.client.opening import open_store
-    from scheduler.store.control import MadeDue, make_owed_due
 
     async def work(operator: "Admin", parts: "Topology") -> list[str]:
         await operator.wipe(parts)
         return await operator.declare(parts)
 
     made = _as_operator(context, work)
-    settings = load(context).settings
-
-    async def owe() -> MadeDue:
-        async with open_store(settings, name="cli", of_tenant=False) as store:
-            return await make_owed_due(store)
-
-    due = asyncio.run(owe())
+    due, troubles = asyncio.run(_owe(load(context).settings))
     if json:
         owed = {"firings": due.firings, "offers": due.offers, "ends": due.ends}
-        print_json({"done": made, "owed": owed})
-        return
-    print_line(f"made {len(made)} exchanges and queues")
-    print_line(f"owed: {due.firings} firings, {due.offers} offers, {due.ends} ends")
+        print_json({"done": made, "owed": owed, "troubles": troubles})
+    else:
+        print_line(f"made {len(made)} exchanges and queues")
+        print_line(f"owed: {due.firings} firings, {due.offers} offers, {due.ends} ends")
+        for tenant, why in troubles.items():
+            print_line(f"{tenant}: {why}")
+    raise typer.Exit(_UNREACHABLE if troubles else 0)
+
+
+async def _owe(settings: "Settings") -> "tuple[MadeDue, dict[str, str]]":
+    """Have what every database owes said again; return how much, and which was not reached, by tenant, and why."""
+    from scheduler.client.opening import open_store
+    from scheduler.errors import ConfigurationError, TransientError
+    from scheduler.store.control import make_owed_due
+    from scheduler.store.registry import list_databases, store_of
+
+    troubles: dict[str, str] = {}
+    insecure = settings.insecure_database
+    async with open_store(settings, name="cli", of_tenant=False) as main:
+        due = await make_owed_due(main)
+        for tenant in await list_databases(main):
+            try:
+                async with store_of(main, tenant, name="cli", allow_insecure=insecure) as store:
+                    due += await make_owed_due(store)
+            except (TransientError, ConfigurationError) as error:
+                troubles[tenant] = str(error)
+    return due, troubles
 
 
 def _as_operator(context: typer.Context, work: "Callable[[Admin, Topology], Awaitable[list[str]]]") -> list[str]:

@@ -1,8 +1,9 @@
 """What people ask for: pause, enable, trigger, retry, cancel, discard. Rows and a ring; actors do the rest."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
+from operator import add
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -45,6 +46,9 @@ class MadeDue:
     firings: int
     offers: int
     ends: int
+
+    def __add__(self, other: "MadeDue") -> "MadeDue":
+        return MadeDue(*map(add, astuple(self), astuple(other)))
 
 
 async def pause_job(store: Store, tenant: str, name: str, *, note: str | None, clock: Clock) -> bool:

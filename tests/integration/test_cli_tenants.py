@@ -82,3 +82,22 @@ def test_a_tenant_moves_as_a_command(cli: Cli, empty_database_url: str) -> None:
     assert (1, 1) == (moved["rows"]["jobs"], moved["rows"]["job_versions"])
     assert ["job"] == [row["name"] for row in cli.json("jobs")["jobs"]]
     cli("tenant", "move", "default", "--database", "{env:OWN}", code=4)
+
+
+@pytest.mark.slow
+def test_a_broker_is_rebuilt_from_the_databases_of_all(cli: Cli, empty_database_url: str, amqp_url: str) -> None:
+    cli.environment |= {"BANK": empty_database_url, "AMQP_URL": amqp_url}
+    cli("tenant", "create", "bank", "--database", "{env:BANK}")
+    for tenant in ("bank", "default"):
+        (cli.folder / "jobs.yaml").write_text(JOBS.format(tenant=tenant))
+        cli("apply", "jobs.yaml")
+        cli("trigger", "job", "--tenant", tenant)
+
+    rebuilt = cli.json("broker", "rebuild")
+    assert ({"firings": 2, "offers": 0, "ends": 0}, {}) == (rebuilt["owed"], rebuilt["troubles"])
+    assert any("scheduler.dispatcher.firings.bank" in line for line in rebuilt["done"])
+
+    cli.environment["BANK"] = f"postgresql://nobody@127.0.0.1:{free_port()}/bank"
+    said = cli("broker", "rebuild", code=69)
+    assert "owed: 1 firings, 0 offers, 0 ends" in said
+    assert "bank: database at" in said
