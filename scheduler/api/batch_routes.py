@@ -11,7 +11,7 @@ from pydantic import Field
 
 from scheduler.api.route import ApiRoute, Call, Calling, needs
 from scheduler.api.shapes import Fired, Shape
-from scheduler.api.wants import Want
+from scheduler.api.wants import Trace, Want
 from scheduler.domain.access import Action
 from scheduler.store.control import Asked, trigger_jobs
 from scheduler.store.reading import Row
@@ -44,11 +44,13 @@ class Batch(Shape):
 
 
 @batches.post("/runs:batch", status_code=202, openapi_extra=needs(Action.OPERATE), responses={200: {"model": Batch}})
-async def start_batch(call: Calling, wanted: BatchWanted) -> Batch:
+async def start_batch(call: Calling, wanted: BatchWanted, *, traceparent: Trace = None) -> Batch:
     """Fire jobs now, all of them or none (202); with wait, answer 200 when all of their runs are over."""
     asked: list[Asked] = []
     for one in wanted.runs:
-        asked += await trigger_jobs(call.store, call.tenant, [one.job], params=one.params, clock=call.clock)
+        asked += await trigger_jobs(
+            call.store, call.tenant, [one.job], params=one.params, clock=call.clock, traceparent=traceparent
+        )
     if wanted.wait:
         seconds = wanted.wait / timedelta(seconds=1)
         call.afterwards = lambda: _waited(call, asked, seconds)

@@ -10,8 +10,9 @@ from pydantic import AfterValidator, Field
 from scheduler.api.lists import Cursor, Limit, next_page, page_start
 from scheduler.api.route import ApiRoute, Calling, needs
 from scheduler.api.shapes import EventTaken, Shape
-from scheduler.api.wants import Moment, Want
+from scheduler.api.wants import Moment, Trace, Want
 from scheduler.domain.access import Action
+from scheduler.domain.trace import as_header
 from scheduler.ids import uuid7
 from scheduler.store.events import EventFilter, NewEvent, get_event, list_events, publish_by_hand
 from schemas.event_trigger import check_topic
@@ -85,7 +86,11 @@ class Events(Shape):
     openapi_extra=needs(Action.OPERATE),
 )
 async def publish_event(
-    call: Calling, wanted: Annotated[EventWanted, Body(examples=[_EXAMPLE])], response: Response
+    call: Calling,
+    wanted: Annotated[EventWanted, Body(examples=[_EXAMPLE])],
+    response: Response,
+    *,
+    traceparent: Trace = None,
 ) -> EventTaken:
     """Publish an event, as a program would over AMQP: 202 means stored, not decided; /events/ID says what it starts."""
     new = NewEvent(
@@ -97,6 +102,7 @@ async def publish_event(
         key=None if wanted.id is None else f"id:{wanted.topic}:{wanted.id}",
         sender_id=wanted.id,
         subject=wanted.subject,
+        headers=as_header(traceparent) or None,
         occurred_at=call.clock.now(),
     )
     recorded = await publish_by_hand(call.store, new)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Header, Response
+from fastapi import APIRouter, Body, Response
 from pydantic import Field
 
 from scheduler.api.firing_lists import FiringQuery, list_page
@@ -14,7 +14,7 @@ from scheduler.api.revisions import IfMatch, hold
 from scheduler.api.route import ApiRoute, Call, Calling, needs
 from scheduler.api.run_lists import RunQuery, runs_page
 from scheduler.api.shapes import Changed, Fired, Firings, Runs, Shape
-from scheduler.api.wants import Moment, Want
+from scheduler.api.wants import Moment, Trace, Want
 from scheduler.domain.access import Action
 from scheduler.store import control
 from scheduler.store.backfill import Wanted, cancel_backfill, get_backfill, list_backfills, start_backfill
@@ -104,7 +104,7 @@ async def run_job(
     name: Name,
     wanted: Annotated[RunNow, Body(default_factory=RunNow)],
     *,
-    traceparent: Annotated[str | None, Header(description="W3C trace context that the run is to join.")] = None,
+    traceparent: Trace = None,
 ) -> Fired:
     """Fire a job now. The firing gets a verdict like any other; runs of it: /runs?job=NAME, /jobs/NAME/firings."""
     asked = await control.trigger_jobs(

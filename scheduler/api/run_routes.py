@@ -11,7 +11,7 @@ from scheduler.api.run_lists import RunQuery, runs_page
 from scheduler.api.run_streams import ABOUT, stream_run
 from scheduler.api.shapes import Attempt, Fired, Gate, Output, RunDetail, Runs, Shape, Why
 from scheduler.api.streams import LastEventId, streams_too, wants_stream
-from scheduler.api.wants import Want
+from scheduler.api.wants import Trace, Want
 from scheduler.domain.access import Action
 from scheduler.domain.why import held_by
 from scheduler.store.control import cancel_run as cancel
@@ -105,7 +105,11 @@ async def cancel_run(call: Calling, run_id: UUID, wanted: Annotated[Cancel, Body
 
 
 @runs.post("/runs/{run_id}/retry", status_code=202, openapi_extra=needs(Action.OPERATE))
-async def retry_run(call: Calling, run_id: UUID, wanted: Annotated[Retry, Body(default_factory=Retry)]) -> Fired:
+async def retry_run(
+    call: Calling, run_id: UUID, wanted: Annotated[Retry, Body(default_factory=Retry)], *, traceparent: Trace = None
+) -> Fired:
     """Run an ended run again, with its params, as a new run."""
-    asked = await retry(call.store, call.tenant, run_id, params=wanted.params, clock=call.clock)
+    asked = await retry(
+        call.store, call.tenant, run_id, params=wanted.params, clock=call.clock, traceparent=traceparent
+    )
     return Fired(firing=asked.firing_id, job=asked.job)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
+from fastapi import Header
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
 _FIRST: Final = datetime(1970, 1, 2, tzinfo=UTC)
@@ -17,6 +18,9 @@ def _usable(at: datetime) -> datetime:
 
 Moment = Annotated[AwareDatetime, AfterValidator(_usable)]
 """A time with its offset."""
+
+
+Trace = Annotated[str | None, Header(alias="traceparent", description="W3C trace context that what is started joins.")]
 
 
 class Want(BaseModel):

@@ -1,5 +1,6 @@
 """``scheduler event publish|list|show``: what publishers send, and what became of it."""
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
@@ -38,10 +39,12 @@ def publish(
       scheduler event publish import.done --data - --id 2026-03-01 < report.json
 
     Publish an event, as a program would over AMQP; the command ends when it is recorded, not when runs have ended.
+    Runs join the trace that TRACEPARENT names, if any.
     """
     from scheduler.cli.output import print_json, print_line
     from scheduler.clock import SystemClock
     from scheduler.domain.strict_json import read_object
+    from scheduler.domain.trace import as_header
     from scheduler.ids import uuid7
     from scheduler.store.events import NewEvent, publish_by_hand
     from schemas.vocabulary import EventSource
@@ -62,6 +65,7 @@ def publish(
             key=None if key is None else f"id:{topic}:{key}",
             sender_id=key,
             subject=subject,
+            headers=as_header(os.environ.get("TRACEPARENT")) or None,
         )
         return await publish_by_hand(store, new)
 

@@ -27,6 +27,12 @@ def read_traceparent(text: object) -> str | None:
     return text if TRACEPARENT.fullmatch(text) else None
 
 
+def as_header(traceparent: object) -> dict[str, str]:
+    """Return what is kept of a caller's ``traceparent``: a mapping with it, or an empty one."""
+    trace = read_traceparent(traceparent)
+    return {} if trace is None else {"traceparent": trace}
+
+
 def trace_id_of(flow_id: UUID, traceparent: str | None) -> str:
     """Return the trace of a flow: the one it was given, else its own."""
     return flow_id.hex if traceparent is None else traceparent[3:35]

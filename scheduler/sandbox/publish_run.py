@@ -5,7 +5,7 @@ from typing import Final
 
 from scheduler.clock import Clock
 from scheduler.ports import AttemptContext, Ended, StopRequest
-from scheduler.sandbox.environment import UnusableOrderError
+from scheduler.sandbox.environment import UnusableOrderError, attempt_traceparent
 from scheduler.sandbox.output import one_line
 from scheduler.sandbox.supervised import within_limits
 from scheduler.sending import EVENTS, OWN_PREFIX, Letter, NotSentError, Sender
@@ -26,7 +26,7 @@ class PublishRuns:
 
     async def run(self, order: WorkOrder, work: PublishWork, context: AttemptContext, stop: StopRequest) -> Ended:
         """Return how it ended: succeeded when the broker has confirmed the message. CancelledError ends it."""
-        letter = make_letter(work, context)
+        letter = make_letter(work, context, attempt_traceparent(order.flow_id, context))
         return await within_limits(self._attempt(letter), order.limits, stop, self._clock)
 
     async def _attempt(self, letter: Letter) -> Ended:
@@ -37,8 +37,8 @@ class PublishRuns:
         return Ended(Outcome.SUCCEEDED)
 
 
-def make_letter(work: PublishWork, context: AttemptContext) -> Letter:
-    """Return the message that ``work`` asks for.
+def make_letter(work: PublishWork, context: AttemptContext, traceparent: str) -> Letter:
+    """Return the message that ``work`` asks for; a ``traceparent`` of the job's own goes before the one given here.
 
     Raises:
         UnusableOrderError: it may not go there, or cannot be sent.
@@ -57,4 +57,6 @@ def make_letter(work: PublishWork, context: AttemptContext) -> Letter:
     text = work.text
     body = json.dumps(work.json_body).encode() if text is None else text.encode()
     content_type = "application/json" if text is None else "text/plain"
-    return Letter(work.exchange, work.routing_key, body, content_type, str(context.run_id), work.headers)
+    given = any(name.lower() == "traceparent" for name in work.headers)
+    headers = work.headers if given else {**work.headers, "traceparent": traceparent}
+    return Letter(work.exchange, work.routing_key, body, content_type, str(context.run_id), headers)

@@ -10,7 +10,7 @@ from uuid import UUID
 from scheduler.clock import Clock
 from scheduler.domain.audit import AuditAction, AuditKind
 from scheduler.domain.run_state import FINAL, Move, sources
-from scheduler.domain.trace import read_traceparent
+from scheduler.domain.trace import as_header
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.ids import uuid7
 from scheduler.store.audit import Change, names_of, record_changes
@@ -112,18 +112,24 @@ async def trigger_jobs(
                 raise ConflictError(f"tenant {tenant} is suspended: scheduler tenant activate {tenant}")
         wanted: list[Mapping[str, Any]] = [dict(jobs[name]) for name in dict.fromkeys(names)]
         await check_given_params(db, wanted, params)
-        data: dict[str, Any] = {"jobs": [row["name"] for row in wanted], "params": params}
-        if (trace := read_traceparent(traceparent)) is not None:
-            data["traceparent"] = trace
+        data = {"jobs": [row["name"] for row in wanted], "params": params, **as_header(traceparent)}
         asked = await _ask(db, tenant, FiringKind.MANUAL, wanted, data, clock=clock)
         await record_changes(db, store.by, tenant, [_triggered(one, params) for one in asked])
     return asked
 
 
 async def retry_run(
-    store: Store, tenant: str, run_id: UUID, *, params: Mapping[str, Any] | None = None, clock: Clock
+    store: Store,
+    tenant: str,
+    run_id: UUID,
+    *,
+    params: Mapping[str, Any] | None = None,
+    clock: Clock,
+    traceparent: str | None = None,
 ) -> Asked:
     """Ask for a new run of a run that is over, with its params under ``params``; the old one stays as it is.
+
+    ``traceparent`` as of ``trigger_jobs``.
 
     Raises:
         NotFoundError: there is no such run.
@@ -142,8 +148,9 @@ async def retry_run(
         if await db.fetchval(Q["find_retry_owed"], run_id, run["job_id"]):
             raise ConflictError(f"run {run_id} is being retried already")
         job = {"id": run["job_id"], "name": run["job_name"], "version": run["version"]}
-        await check_given_params(db, [job], {**(run["params"] or {}), **(params or {})})
-        data = {"run": str(run_id), "params": {**(run["params"] or {}), **(params or {})} or None}
+        both = {**(run["params"] or {}), **(params or {})}
+        await check_given_params(db, [job], both)
+        data = {"run": str(run_id), "params": both or None, **as_header(traceparent)}
         asked = await _ask(db, tenant, FiringKind.RETRY, [job], data, clock=clock)
         after = {"job": run["job_name"], "firing": str(asked[0].firing_id), **names_of(params)}
         await record_changes(db, store.by, tenant, [Change(AuditAction.RETRY, AuditKind.RUN, str(run_id), after=after)])

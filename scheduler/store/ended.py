@@ -5,11 +5,12 @@ A run whose end somebody waits for owes that step, and so the event, until both 
 other runs nothing is written, and nobody is asked.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from scheduler.domain.trace import traceparent_of
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.events import NewEvent, record_events
 from scheduler.store.queries import queries
@@ -56,7 +57,8 @@ def _event(row: "asyncpg.Record", event_id: UUID) -> NewEvent:
         **{name: row[name] for name in _TOLD},
         **{name: _text(row[name]) for name in _INSTANTS},
     }
-    headers: Mapping[str, Any] | None = None if row["traceparent"] is None else {"traceparent": row["traceparent"]}
+    given = row["traceparent"]
+    trace = None if given is None else traceparent_of(row["flow_id"], row["id"], row["attempt"], given)
     return NewEvent(
         id=event_id,
         tenant=row["tenant"],
@@ -65,7 +67,7 @@ def _event(row: "asyncpg.Record", event_id: UUID) -> NewEvent:
         data=data,
         key=str(row["id"]),
         subject=str(row["id"]),
-        headers=headers,
+        headers=None if trace is None else {"traceparent": trace},
         depth=row["depth"],
         occurred_at=row["finished_at"],
     )

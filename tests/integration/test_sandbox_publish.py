@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scheduler.clock import SystemClock
+from scheduler.domain.trace import read_traceparent
 from scheduler.ports import StopRequest
 from scheduler.sending import Sender
 from scheduler.transport import amqp_admin
@@ -66,7 +67,9 @@ async def test_a_message_arrives_as_it_was_said(place: Place, amqp_url: str) -> 
         (sent,) = await take(await transport.consumer("events", credit=1, name="test"), 1)
 
     assert (page.body, page.key, page.content_type) == (b'{"failed": "x"}', "ops.page", "application/json")
-    assert dict(page.headers) == {"severity": "high"}
+    trace = read_traceparent(page.headers["traceparent"])
+    assert trace is not None
+    assert dict(page.headers) == {"severity": "high", "traceparent": trace}
     assert (sent.body, sent.content_type) == (b"no json", "text/plain")
     assert page.message_id
 

@@ -13,6 +13,7 @@ from scheduler.sandbox.publish_run import make_letter
 from schemas.run_spec import PublishSpec
 from schemas.work import PublishWork
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 CONTEXT = AttemptContext(tenant="acme", run_id=uuid.uuid4(), attempt=2, lease_token=uuid.uuid4())
 
 
@@ -37,16 +38,21 @@ def work(**fields: Any) -> PublishWork:
 def test_what_would_reach_further_is_refused(fields: dict[str, Any], said: str) -> None:
     """The executor looks again at what was filled in, and at what an older or foreign order says."""
     with pytest.raises(UnusableOrderError, match=said):
-        make_letter(work(**fields), CONTEXT)
+        make_letter(work(**fields), CONTEXT, TRACE)
 
 
 def test_a_letter_is_one_message_for_all_attempts_of_a_run() -> None:
-    letter = make_letter(work(exchange="scheduler.events", routing_key="acme.x", json_body={"a": [1]}), CONTEXT)
-    text = make_letter(work(text="é", headers={"h": "1"}), CONTEXT)
+    letter = make_letter(work(exchange="scheduler.events", routing_key="acme.x", json_body={"a": [1]}), CONTEXT, TRACE)
+    text = make_letter(work(text="é", headers={"h": "1"}), CONTEXT, TRACE)
 
     assert (json.loads(letter.body), letter.content_type) == ({"a": [1]}, "application/json")
-    assert (text.body, text.content_type, text.headers) == ("é".encode(), "text/plain", {"h": "1"})
+    assert (text.body, text.content_type) == ("é".encode(), "text/plain")
+    assert text.headers == {"h": "1", "traceparent": TRACE}
     assert letter.message_id == text.message_id == str(CONTEXT.run_id)
+
+
+def test_a_trace_of_the_jobs_own_stays() -> None:
+    assert make_letter(work(headers={"Traceparent": "x"}), CONTEXT, TRACE).headers == {"Traceparent": "x"}
 
 
 @pytest.mark.parametrize(
