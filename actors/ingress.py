@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 import uvicorn
 
+from actors.http_protocol import LONGEST_PART, HttpProtocol
 from scheduler.clock import Clock
 from scheduler.errors import ConfigurationError
 from scheduler.service import Service
@@ -25,8 +26,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _GRACE_S: Final = 10
 """So long may an answer take that was begun before a drain."""
-_LONGEST_HEAD: Final = 32 * 1024
-"""Of a request, line and headers; past it nobody says more than 400. The guard says 414 and 431 before."""
 _BACKLOG: Final = 256
 
 
@@ -91,7 +90,7 @@ class Ingress(Service):
         server = self._server = _Server(
             uvicorn.Config(
                 self._app,
-                http="h11",
+                http=HttpProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -101,7 +100,7 @@ class Ingress(Service):
                 backlog=_BACKLOG,
                 limit_concurrency=self._listen.concurrency,
                 timeout_graceful_shutdown=_GRACE_S,
-                h11_max_incomplete_event_size=_LONGEST_HEAD,
+                h11_max_incomplete_event_size=LONGEST_PART,
             )
         )
         self._over.clear()
