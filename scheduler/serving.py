@@ -47,11 +47,11 @@ def make_site(world: World, metrics: "Metrics") -> "Site":
 def make_ingress(site: "Site", world: World, *, or_any: bool = False) -> "Ingress":
     """Return the Ingress of ``site``, unstarted. ``or_any``: on any port when its own is taken."""
     from actors.ingress import Ingress, Listen
-    from scheduler.api.app import make_app
+    from scheduler.api.app import make_front
 
     http = world.settings.http
     listen = Listen(http.host, http.port, or_any and is_loopback(http.host), http.concurrency)
-    return Ingress(make_app(site), listen, world.clock, world.rng, site.streams.end)
+    return Ingress(make_front(site), listen, world.clock, world.rng, site.streams.end)
 
 
 async def open_site(site: "Site", dsn: str, stack: AsyncExitStack, *, size: int = _CONNECTIONS) -> None:

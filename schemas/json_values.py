@@ -22,29 +22,30 @@ def check_json(value: Any) -> None:
     for _ in range(MAX_JSON_DEPTH + 1):
         below: list[Any] = []
         for item in level:
-            below.extend(_parts(item))
+            if isinstance(item, str):
+                if _UNSTORABLE.search(item):
+                    raise ValueError("contains NUL or half of a surrogate pair, which is not allowed")
+            elif isinstance(item, dict):
+                if not all([isinstance(key, str) for key in item]):  # noqa: C419 - three times as fast
+                    raise ValueError("a key is not text")
+                below += item
+                below += item.values()
+            elif isinstance(item, list | tuple):
+                below += item
+            else:
+                _check_plain(item)
         if not below:
             return
         level = below
     raise ValueError(f"nested deeper than {MAX_JSON_DEPTH}")
 
 
-def _parts(item: Any) -> list[Any]:
-    if isinstance(item, dict):
-        if not all(isinstance(key, str) for key in item):
-            raise ValueError("a key is not text")
-        return [*item, *item.values()]
-    if isinstance(item, list | tuple):
-        return list(item)
-    if isinstance(item, str):
-        if _UNSTORABLE.search(item):
-            raise ValueError("contains NUL or half of a surrogate pair, which is not allowed")
-    elif isinstance(item, float):
+def _check_plain(item: Any) -> None:
+    if isinstance(item, float):
         if not math.isfinite(item):
             raise ValueError("a number is infinite or undefined, which JSON cannot say")
     elif item is not None and not isinstance(item, bool | int):
         raise ValueError(f"a value of type {type(item).__name__} is not JSON")
-    return []
 
 
 def _checked(value: Any) -> Any:

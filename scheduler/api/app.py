@@ -6,14 +6,13 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import iter_route_contexts
-from starlette.middleware import Middleware
 
 from scheduler import __version__
 from scheduler.api import problems
 from scheduler.api.description import describe
-from scheduler.api.guard import Guard
+from scheduler.api.guard import App, Guard
 from scheduler.api.health import health, probes
-from scheduler.api.hooks import hooks
+from scheduler.api.hooks import HookDoor, hooks
 from scheduler.api.route import ACTION, ApiRoute
 from scheduler.api.site import Site
 from scheduler.domain.access import Action
@@ -22,13 +21,18 @@ from scheduler.domain.addresses import is_loopback
 PREFIX: Final = "/api/v1"
 
 
+def make_front(site: Site) -> App:
+    """Return what is served for ``site``: its application behind the guard, and beside it the door for webhooks."""
+    http = site.settings.http
+    names = http.allowed_hosts
+    return Guard(HookDoor(make_app(site), site), names if names or is_loopback(http.host) else None)
+
+
 def make_app(site: Site, more: Sequence[APIRouter] = ()) -> FastAPI:
     """Return the application that answers for ``site``; ``more`` routers stand beside those of ``/api/v1``.
 
-    A route of ``more`` is an ApiRoute, or asks by itself who is calling.
+    A route of ``more`` is an ApiRoute, or asks by itself who is calling. It is served behind a guard: see make_front.
     """
-    http = site.settings.http
-    names = http.allowed_hosts
     app = FastAPI(
         title="scheduler",
         version=__version__,
@@ -37,13 +41,11 @@ def make_app(site: Site, more: Sequence[APIRouter] = ()) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
-        middleware=[Middleware(Guard, hosts=names if names or is_loopback(http.host) else None)],
     )
     app.state.site = site
     problems.install(app)
-    app.include_router(hooks)  # first: they come by the hundred, and routes are tried in order
-    app.include_router(probes)
-    app.include_router(health)
+    for router in (hooks, probes, health):
+        app.include_router(router)
     for router in operations():
         app.include_router(router, prefix=PREFIX)
     for router in more:

@@ -1,5 +1,6 @@
 """What is refused before anything of a request is read, and what every answer says to browsers."""
 
+import functools
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -15,6 +16,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LONGEST_ADDRESS: Final = 8 * 1024
 LONGEST_HEADERS: Final = 16 * 1024
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_ONCE: Final = {
+    name.encode(): name
+    for name in ("host", "content-length", "transfer-encoding", "authorization", "content-type", "content-encoding",
+                 "sec-fetch-site")
+}  # fmt: skip
 _SAID: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -28,7 +34,7 @@ class Guard:
 
     def __init__(self, app: App, hosts: Sequence[str] | None) -> None:
         self._app = app
-        self._hosts = hosts
+        self._hosts = None if hosts is None else tuple(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_on(message: MutableMapping[str, Any]) -> None:
@@ -48,41 +54,53 @@ class Guard:
 
     def _check(self, scope: Scope) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        address = len(scope.get("raw_path") or b"") + len(scope["query_string"])
-        if address > LONGEST_ADDRESS:
+        path, query = scope.get("raw_path") or b"", scope["query_string"]
+        if len(path) + len(query) > LONGEST_ADDRESS:
             raise ProblemError(414, f"the address is longer than {LONGEST_ADDRESS} bytes")
-        if sum(len(name) + len(value) + 4 for name, value in headers) > LONGEST_HEADERS:
+        if sum([len(name) + len(value) + 4 for name, value in headers]) > LONGEST_HEADERS:
             raise ProblemError(431, f"the headers are longer than {LONGEST_HEADERS} bytes")
-        if b"%00" in (scope.get("raw_path") or b"") + scope["query_string"]:
+        if b"%00" in path or b"%00" in query:
             raise ProblemError(400, "the address contains NUL")
-        given: dict[str, list[str]] = {}
-        for name, value in headers:
-            given.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+        given = _given_once(headers)
         if "transfer-encoding" in given and "content-length" in given:
-            raise ProblemError(400, "a request has Content-Length or Transfer-Encoding, not both")
-        if any(len(given.get(name, ())) > 1 for name in ("host", "content-length", "authorization", "content-type")):
-            raise ProblemError(400, "a header that is one was given twice")
-        if given.get("content-encoding", ["identity"]) != ["identity"]:
+            why = "a request has Content-Length or Transfer-Encoding, not both"
+            raise ProblemError(400, why, headers={"Connection": "close"})  # a proxy may have seen another end of it
+        if given.get("content-encoding", "identity") != "identity":
             raise ProblemError(415, "send the body as it is, not compressed")
-        host = self._check_host(given.get("host", [""])[0])
-        if scope["method"] not in _SAFE:
-            _check_origin(given, host)
-
-    def _check_host(self, given: str) -> str:
-        try:
-            host = urlsplit(f"//{given}").hostname or ""
-        except ValueError:
-            host = ""
-        if self._hosts is not None and not is_loopback(host) and host not in self._hosts:
+        host = given.get("host", "")
+        if self._hosts is not None and not _names_one_of(host, self._hosts):
             raise ProblemError(421, "this is not the host that Host names; see http.allowed_hosts")
-        return given
+        if scope["method"] not in _SAFE:
+            _check_site(
+                given.get("sec-fetch-site", "none"), [value for name, value in headers if name == b"origin"], host
+            )
 
 
-def _check_origin(given: dict[str, list[str]], host: str) -> None:
+def _given_once(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return those headers that decide something here or mean one thing only."""
+    given: dict[str, str] = {}
+    for raw, value in headers:
+        name = _ONCE.get(raw)
+        if name is not None:
+            if name in given:
+                raise ProblemError(400, "a header that is one was given twice")
+            given[name] = value.decode("latin-1")
+    return given
+
+
+@functools.lru_cache(maxsize=64)
+def _names_one_of(given: str, hosts: tuple[str, ...]) -> bool:
+    """Return whether a Host header names this machine's loopback or one of ``hosts``."""
+    try:
+        host = urlsplit(f"//{given}").hostname or ""
+    except ValueError:
+        return False
+    return is_loopback(host) or host in hosts
+
+
+def _check_site(site: str, origins: Sequence[bytes], host: str) -> None:
     """Refuse what another site's page has a browser send."""
-    site = given.get("sec-fetch-site", ["none"])[0]
-    origins = given.get("origin", [])
-    if site not in {"none", "same-origin"} or any(_netloc(origin) != host for origin in origins):
+    if site not in {"none", "same-origin"} or any(_netloc(origin.decode("latin-1")) != host for origin in origins):
         raise ProblemError(403, "sent by a page of another site", code="cross_site")
 
 

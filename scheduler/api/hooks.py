@@ -5,18 +5,17 @@ signature that does not hold are the same to who asks.
 """
 
 import re
-from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import structlog
-from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, Request
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
 from scheduler.api.authentication import too_many
+from scheduler.api.guard import App, Receive, Scope, Send
 from scheduler.api.problems import ProblemError, answer_to
-from scheduler.api.route import read_bytes
+from scheduler.api.route import read_body
 from scheduler.api.shapes import EventTaken
 from scheduler.api.site import Site
 from scheduler.domain.matching import WEBHOOK_TOPIC
@@ -30,26 +29,40 @@ from schemas.vocabulary import EventSource, VerifyScheme
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
+_PATH: Final = re.compile("/hooks/([^/]+)/([^/]+)")
 _JSON: Final = re.compile(r"application/(json|[a-z0-9!#$&^_.-]{1,64}\+json)")
 _CHARSETS: Final = frozenset({"", "charset=utf-8", 'charset="utf-8"'})
 
 
-class HookRoute(APIRoute):
-    """A route that takes its request as it is: what the framework would do with it first costs more than all else."""
+_Hook = tuple[str, str]
+"""The tenant and the name of an endpoint, as they are asked for."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        async def handle(request: Request) -> Response:
-            try:
-                return await _receive(request)
-            except ClientDisconnect:
-                return Response(status_code=400)  # nobody reads it
-            except Exception as error:  # noqa: BLE001 - whatever it is, the sender gets a problem
-                return answer_to(error, request.url.path)
-
-        return handle
+hooks = APIRouter(tags=["webhooks"])
 
 
-hooks = APIRouter(tags=["webhooks"], route_class=HookRoute)
+class HookDoor:
+    """Answers webhooks in front of an application: what a framework does around a request costs more than all else."""
+
+    def __init__(self, app: App, site: Site) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = _PATH.fullmatch(scope["path"]) if scope["method"] == "POST" else None
+        if asked is None:
+            await self._app(scope, receive, send)
+            return
+        try:
+            status, said = await _receive(self._site, (asked[1], asked[2]), scope, receive)
+        except ClientDisconnect:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the sender gets a problem
+            await answer_to(error, scope["path"])(scope, receive, send)
+            return
+        body = to_json(said)
+        head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": head})
+        await send({"type": "http.response.body", "body": body})
 
 
 @hooks.post(
@@ -65,24 +78,24 @@ async def receive_webhook(tenant: str, name: str) -> EventTaken:
 
     401 whatever is wrong with the proof; 413, 415 and 422 with the body; 503 with Retry-After: send it again.
     """
-    raise AssertionError(f"HookRoute answers in place of this: {tenant}/{name}")
+    raise AssertionError(f"HookDoor answers in place of this: {tenant}/{name}")
 
 
-async def _receive(request: Request) -> Response:
-    site: Site = request.app.state.site
+async def _receive(site: Site, hook: _Hook, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
+    """Return the status and what is said."""
     if site.hooks is None:
         raise DatabaseUnavailableError("the database is not open yet")
-    _check_type(request.headers.get("content-type", ""))
-    body = await read_bytes(request)
-    tenant, name = request.path_params["tenant"], request.path_params["name"]
-    endpoint = site.hooks.find(tenant, name)
+    raw: list[tuple[bytes, bytes]] = scope["headers"]
+    given = dict(raw)  # the guard has seen that those asked for here are given once
+    _check_type(given.get(b"content-type", b"").decode("latin-1"))
+    body = await read_body(receive, given.get(b"content-length", b"0").decode("latin-1"))
+    endpoint = site.hooks.find(*hook)
     scheme = None if endpoint is None else endpoint.scheme
-    raw: list[tuple[bytes, bytes]] = request.scope["headers"]
     now = site.clock.now()
     try:
         proved = verify(scheme, () if endpoint is None else endpoint.keys, raw, body, int(now.timestamp()))
     except RefusedError as error:
-        raise _refusal(site, request, str(error)) from None
+        raise _refusal(site, Request(scope), hook, str(error)) from None
     assert scheme is not None  # noqa: S101 - else it was refused
     try:
         data = read_object(body)
@@ -91,14 +104,13 @@ async def _receive(request: Request) -> Response:
     headers = headers_of(raw)
     answer = answer_of(scheme, headers, data)
     if answer is not None:
-        return _said(200, answer)
-    event = _event_of(site, (tenant, name), (scheme, proved), data, headers)
-    taken = await site.hooks.take(event, len(body))
-    return _said(200 if taken.duplicate else 202, {"event_id": taken.event_id, "duplicate": taken.duplicate})
+        return 200, answer
+    taken = await site.hooks.take(_event_of(site, hook, (scheme, proved), data, headers), len(body))
+    return 200 if taken.duplicate else 202, {"event_id": taken.event_id, "duplicate": taken.duplicate}
 
 
 def _event_of(
-    site: Site, hook: tuple[str, str], proof: tuple[VerifyScheme, Proved], data: dict[str, Any], headers: dict[str, str]
+    site: Site, hook: _Hook, proof: tuple[VerifyScheme, Proved], data: dict[str, Any], headers: dict[str, str]
 ) -> NewEvent:
     (tenant, name), (scheme, proved) = hook, proof
     delivery = delivery_of(scheme, proved, data)
@@ -122,16 +134,12 @@ def _check_type(given: str) -> None:
         raise ProblemError(415, "send application/json in UTF-8")
 
 
-def _refusal(site: Site, request: Request, reason: str) -> ProblemError:
+def _refusal(site: Site, request: Request, hook: _Hook, reason: str) -> ProblemError:
     """Return what a sender is told that proves nothing; the reason is for our log alone."""
     address = site.address_of(request)
     wait_s = site.refusals.take(address, site.clock.monotonic())
     if wait_s > 0:
         return too_many("too many refused requests", wait_s)
-    named = {part: str(value)[:64] for part, value in request.path_params.items()}
-    log.warning("webhook.refused", tenant=named["tenant"], webhook=named["name"], address=address, reason=reason)
+    tenant, name = (part[:64] for part in hook)
+    log.warning("webhook.refused", tenant=tenant, webhook=name, address=address, reason=reason)
     return ProblemError(401, "the request is not proved to be from a sender of this endpoint")
-
-
-def _said(status: int, body: dict[str, Any]) -> Response:
-    return Response(to_json(body), status, media_type="application/json")

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from scheduler.api.authentication import too_many
 from scheduler.api.denials import by_of, note_denial, request_id_of
+from scheduler.api.guard import Receive
 from scheduler.api.problems import ProblemError, answer_to
 from scheduler.api.site import Site
 from scheduler.clock import Clock
@@ -176,7 +177,8 @@ async def _once(request: _Strict, call: Call, original: Callable[[Request], Awai
 
 async def _read_body(request: _Strict, rules: _Rules) -> None:
     """Read the body within limits; JSON is read strictly."""
-    data = await read_bytes(request)
+    data = await read_body(request.receive, request.headers.get("content-length", "0"))
+    request._body = data  # noqa: SLF001 - where Request.body keeps what it has read
     if not data:
         return
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -192,26 +194,32 @@ async def _read_body(request: _Strict, rules: _Rules) -> None:
             raise ProblemError(422, f"the body: {error}", code="invalid_json") from None
 
 
-async def read_bytes(request: Request) -> bytes:
-    """Return the body; what is read of it is bounded in length and time. For routes of others too.
+async def read_body(receive: Receive, declared: str) -> bytes:
+    """Return the body that ``receive`` brings, bounded in length and time. ``declared``: its Content-Length, else 0.
 
     Raises:
         ProblemError: 413, it is longer than LONGEST_BODY; 408, it did not come in time.
+        ClientDisconnect: its sender went before all of it had come.
     """
-    declared = request.headers.get("content-length", "0")
     if not declared.isdecimal() or int(declared) > LONGEST_BODY:
-        raise ProblemError(413, f"the body is longer than {LONGEST_BODY} bytes", headers={"Connection": "close"})
+        raise _too_long()
+    parts, length, more = [], 0, True
     try:
         async with asyncio.timeout(_READ_DEADLINE_S):
-            parts, length = [], 0
-            async for part in request.stream():
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                part = message.get("body", b"")
                 length += len(part)
                 if length > LONGEST_BODY:
-                    raise ProblemError(
-                        413, f"the body is longer than {LONGEST_BODY} bytes", headers={"Connection": "close"}
-                    )
+                    raise _too_long()
                 parts.append(part)
+                more = message.get("more_body", False)
     except TimeoutError:
         raise ProblemError(408, "the body did not come in time", headers={"Connection": "close"}) from None
-    request._body = b"".join(parts)  # noqa: SLF001 - where Request.body keeps what it has read
-    return request._body  # noqa: SLF001 - see above
+    return b"".join(parts)
+
+
+def _too_long() -> ProblemError:
+    return ProblemError(413, f"the body is longer than {LONGEST_BODY} bytes", headers={"Connection": "close"})

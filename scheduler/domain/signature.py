@@ -10,7 +10,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +31,8 @@ _DECOY: Final = bytes(LEAST_SECRET_BYTES)
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Names in small letters, values as they came."""
+_Named = Mapping[bytes, Sequence[bytes]]
+"""All values of each name."""
 
 
 class RefusedError(ValueError):
@@ -85,12 +87,16 @@ def verify(scheme: VerifyScheme | None, keys: Sequence[bytes], headers: Headers,
     Raises:
         RefusedError: nothing does.
     """
-    claims = {known: _claim_of(known, headers) for known in VerifyScheme}  # of all: which one counts is not to be seen
-    problem = "there is no such endpoint" if scheme is None else None
-    claim = None if scheme is None else claims[scheme]
-    if not isinstance(claim, _Claim):
-        problem = problem or str(claim)
-        claim = next((other for other in claims.values() if isinstance(other, _Claim) and other.offered), _NO_CLAIM)
+    named: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        named.setdefault(name, []).append(value)
+    own = None if scheme is None else _claim_of(scheme, named)
+    if isinstance(own, _Claim):
+        claim, problem = own, None
+    else:
+        problem = "there is no such endpoint" if own is None else str(own)
+        others = _claims_of_others(scheme, named)
+        claim = next((other for other in others if isinstance(other, _Claim) and other.offered), _NO_CLAIM)
     signs = scheme is not VerifyScheme.TOKEN
     content = claim.before + body
     holds = _any_holds(keys, content, claim.offered, signs=signs)
@@ -99,6 +105,8 @@ def verify(scheme: VerifyScheme | None, keys: Sequence[bytes], headers: Headers,
     if problem is None and not holds and scheme is not VerifyScheme.NONE:
         problem = "no secret fits" if keys else "the endpoint has no secret that can be used"
     if problem is not None:
+        if claim is own:
+            _claims_of_others(scheme, named)  # for the time that it takes
         raise RefusedError(problem)
     signed = scheme not in {VerifyScheme.TOKEN, VerifyScheme.NONE}
     return Proved(
@@ -107,7 +115,11 @@ def verify(scheme: VerifyScheme | None, keys: Sequence[bytes], headers: Headers,
     )
 
 
-def _claim_of(scheme: VerifyScheme, headers: Headers) -> _Claim | RefusedError:
+def _claims_of_others(scheme: VerifyScheme | None, headers: _Named) -> list[_Claim | RefusedError]:
+    return [_claim_of(other, headers) for other in VerifyScheme if other is not scheme]
+
+
+def _claim_of(scheme: VerifyScheme, headers: _Named) -> _Claim | RefusedError:
     try:
         return _CLAIMS[scheme](headers)
     except RefusedError as error:
@@ -127,7 +139,7 @@ def _any_holds(keys: Sequence[bytes], content: bytes, offered: Sequence[bytes], 
     return holds
 
 
-def _standard(headers: Headers) -> _Claim:
+def _standard(headers: _Named) -> _Claim:
     delivery_id = _id(headers, b"webhook-id")
     if b"." in delivery_id:
         raise RefusedError("webhook-id has a dot")
@@ -137,14 +149,14 @@ def _standard(headers: Headers) -> _Claim:
     return _Claim(delivery_id + b"." + timestamp + b".", offered, timestamp, delivery_id)
 
 
-def _github(headers: Headers) -> _Claim:
+def _github(headers: _Named) -> _Claim:
     signature = _only(headers, b"x-hub-signature-256")
     if not signature.startswith(b"sha256="):
         raise RefusedError("x-hub-signature-256 does not begin with sha256=")
     return _Claim(offered=_hex_macs([signature[7:]]), delivery_id=_id(headers, b"x-github-delivery"))
 
 
-def _stripe(headers: Headers) -> _Claim:
+def _stripe(headers: _Named) -> _Claim:
     elements = [part.partition(b"=") for part in _only(headers, b"stripe-signature").split(b",")[:_MOST_SIGNATURES]]
     times = [value for name, _, value in elements if name == b"t"]
     if len(times) != 1:
@@ -153,7 +165,7 @@ def _stripe(headers: Headers) -> _Claim:
     return _Claim(_time(times[0]) + b".", offered, times[0])
 
 
-def _slack(headers: Headers) -> _Claim:
+def _slack(headers: _Named) -> _Claim:
     timestamp = _time(_only(headers, b"x-slack-request-timestamp"))
     signature = _only(headers, b"x-slack-signature")
     if not signature.startswith(b"v0="):
@@ -161,21 +173,21 @@ def _slack(headers: Headers) -> _Claim:
     return _Claim(b"v0:" + timestamp + b":", _hex_macs([signature[3:]]), timestamp)
 
 
-def _token(headers: Headers) -> _Claim:
+def _token(headers: _Named) -> _Claim:
     """Take the token of GitLab's header, of ours, or a bearer token: one of them, once."""
-    given = [value for name, value in headers if name in {b"x-webhook-token", b"x-gitlab-token"}]
-    bearers = [value.partition(b" ") for name, value in headers if name == b"authorization"]
+    given = [*headers.get(b"x-webhook-token", ()), *headers.get(b"x-gitlab-token", ())]
+    bearers = [value.partition(b" ") for value in headers.get(b"authorization", ())]
     given += [token.strip() for scheme, _, token in bearers if scheme.lower() == b"bearer"]
     if len(given) != 1 or not 0 < len(given[0]) <= _LONGEST_HEADER:
         raise RefusedError("there is not exactly one token")
     return _Claim(offered=given, delivery_id=_idempotency_key(headers))
 
 
-def _none(headers: Headers) -> _Claim:
+def _none(headers: _Named) -> _Claim:
     return _Claim(delivery_id=_idempotency_key(headers))
 
 
-_CLAIMS: Final[dict[VerifyScheme, Callable[[Headers], _Claim]]] = {
+_CLAIMS: Final[dict[VerifyScheme, Callable[[_Named], _Claim]]] = {
     VerifyScheme.STANDARD_WEBHOOKS: _standard,
     VerifyScheme.GITHUB: _github,
     VerifyScheme.STRIPE: _stripe,
@@ -185,24 +197,24 @@ _CLAIMS: Final[dict[VerifyScheme, Callable[[Headers], _Claim]]] = {
 }
 
 
-def _only(headers: Headers, name: bytes) -> bytes:
-    values = [value for given, value in headers if given == name]
+def _only(headers: _Named, name: bytes) -> bytes:
+    values = headers.get(name, ())
     if len(values) != 1 or not 0 < len(values[0]) <= _LONGEST_HEADER:
         raise RefusedError(f"there is not exactly one {name.decode()}, of a bearable length")
     return values[0]
 
 
-def _id(headers: Headers, name: bytes) -> bytes:
+def _id(headers: _Named, name: bytes) -> bytes:
     value = _only(headers, name)
     if not _ID.fullmatch(value):
         raise RefusedError(f"{name.decode()} is not 1 to 256 visible ASCII characters")
     return value
 
 
-def _idempotency_key(headers: Headers) -> bytes | None:
+def _idempotency_key(headers: _Named) -> bytes | None:
     """Return what a sender that signs nothing calls the delivery; None: nothing, so that each request is another."""
     name = b"idempotency-key"
-    return _id(headers, name) if any(given == name for given, _ in headers) else None
+    return _id(headers, name) if name in headers else None
 
 
 def _time(value: bytes) -> bytes:

@@ -15,6 +15,7 @@ from schemathesis import checks
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi import checks as conformance
 
+from scheduler.api.app import make_app
 from scheduler.api.description import document
 from tests.support.api import DAILY, Api
 from tests.support.hooks import hooking
@@ -43,7 +44,7 @@ async def _hammer(dsn: str, mode: schemathesis.GenerationMode, examples: int) ->
     async with hooking(dsn, http={"per_second": 100_000, "failures_per_minute": 100_000}) as hooks:
         api = hooks.api
         known = await _something(api)
-        schema = schemathesis.openapi.from_dict(document(api.ingress._app))
+        schema = schemathesis.openapi.from_dict(document(make_app(api.site)))
         operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
         return sum(
             [await asyncio.to_thread(_send, operation, mode, examples, api.url(""), known) for operation in operations]

@@ -12,7 +12,7 @@ import aiohttp
 import asyncpg
 
 from actors.ingress import Ingress, Listen
-from scheduler.api.app import make_app
+from scheduler.api.app import make_front
 from scheduler.api.site import Site
 from scheduler.clock import SystemClock
 from scheduler.config import Settings
@@ -95,7 +95,7 @@ async def serving(dsn: str, **settings: Any) -> AsyncIterator[Api]:
     clock = SystemClock()
     made = Settings.model_validate(settings)
     site = Site(made, clock, Metrics("ingress"))
-    ingress = Ingress(make_app(site), Listen("127.0.0.1", 0), clock, random.Random(1), site.streams.end)
+    ingress = Ingress(make_front(site), Listen("127.0.0.1", 0), clock, random.Random(1), site.streams.end)
     stores = await Stores.open(dsn, name="test", size=2)
     site.stores = await Stores.open(as_role(dsn, ACTOR_ROLES["ingress"]), name="ingress", size=5)
     served = site.stores
