@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
+from pydantic_core import to_json
 
 from scheduler.api.problems import ProblemError
 from scheduler.api.route import ApiRoute, Call, Calling, needs
@@ -18,10 +19,11 @@ from scheduler.definitions.model import Definitions
 from scheduler.definitions.yaml_source import Document, parse
 from scheduler.domain.access import Action, Target
 from scheduler.errors import ForeignError
-from scheduler.store.calendars import list_calendars, load_calendars
-from scheduler.store.definitions import apply, list_definitions
+from scheduler.store.calendars import list_calendar_specs, load_calendars
+from scheduler.store.definitions import apply
 from scheduler.store.executors import find_impossible
 from scheduler.store.rehearsal import rehearse
+from scheduler.store.tenant_store import UnitStore
 from scheduler.store.webhooks import exported_webhooks, list_webhooks
 
 definitions = APIRouter(tags=["definitions"], route_class=ApiRoute)
@@ -67,15 +69,20 @@ class Applied(Shape):
     """What is valid and probably not meant; jobs that no executor could run which lives now."""
 
 
-@definitions.get("/definitions", openapi_extra=needs(Action.VIEW))
-async def export_definitions(call: Calling, source: str | None = None) -> dict[str, Any]:
+@definitions.get("/definitions", openapi_extra=needs(Action.VIEW), response_model=dict[str, Any])
+async def export_definitions(call: Calling, source: str | None = None) -> Response:
     """Return the jobs of the tenant as a definitions file that applies to the same; secrets are references in it."""
-    found = await list_definitions(call.store, call.tenant)
-    jobs = {name: spec for name, (origin, spec) in found.items() if source in {None, origin}}
-    stored = await list_calendars(call.store, call.tenant)
-    calendars = {name: calendar.spec for name, calendar in stored.items() if name[:1].islower()}
-    hooks = exported_webhooks(await list_webhooks(call.store, call.tenant), source, jobs)
-    return exported(Definitions(call.tenant, source, jobs, {}, (), calendars=calendars, webhooks=hooks))
+    async with call.store.connection() as db:
+        store = UnitStore(call.store, db)
+        jobs = await call.site.exported_jobs.of(store, call.tenant, source)
+        calendars = await list_calendar_specs(store, call.tenant)
+        stored = await list_webhooks(store, call.tenant)
+    named = frozenset().union(*(job.webhooks for job in jobs.values()))
+    hooks = exported_webhooks(stored, source, named)
+    document = exported(Definitions(call.tenant, source, {}, {}, (), calendars=calendars, webhooks=hooks))
+    del document["jobs"]
+    rows = b",".join(to_json(name) + b":" + job.text for name, job in jobs.items())
+    return Response(to_json(document)[:-1] + b',"jobs":{' + rows + b"}}", media_type="application/json")
 
 
 @definitions.post("/definitions/plan", openapi_extra=needs(Action.VIEW, alone=False, raw=True) | _BODY)

@@ -8,7 +8,7 @@ from scheduler.api.route import Call
 from scheduler.definitions.export import exported_job
 from scheduler.definitions.model import Definitions
 from scheduler.definitions.one_job import load_job
-from scheduler.store.calendars import list_calendars
+from scheduler.store.calendars import list_calendar_specs
 from scheduler.store.definitions import apply
 from scheduler.store.reading import Row, get_job, list_jobs
 from schemas.job_spec import JobSpec
@@ -25,13 +25,12 @@ async def change_job(call: Call, name: str, given: Mapping[str, Any]) -> Row:
     """
     store, tenant = call.store, call.tenant
     known = {row["name"]: row["source"] for row in await list_jobs(store, tenant)}
-    calendars = {key: stored.spec for key, stored in (await list_calendars(store, tenant)).items() if key[:1].islower()}
     spec, warnings = await asyncio.to_thread(
         load_job,
         name,
         given,
         known=frozenset(known),
-        calendars=calendars,
+        calendars=await list_calendar_specs(store, tenant),
         settings=call.site.settings.job_defaults(),
         now=call.clock.now(),
     )

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from scheduler.api.authentication import Authenticator
 from scheduler.api.denials import Denials
+from scheduler.api.exported_jobs import ExportedJobs
 from scheduler.api.rates import Buckets
 from scheduler.api.streams import Streams
 from scheduler.clock import Clock
@@ -51,6 +52,7 @@ class Site:
     denials: Denials = field(init=False)
     authenticator: Authenticator = field(init=False)
     streams: Streams = field(init=False)
+    exported_jobs: ExportedJobs = field(init=False)
     _cursor_secret: bytes | None = None
 
     def __post_init__(self) -> None:
@@ -60,6 +62,7 @@ class Site:
         self.refusals = Buckets(failures / _MINUTE_S, float(failures))
         self.denials = Denials()
         self.authenticator = Authenticator(self.settings, self.clock)
+        self.exported_jobs = ExportedJobs()
         self.streams = Streams(self.settings.http.streams, self.clock)
 
     @property

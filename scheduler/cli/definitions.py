@@ -145,7 +145,7 @@ def export(
     from scheduler.store.definitions import list_definitions
     from scheduler.store.pools import list_pool_specs
     from scheduler.store.reading import Row, list_jobs
-    from scheduler.store.webhooks import exported_webhooks, list_webhooks
+    from scheduler.store.webhooks import exported_webhooks, list_webhooks, named_webhooks
     from schemas.definitions_file import PoolSpec
 
     async def states(store: "Store", settings: "Settings") -> list[Row]:
@@ -173,7 +173,7 @@ def export(
     used = {spec.pool for spec in jobs.values()}
     limits = {name: spec for name, spec in pools.items() if name in used}
     specs = exported_calendars(ask(context, calendars), source, jobs)
-    hooks = exported_webhooks(ask(context, webhooks), source, jobs)
+    hooks = exported_webhooks(ask(context, webhooks), source, named_webhooks(jobs.values()))
     definitions = Definitions(tenant, source, jobs, limits, (), calendars=specs, webhooks=hooks)
     if json:
         print_json(exported(definitions))

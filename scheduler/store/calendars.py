@@ -83,6 +83,13 @@ async def get_calendar(store: Store, tenant: str, name: str) -> StoredCalendar:
     return _stored(rows[0], users)
 
 
+async def list_calendar_specs(store: Store, tenant: str) -> dict[str, CalendarSpec]:
+    """Return the calendars that definitions of ``tenant`` made, by name, as they were written."""
+    async with store.connection() as db:
+        rows = await db.fetch(Q["list_calendar_specs"], tenant)
+    return {row["name"]: CalendarSpec.model_validate(row["spec"], extra="ignore") for row in rows}
+
+
 async def load_calendars(store: Store, tenant: str) -> dict[str, Calendar]:
     """Return the calendars of ``tenant`` as they are now: what build_schedule takes."""
     return {name: stored.calendar for name, stored in (await list_calendars(store, tenant)).items()}

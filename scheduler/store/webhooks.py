@@ -1,6 +1,6 @@
 """Stored webhooks: applied and pruned with the definitions, read by who receives requests."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -90,10 +90,14 @@ async def list_all_webhooks(store: Store) -> dict[tuple[str, str], WebhookSpec]:
     return {(row["tenant"], row["name"]): WebhookSpec.model_validate(row["spec"], extra="ignore") for row in rows}
 
 
+def named_webhooks(jobs: Iterable[JobSpec]) -> set[str]:
+    """Return the endpoints that triggers of ``jobs`` name."""
+    parts = [part for spec in jobs for trigger in spec.triggers for _, part in parts_of(trigger)]
+    return {part.webhook for part in parts if isinstance(part, WebhookTrigger)}
+
+
 def exported_webhooks(
-    stored: Mapping[str, StoredWebhook], source: str | None, jobs: Mapping[str, JobSpec]
+    stored: Mapping[str, StoredWebhook], source: str | None, named: Collection[str]
 ) -> dict[str, WebhookSpec]:
     """Return the endpoints that an export of ``source`` (None: of all) has: its own, and those its jobs name."""
-    parts = [part for spec in jobs.values() for trigger in spec.triggers for _, part in parts_of(trigger)]
-    named = {part.webhook for part in parts if isinstance(part, WebhookTrigger)}
     return {name: hook.spec for name, hook in stored.items() if source in {None, hook.source} or name in named}

@@ -26,6 +26,22 @@ async def test_a_job_is_put_read_patched_and_deleted(database_url: str) -> None:
         assert (missing.status, missing.json["code"]) == (404, "not_found")
 
 
+async def test_an_export_is_what_stands_for_who_asks(database_url: str) -> None:
+    async with serving(database_url, http={"auth": "keys"}) as api:
+        await api.apply(a=TRUE, b=DAILY)
+        await api.apply("other", a=DAILY)
+        mine, theirs = await api.key("author"), await api.key("author", tenant="other")
+        first = [(await api.get("/api/v1/definitions", key=key)).json["jobs"] for key in (mine, theirs, mine)]
+        await api.ask("PATCH", "/api/v1/jobs/a", {"description": "x"}, key=mine)
+        await api.ask("DELETE", "/api/v1/jobs/b", key=mine)
+        then = [(await api.get("/api/v1/definitions", key=key)).json for key in (mine, theirs)]
+
+        assert first == [{"a": TRUE, "b": DAILY}, {"a": DAILY}, {"a": TRUE, "b": DAILY}]
+        assert [{"a": {**TRUE, "description": "x"}}, {"a": DAILY}] == [said["jobs"] for said in then]
+        assert ["default", "other"] == [said["tenant"] for said in then]
+        assert {} == (await api.get("/api/v1/definitions?source=none", key=mine)).json["jobs"]
+
+
 async def test_what_is_wrong_with_a_definition_is_said_as_for_a_file(database_url: str) -> None:
     async with serving(database_url) as api:
         await api.apply(known=TRUE)

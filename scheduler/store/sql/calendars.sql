@@ -54,6 +54,13 @@ JOIN calendar_versions AS v ON v.tenant = c.tenant AND v.name = c.name AND v.ver
 WHERE c.tenant = $1 AND c.deleted_at IS NULL AND ($2::text IS NULL OR c.name = $2)
 ORDER BY c.name;
 
+-- name: list_calendar_specs
+-- Without the countries that triggers name.
+SELECT c.name, v.spec FROM calendars AS c
+JOIN calendar_versions AS v ON v.tenant = c.tenant AND v.name = c.name AND v.version = c.version
+WHERE c.tenant = $1 AND c.deleted_at IS NULL AND c.name = lower(c.name)
+ORDER BY c.name;
+
 -- name: get_calendar_versions
 SELECT v.tenant, v.name, v.version, v.data FROM calendar_versions AS v
 JOIN unnest($1::text[], $2::text[], $3::int[]) AS w (tenant, name, version)

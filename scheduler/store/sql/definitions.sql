@@ -146,6 +146,14 @@ SELECT j.name, j.source, v.spec FROM jobs AS j
 JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
 WHERE j.tenant = $1 AND j.deleted_at IS NULL ORDER BY j.name;
 
+-- name: list_current_versions
+SELECT name, source, id, version FROM jobs WHERE tenant = $1 AND deleted_at IS NULL ORDER BY name;
+
+-- name: get_versions
+SELECT v.job_id, v.version, v.spec
+FROM unnest($2::uuid[], $3::int[]) AS w (job_id, version)
+JOIN job_versions AS v ON v.job_id = w.job_id AND v.version = w.version AND v.tenant = $1;
+
 -- name: list_pools
 SELECT name, queue_limit, handlers, labels FROM pools ORDER BY name;
 
