@@ -54,7 +54,7 @@ _LONGEST_LEAD: Final = timedelta(milliseconds=100)
 """Tickers write firings down shortly before their instant; a firing that seems further off has another clock."""
 _MEASURE_S: Final = 60.0
 _AHEAD: Final = timedelta(milliseconds=10)
-"""So long before its instant a firing that starts is decided, so that only its offer is left to publish then."""
+"""So long before its instant a firing that starts is decided, so that an executor has been granted it by then."""
 _FINAL = {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.SKIPPED}
 
 
@@ -135,7 +135,7 @@ class Dispatcher(PublisherListener):
                 first = min(at for at, _ in left if at is not None)
                 await self._sleep_until(first - _AHEAD)
                 for store, batch in self._stores.sort(fact for at, fact in left if at == first):
-                    await self._decide_ahead(store, [fact.firing_id for fact in batch], first)
+                    await self._decide_ahead(store, [fact.firing_id for fact in batch])
                 await self._sleep_until(first)
 
     async def _sleep_until(self, instant: datetime) -> None:
@@ -169,14 +169,13 @@ class Dispatcher(PublisherListener):
             await desk.fill(decided.left)
         return decided.looked_at
 
-    async def _decide_ahead(self, store: Store, firing_ids: Sequence[UUID], instant: datetime) -> None:
-        """Decide what starts at ``instant``, and publish its offers then; what is left is decided at the instant."""
+    async def _decide_ahead(self, store: Store, firing_ids: Sequence[UUID]) -> None:
+        """Decide and offer what starts at ``instant``, a moment before it; what is left is decided at the instant."""
         deciding, desk = self._deciding[store.name], self._desks[store.name]
         async with store.transaction(flush=False) as db:
             decided = await deciding.decide_ahead(db, firing_ids, desk.pace)
             crash_point("dispatcher.before_commit")
         crash_point("dispatcher.after_commit")
-        await self._sleep_until(instant)
         for pool, filled in decided.filled.items():
             await desk.publish(pool, filled)
         _note(store, decided, self.clock.now())

@@ -56,7 +56,7 @@ class Executor(ApartActor):
         self.boot_id = uuid.uuid4()
         self.sandbox = sandbox
         self._handlers = frozenset(sandbox.handlers)
-        self.running = Running(sandbox, clock, self._on_ends)
+        self.running = Running(sandbox, clock, partial(say_started, settings.name), self._on_ends)
         self.ends = Ends(Spool(settings.state_dir), self.boot_id, self.publish_ends, clock)
         post = partial(self.post, ATTEMPTS)
         site = Site(self._busy, self._refusal, self.learn, self.running.orders)
@@ -89,7 +89,6 @@ class Executor(ApartActor):
         if granted:
             crash_point("executor.after_grant")
             self.running.start(granted)
-            say_started(self.settings.name, granted)
             crash_point("executor.after_start")
         self.desk.claim()
         await self.desk.ack()

@@ -3,7 +3,7 @@
 from typing import Annotated, ClassVar
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from schemas.message import TRACEPARENT, Attempt, Command, Name
 from schemas.vocabulary import ReturnReason
@@ -27,6 +27,8 @@ class StartAttempt(Command):
     order: WorkOrder
     patient: bool = False
     """It was handed back for want of room, again and again: an executor keeps room for it that gets free."""
+    starts_at: AwareDatetime | None = None
+    """It is offered a moment ahead: to be claimed at once, and started at this instant. None: as soon as granted."""
     traceparent: Annotated[str | None, Field(pattern=TRACEPARENT)] = None
     """The trace that the flow was given; None: it has its own."""
 

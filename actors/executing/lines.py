@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from actors.executing.running import Grant, Run
+from actors.executing.running import Run
 from scheduler import run_lines, tracing
 from scheduler.domain.trace import trace_id_of
 from scheduler.ports import Ended
 from scheduler.tracing import Times
+from schemas.commands import StartAttempt
 from schemas.vocabulary import Outcome
 
 _LOGGER: Final = "executor"
@@ -15,12 +16,12 @@ _STARTED: Final = ("tenant", "job_id", "run_id", "attempt", "trace_id", "executo
 _ENDED: Final = (*run_lines.KEYS, "executor", "pool")
 
 
-def say_started(executor: str, granted: Iterable[Grant]) -> None:
+def say_started(executor: str, started: Iterable[StartAttempt]) -> None:
     if not run_lines.wanted("attempt.started"):
         return
     rows = [
         (s.tenant, s.order.job, s.run_id, s.attempt, trace_id_of(s.order.flow_id, s.traceparent), executor, s.pool)
-        for s, _, _ in granted
+        for s in started
     ]
     run_lines.say_plain("attempt.started", _LOGGER, _STARTED, rows)
 

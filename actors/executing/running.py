@@ -1,7 +1,7 @@
 """What runs here: every granted attempt from its grant to its end, and how it is started and stopped."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -21,6 +21,8 @@ from schemas.work import WorkOrder
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 STOPPED: Final = "the executor was stopped"
+_LONGEST_WAIT_S: Final = 0.1
+"""So long at most an attempt that is granted ahead waits for its instant, whatever the clocks of other machines say."""
 
 
 class Grant(NamedTuple):
@@ -33,7 +35,10 @@ class Grant(NamedTuple):
 
 @dataclass(slots=True)
 class Run:
-    """A granted attempt. ``started_at`` is for people, ``began`` (monotonic) is what is measured by."""
+    """A granted attempt. ``started_at`` is for people, ``began`` (monotonic) is what is measured by.
+
+    One that is granted ahead of its instant has both from then on; until then it only holds its slot.
+    """
 
     start: StartAttempt
     claim_id: UUID
@@ -46,17 +51,19 @@ class Run:
     """Why we end it before its time; whatever it says, it counts as lost, so that the job's policy decides."""
 
 
+OnStarts = Callable[[Sequence[StartAttempt]], None]
 OnEnds = Callable[[Sequence[tuple[Run, Ended]]], None]
 
 _Key = tuple[UUID, int, UUID]
 
 
 class Running:
-    """The attempts of this executor that run. ``on_ends`` hears each end once, in batches."""
+    """The attempts of this executor that run. ``on_starts`` and ``on_ends`` hear of each once, in batches."""
 
-    def __init__(self, sandbox: Sandbox, clock: Clock, on_ends: OnEnds) -> None:
+    def __init__(self, sandbox: Sandbox, clock: Clock, on_starts: OnStarts, on_ends: OnEnds) -> None:
         self._sandbox = sandbox
         self._clock = clock
+        self._on_starts = on_starts
         self._on_ends = on_ends
         self._runs: dict[_Key, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,23 +95,22 @@ class Running:
         return {run.start.store for run in self._runs.values() if run.start.store is not None}
 
     def start(self, granted: Iterable[Grant]) -> None:
-        """Start attempts under their claims. Never raises for a job's reasons."""
+        """Start attempts under their claims, each at its instant. Never raises for a job's reasons."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
-        inline: list[InlineStart] = []
+        ready: list[Run] = []
+        ahead: dict[datetime, list[Run]] = {}
         for start, claim_id, asked_at in granted:
             run = Run(start, claim_id, now, monotonic, asked_at)
             self._runs[start.run_id, start.attempt, start.lease_token] = run
-            context = AttemptContext(
-                start.tenant, start.run_id, start.attempt, start.lease_token, start.traceparent, voice=run.voice
-            )
-            if self._sandbox.is_inline(start.order):
-                inline.append(InlineStart(start.order, context, run.stop))
+            if start.starts_at is None or start.starts_at <= now:
+                ready.append(run)
             else:
-                self._spawn(run, context)
+                ahead.setdefault(start.starts_at, []).append(run)
         if self._runs:
             self._none.clear()
-        if inline:
-            self._start_inline(inline)
+        self._begin(ready)
+        for instant, runs in ahead.items():
+            self._spawn(self._begin_at(instant, runs), f"start of {len(runs)} at {instant.isoformat()}")
 
     def cancel(self, attempts: Iterable[AttemptKey], reason: str) -> None:
         """Ask attempts to stop; those that do not run here are nothing to us."""
@@ -148,8 +154,33 @@ class Running:
             run.abandoned = run.abandoned or reason
             run.stop.request(reason, at_once=True)
 
-    def _spawn(self, run: Run, context: AttemptContext) -> None:
-        task = asyncio.create_task(self._run(run, context), name=f"run {context.run_id}.{context.attempt}")
+    async def _begin_at(self, instant: datetime, runs: Sequence[Run]) -> None:
+        until = self._clock.monotonic() + _LONGEST_WAIT_S
+        while (left_s := (instant - self._clock.now()).total_seconds()) > 0 and self._clock.monotonic() < until:
+            await self._clock.sleep(min(left_s, _LONGEST_WAIT_S))  # a loop's timers may be a little early
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        for run in runs:
+            run.started_at, run.began = now, monotonic
+        self._begin(runs)
+
+    def _begin(self, runs: Sequence[Run]) -> None:
+        inline: list[InlineStart] = []
+        for run in runs:
+            start = run.start
+            context = AttemptContext(
+                start.tenant, start.run_id, start.attempt, start.lease_token, start.traceparent, voice=run.voice
+            )
+            if self._sandbox.is_inline(start.order):
+                inline.append(InlineStart(start.order, context, run.stop))
+            else:
+                self._spawn(self._run(run, context), f"run {context.run_id}.{context.attempt}")
+        if inline:
+            self._start_inline(inline)
+        if runs:
+            self._on_starts([run.start for run in runs])
+
+    def _spawn(self, what: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(what, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

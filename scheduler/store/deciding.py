@@ -62,7 +62,7 @@ class Deciding:
 
         The others stay undecided: what holds them back now may be over at their instant, a run in the
         backlog might be offered by anybody before it, and a flow that joins another one may find that it is
-        none of those that are written. The caller publishes at the instant, not earlier.
+        none of those that are written. The offers say when to start: whoever takes one is ready by then.
         """
         return await self._decide(db, await db.fetch(Q["lock_undecided"], firing_ids), pace_of, only_offered=True)
 
@@ -89,7 +89,7 @@ class Deciding:
         if only_offered:
             decisions = [made for made in decisions if made[2] is not None and not made[2].joins and not made[2].binds]
         roots = [(firing, plan.runs[0]) for firing, _, plan in decisions if plan is not None]
-        filled = {} if pace_of is None else await self._offering.offer_new(db, roots, pace_of)
+        filled = {} if pace_of is None else await self._offering.offer_new(db, roots, pace_of, ahead=only_offered)
         if only_offered:
             decisions = [made for made in decisions if made[2] is not None and made[2].runs[0].state is RunState.QUEUED]
         await write_flows(db, decisions, 0.0 if pace_of is None else pace_of("").resend_s)

@@ -105,10 +105,16 @@ class Offering:
         return Filled(await self._orders(db, rows), room.executors, room.slots)
 
     async def offer_new(
-        self, db: "Connection", roots: Sequence[tuple["asyncpg.Record", PlannedRun]], pace_of: PaceOf
+        self,
+        db: "Connection",
+        roots: Sequence[tuple["asyncpg.Record", PlannedRun]],
+        pace_of: PaceOf,
+        *,
+        ahead: bool = False,
     ) -> Mapping[str, Filled]:
         """Offer runs that are about to be written, while their pool has room and no backlog to overtake.
 
+        ``ahead``: they are to start at the instant of their firing, which is still to come.
         Marks them queued with a lease token. One whose work order cannot be made is marked failed.
         """
         pools: dict[str, list[tuple[asyncpg.Record, PlannedRun]]] = {}
@@ -125,7 +131,7 @@ class Offering:
                 tried = {job for trial in room.trials for job in trial.jobs}
                 able = [pair for pair in pools[pool] if pair[1].job.id not in room.blocked | tried]
                 able.sort(key=lambda pair: pair[1].job.spec.priority.rank)
-                made = [_offer_new(firing, root, self._store) for firing, root in able[: room.left]]
+                made = [_offer_new(firing, root, self._store, ahead=ahead) for firing, root in able[: room.left]]
                 offers = [offer for offer in made if offer is not None]
                 filled[pool] = Filled(offers, room.executors, room.slots)
         return filled
@@ -210,7 +216,7 @@ def _run_of(row: "asyncpg.Record") -> RunFacts:
     return RunFacts(*(row[name] for name in names))
 
 
-def _offer_new(firing: "asyncpg.Record", root: PlannedRun, store: str | None) -> StartAttempt | None:
+def _offer_new(firing: "asyncpg.Record", root: PlannedRun, store: str | None, *, ahead: bool) -> StartAttempt | None:
     """Return the offer of a run that is written with it; None when the run is failed instead."""
     job = root.job
     run = RunFacts(root.id, job.name, job.version, root.id, firing["fires_at"], 1, root.params)
@@ -224,6 +230,7 @@ def _offer_new(firing: "asyncpg.Record", root: PlannedRun, store: str | None) ->
             pool=job.spec.pool,
             store=store,
             order=_checked(make_order(job.spec, run, {})),
+            starts_at=firing["fires_at"] if ahead else None,
             traceparent=firing["traceparent"],
         )
     except (TemplateError, ValueError) as error:

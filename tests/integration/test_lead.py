@@ -106,6 +106,8 @@ async def test_nothing_is_offered_before_its_instant(database_url: str) -> None:
         await stage.settled(40)
 
         early = "SELECT count(*) FROM runs WHERE claimed_at < fired_at"
+        ahead_of = [offer.starts_at for offer in stage.executor.offers if offer.order.job == "tick"]
+        assert any(ahead_of)
         assert await stage.db.fetchval(early) == 0
         ahead = "SELECT max(fires_at - decided_at) FROM firings WHERE decided_at < fires_at"
         assert await stage.db.fetchval(ahead) < timedelta(milliseconds=15)

@@ -1,18 +1,20 @@
 -- name: claim_attempts
 -- Decide a batch of claims. A row goes to the first claim that fits; the same claim asked again
 -- gets the same answer. No row back: somebody else has it, it is over (never revive an ended run), or
--- its timeout.queue has passed by this database's clock: the sweep fails it.
+-- its timeout.queue has passed by this database's clock: the sweep fails it. What is offered a moment ahead of
+-- its instant starts at it, not before.
 WITH claimed AS (
     UPDATE runs
     SET state = 'running', owner = claim.claim_id, executor = claim.executor, boot_id = claim.boot_id,
-        claimed_at = CASE WHEN runs.state = 'queued' THEN now() ELSE runs.claimed_at END,
+        claimed_at = CASE WHEN runs.state = 'queued' THEN greatest(now(), least(fired_at, now() + interval '100 ms'))
+                          ELSE runs.claimed_at END,
         lease_until = now() + $7::float8 * interval '1 second', sweep_at = now() + $7::float8 * interval '1 second'
     FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[])
          AS claim (run_id, attempt, lease_token, claim_id, executor, boot_id)
     WHERE runs.id = claim.run_id AND runs.attempt = claim.attempt AND runs.lease_token = claim.lease_token
       AND CASE runs.state WHEN 'queued' THEN runs.queue_until IS NULL OR runs.queue_until > now()
                           WHEN 'running' THEN runs.owner = claim.claim_id ELSE false END
-    RETURNING runs.id, runs.owner, runs.tenant, runs.job_id, runs.attempt, runs.claimed_at = now() AS is_new
+    RETURNING runs.id, runs.owner, runs.tenant, runs.job_id, runs.attempt, runs.claimed_at >= now() AS is_new
 ), said AS (
     INSERT INTO feed (tenant, fact, ids, job_ids, attempts)
     SELECT tenant, 'run.started', array_agg(id), array_agg(job_id), array_agg(attempt)
