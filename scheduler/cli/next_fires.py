@@ -193,8 +193,13 @@ def _checked(
     trigger: "TimeTriggerSpec", spec: "JobSpec", anchor: datetime, calendars: "Mapping[str, Calendar]"
 ) -> "Schedule":
     from scheduler.domain.schedule import TriggerError, build_schedule, check_trigger
+    from scheduler.domain.zones import zone as find_zone
 
     zone = spec.timezone_of(trigger)
+    try:
+        find_zone(zone)
+    except ValueError as error:
+        raise typer.BadParameter(f"timezone: {error}") from None
     try:
         check_trigger(trigger, timezone=zone, calendars=calendars)
         return build_schedule(trigger, timezone=zone, hash_key="", anchor=anchor, calendars=calendars)

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
-from scheduler.definitions.problems import Path, Problem, show_path, suggest
+from scheduler.definitions.problems import Path, Problem, did_you_mean, show_path, suggest
 from scheduler.definitions.yaml_source import Document
 from scheduler.domain.calendar import Calendar
+from scheduler.domain.calendar_countries import country_meant
 from scheduler.domain.calendar_sources import CalendarError, Calendars
 from schemas.calendar_spec import CalendarSpec
 from schemas.calendar_trigger import CalendarTrigger
@@ -69,7 +70,9 @@ class CalendarEntries:
         return self._problem(self._documents[name], ("calendars", name), message)
 
     def _unknown(self, name: str) -> str:
-        return f"there is no calendar {name}; {suggest(name, self.specs)}"
+        country = None if did_you_mean(name, self.specs) else country_meant(name)
+        hint = suggest(name, self.specs) if country is None else f"did you mean the country {country}?"
+        return f"there is no calendar {name}; {hint}"
 
     @staticmethod
     def _problem(document: Document, path: Path, message: str) -> Problem:

@@ -112,9 +112,10 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "too_long": "must have at most {max_length} entries",
 }
 _COUNTRY: Final = "^[A-Z]{2}"
+_MEMBER: Final = "^([a-z0-9]"
 _PATTERNS: Final[Mapping[str, str]] = {
     "^[a-z0-9][a-z0-9_-]": "must be a name: a-z, 0-9, _ and -, not beginning with _ or -, at most 63 characters",
-    "^([a-z0-9]": "must be the name of a calendar, or a country such as JP or US-CA",
+    _MEMBER: "must be the name of a calendar, or a country such as JP or US-CA",
     _COUNTRY: "must be an ISO 3166 code in capital letters, such as JP, US-CA or DE-BY",
     "^[A-Za-z0-9]{": "must be the code of a state or province, such as CA",
     "^[A-Za-z_]": "must be the name of an environment variable: letters, digits and _, not beginning with a digit",
@@ -227,7 +228,7 @@ def _message(detail: ErrorDetails, *, on_key: bool) -> str:
     if detail["type"] == "string_pattern_mismatch":
         pattern = detail["ctx"]["pattern"]
         message = next(text for start, text in _PATTERNS.items() if pattern.startswith(start))
-        if pattern.startswith(_COUNTRY) and (meant := country_meant(detail["input"])) is not None:
+        if pattern.startswith((_COUNTRY, _MEMBER)) and (meant := country_meant(detail["input"])) is not None:
             return f"{message}{_found(detail['input'])}; did you mean {meant}?"
     elif detail["type"] == "too_short" and isinstance(detail["input"], str):
         message = _MESSAGES["string_too_short"]

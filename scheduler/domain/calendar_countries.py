@@ -6,6 +6,7 @@ answers with an empty set for years it knows nothing of, so its bounds are kept 
 
 import difflib
 import importlib.metadata
+import re
 import warnings
 from collections.abc import Collection
 from datetime import date
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 _FIRST_YEAR: Final = 1970
 _LANGUAGE: Final = "en_US"
 _LISTED: Final = 60
-_MEANT: Final = {"UK": "GB", "EL": "GR", "EN": "GB", "DD": "DE", "SU": "RU"}
-"""Codes that are or were in use and are not those of ISO 3166."""
+_MEANT: Final = {
+    "UK": "GB", "EL": "GR", "EN": "GB", "DD": "DE", "SU": "RU",
+    "GER": "DE", "SUI": "CH", "NED": "NL", "DEN": "DK", "POR": "PT",
+}  # fmt: skip
+"""Codes that are or were in use, for plates, in sports, and are not those of ISO 3166."""
+_WORD: Final = re.compile("[A-Z]+")
+_CODE: Final = 2
 _NEAR: Final = 0.75
 
 
@@ -91,18 +97,24 @@ def _years_with_data(found: "HolidayBase", years: range) -> range:
 
 
 def country_meant(word: str) -> str | None:
-    """Return the code of the country that ``word`` most likely means: a name, or a code of another kind."""
+    """Return the code of the country that ``word`` most likely means: a name, or a code misspelt or of another kind."""
     from holidays.registry import COUNTRIES
 
     names = {module.replace("_", " "): code for module, (_, code, *_) in COUNTRIES.items()}
     names |= {other.lower(): code for _, code, *others in COUNTRIES.values() for other in others}
+    codes = {code: code for _, code, *_ in COUNTRIES.values()} | _MEANT
     near = difflib.get_close_matches(word[:64].lower().replace("_", " "), names, n=1, cutoff=_NEAR)
-    return _MEANT.get(word.upper()) or (names[near[0]] if near else None)
+    if near and word.upper() not in codes:
+        return names[near[0]]
+    code = _WORD.match(word.upper())  # JPP, US-
+    return codes.get(word.upper()) or (codes.get(code[0][:_CODE]) if code and len(code[0]) <= _CODE + 1 else None)
 
 
 def _hint(word: str, known: Collection[str]) -> str:
     meant = _MEANT.get(word, word.upper())
-    if meant in known:
+    if meant not in known:
+        meant = next(iter(difflib.get_close_matches(word[:64], known, n=1, cutoff=_NEAR)), "")
+    if meant:
         return f"did you mean {meant}?"
     if len(known) > _LISTED:
         return "allowed are ISO 3166 codes such as JP, US-CA or DE-BY"

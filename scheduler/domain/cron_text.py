@@ -4,7 +4,9 @@ croniter would accept much of what is refused here and read it otherwise than cr
 ranges that run backwards, steps beyond the field, random values, words of calendars (docs/time.md).
 """
 
+import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -103,7 +105,7 @@ class FieldItems:
             return f"is random, each process would draw another; H is stable; {self.spec.allowed}"
         if item == "L":
             return "needs a weekday, as in 5L for the last Friday"
-        return f"is not understood; {self.spec.allowed}"
+        return f"is not understood; {self.spec.allowed}{_meant(item, self.spec.names)}"
 
     def _value(self, item: str, text: str) -> int:
         if text.isdigit():
@@ -111,7 +113,7 @@ class FieldItems:
         elif text in self.spec.names:
             value = self.spec.names.index(text) + self.spec.low
         else:
-            raise self.wrong(item, f"has an unknown name; {self.spec.allowed}")
+            raise self.wrong(item, f"has an unknown name; {self.spec.allowed}{_meant(text, self.spec.names)}")
         if not self.spec.low <= value <= self.spec.high:
             raise self.wrong(item, f"is out of range; {self.spec.allowed}")
         return value
@@ -165,6 +167,13 @@ class FieldItems:
             self.plain.append(str(low) if low == high else f"{low}-{high}/{step}")
 
 
+def _meant(word: str, known: Sequence[str]) -> str:
+    """Return the end of a refusal: which of the names is likely meant; nothing if none is near."""
+    turned = [name for name in known if sorted(name) == sorted(word)]
+    near = turned or (difflib.get_close_matches(word, known, n=1, cutoff=0.6) if word.lstrip("@").isalpha() else ())
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def split_fields(text: str, *, seconds: bool) -> list[str]:
     """Return the six fields of ``text``, seconds first, upper case."""
     if len(text) > MAX_TEXT:
@@ -174,7 +183,9 @@ def split_fields(text: str, *, seconds: bool) -> list[str]:
     upper = text.strip(" \t").upper()
     if upper.startswith("@"):
         if upper not in _MACROS:
-            raise ValueError(f"{text!r} is no cron macro; allowed are {', '.join(m.lower() for m in _MACROS)}")
+            known = [macro.lower() for macro in _MACROS]
+            hint = _meant(upper.lower(), known)
+            raise ValueError(f"{text!r} is no cron macro; allowed are {', '.join(known)}{hint}")
         return ["0", *_MACROS[upper].split()]
     fields = upper.split()
     wanted = 6 if seconds else 5

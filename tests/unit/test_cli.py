@@ -81,7 +81,8 @@ def test_help_begins_with_examples(cli: Cli) -> None:
         (["next", "0 0 30 2 *"], 2, "never fires"),
         (["next", "0 0 2 * * *"], 2, "6 with `seconds: true`"),
         (["next", "* * * * *", "--timezone", "Europe/Berlni"], 2, "did you mean Europe/Berlin?"),
-        (["next", "* * * * *", "--timezone", ""], 2, "is no time zone"),
+        (["next", "* * * * *", "--timezone", ""], 2, "timezone: '' is no time zone"),
+        (["next", "--trigger", "{calendar: {business_day: 1, country: JPP}}"], 2, "calendar.country: must be"),
         (["next", "--trigger", '{"every": "0s"}'], 2, "every: '0s' is shorter than 100ms"),
         (["next", "--trigger", '{"every": "-5m"}'], 2, "every: -5m is negative"),
         (

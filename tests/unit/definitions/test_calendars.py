@@ -38,6 +38,22 @@ REFUSED = [
     ("calendars: {a: {country: Germany}}\n",
      [('1:26: calendars.a.country: must be an ISO 3166 code in capital letters, such as JP, US-CA or DE-BY, '
       'found "Germany"; did you mean DE?')]),
+    ("calendars: {a: {country: JPP}}\n",
+     [('1:26: calendars.a.country: must be an ISO 3166 code in capital letters, such as JP, US-CA or DE-BY, '
+      'found "JPP"; did you mean JP?')]),
+    ("calendars: {a: {country: GER}}\n",
+     [('1:26: calendars.a.country: must be an ISO 3166 code in capital letters, such as JP, US-CA or DE-BY, '
+      'found "GER"; did you mean DE?')]),
+    ("calendars: {a: {country: DE-BAY}}\n",
+     ["1:26: calendars.a.country: DE has no subdivision 'BAY'; did you mean BY?"]),
+    ("calendars: {b: {}, a: {union: [b, JPP]}}\n",
+     [('1:35: calendars.a.union[1]: must be the name of a calendar, or a country such as JP or US-CA, '
+      'found "JPP"; did you mean JP?')]),
+    ("calendars: {b: {}, a: {union: [b, japan]}}\n",
+     ["1:35: calendars.a.union[1]: there is no calendar japan; did you mean the country JP?"]),
+    (JOB % "{calendar: {business_day: 1, country: JPP}}",
+     [(f"1:80: {AT}.country: must be an ISO 3166 code in capital letters, such as JP, US-CA or DE-BY, "
+      'found "JPP"; did you mean JP?')]),
     ("calendars: {a: {country: DD}}\n",
      ["1:26: calendars.a.country: 'DD' is no country with known holidays; did you mean DE?"]),
     ("calendars: {a: {closed: [2026-02-30]}}\n",
