@@ -7,6 +7,7 @@ from typing import Any
 
 from scheduler.definitions.differences import differences
 from scheduler.definitions.model import Definitions
+from scheduler.definitions.problems import warning_of
 from scheduler.domain.calendar import Calendar
 from scheduler.simulation.forecast import Forecast, Side, forecast
 from scheduler.simulation.upcoming import Upcoming
@@ -63,7 +64,7 @@ def other_changes(result: ApplyResult) -> dict[str, list[Any]]:
 
 def warn_of_impossible(definitions: Definitions, found: Mapping[str, str]) -> Definitions:
     """Return ``definitions`` with a warning for each of the jobs ``found`` that no live executor could run, and why."""
-    said = [f"job {name}: {why}: its runs would wait" for name, why in found.items()]
+    said = [warning_of(f"jobs.{name}", f"{why}: its runs would wait") for name, why in found.items()]
     return replace(definitions, warnings=(*definitions.warnings, *said))
 
 

@@ -40,6 +40,19 @@ _BODY: Final = {
 }
 
 
+class Warned(Shape):
+    """What is valid and probably not meant; the keys are those of errors."""
+
+    file: str | None
+    """None: it stands at no one place of the body."""
+    line: int | None
+    column: int | None
+    path: str
+    """What it is about, as `jobs.dump.triggers[0].cron`."""
+    message: str
+    allowed: list[str] | None
+
+
 class Planned(Shape):
     jobs: list[dict[str, Any]]
     """Jobs that would be made, changed or removed, with the keys that differ and the firings that come and go."""
@@ -50,7 +63,7 @@ class Planned(Shape):
     webhooks: list[str]
     """Those that were made or changed."""
     removed_webhooks: list[str]
-    warnings: list[str]
+    warnings: list[Warned]
     """What is valid and probably not meant; jobs that no executor could run which lives now."""
 
 
@@ -65,7 +78,7 @@ class Applied(Shape):
     webhooks: list[str]
     """Those that were made or changed."""
     removed_webhooks: list[str]
-    warnings: list[str]
+    warnings: list[Warned]
     """What is valid and probably not meant; jobs that no executor could run which lives now."""
 
 
@@ -116,9 +129,9 @@ async def apply_definitions(call: Calling, *, prune: Prune = False) -> Applied:
     )
 
 
-async def _warnings(call: Call, wanted: Definitions) -> list[str]:
+async def _warnings(call: Call, wanted: Definitions) -> list[Warned]:
     impossible = await find_impossible(call.store, wanted.jobs, lease_s=call.site.lease_s)
-    return list(warn_of_impossible(wanted, impossible).warnings)
+    return [Warned.model_validate(said.detail()) for said in warn_of_impossible(wanted, impossible).warnings]
 
 
 @dataclass(frozen=True, slots=True)

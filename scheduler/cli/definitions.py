@@ -46,7 +46,7 @@ def validate(context: typer.Context, *, files: Files, json: Json = False) -> Non
     if json:
         jobs: dict[str, Any] = {name: {"roots": roots[name]} for name in definitions.jobs}
         found = {"tenant": definitions.tenant, "source": definitions.source, "jobs": jobs}
-        print_json({"valid": True} | found | {"warnings": definitions.warnings})
+        print_json({"valid": True} | found | {"warnings": [said.detail() for said in definitions.warnings]})
         return
     say_warnings(definitions)
     for name, spec in definitions.jobs.items():
@@ -96,7 +96,7 @@ def apply(
         named |= {"unchanged": result.unchanged, "pools": result.pools, "removed_calendars": result.removed_calendars}
         named |= {"webhooks": result.webhooks.changed, "removed_webhooks": result.webhooks.removed}
         changes = [calendar_change_row(change) for change in result.calendars]
-        print_json(named | {"calendars": changes, "warnings": definitions.warnings})
+        print_json(named | {"calendars": changes, "warnings": [said.detail() for said in definitions.warnings]})
         return
     say_warnings(definitions)
     for word, names in named.items():
@@ -231,7 +231,7 @@ def say_warnings(definitions: "Definitions") -> None:
     from scheduler.cli.output import say_warning
 
     for warning in definitions.warnings:
-        say_warning(warning)
+        say_warning(str(warning))
 
 
 def register(app: typer.Typer) -> None:

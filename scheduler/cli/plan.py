@@ -74,7 +74,8 @@ def plan(
     jobs = planned_changes(definitions, result, Stood(standing, calendars, SystemClock().now()), timedelta(days=days))
     others = other_changes(result)
     if json:
-        print_json({"jobs": jobs, "unchanged": result.unchanged, **others, "warnings": definitions.warnings})
+        warnings = [said.detail() for said in definitions.warnings]
+        print_json({"jobs": jobs, "unchanged": result.unchanged, **others, "warnings": warnings})
     else:
         say_warnings(definitions)
         _print(jobs, result)

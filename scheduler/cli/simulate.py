@@ -148,7 +148,7 @@ def _print_json(definitions: "Definitions", assumptions: "Assumptions", found: "
                 "per_minute": by_minute(load),
             },
             "waits_for": [{"job": job, "trigger": key, "waits_for": said} for job, key, said in _waits(definitions)],
-            "warnings": definitions.warnings,
+            "warnings": [said.detail() for said in definitions.warnings],
         }
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Final
 
+from scheduler.definitions.problems import Problem, warning_of
 from scheduler.simulation.instants import MINUTE, to_instant
 from scheduler.simulation.upcoming import Upcoming
 from schemas.job_spec import JobSpec
@@ -48,7 +49,7 @@ def find_same_instants(name: str, spec: JobSpec, upcoming: Upcoming, limit: int)
             first_at.setdefault(at, index)
 
 
-def find_crowds(jobs: Mapping[str, JobSpec], upcoming: Upcoming, slots_of: Callable[[str], int]) -> Iterator[str]:
+def find_crowds(jobs: Mapping[str, JobSpec], upcoming: Upcoming, slots_of: Callable[[str], int]) -> Iterator[Problem]:
     """Yield a warning for each pool some minute of which has more firings than the pool has slots.
 
     A job counts for no more than it may have running at once.
@@ -76,12 +77,13 @@ def find_crowds(jobs: Mapping[str, JobSpec], upcoming: Upcoming, slots_of: Calla
             yield _crowd(pool, slots, minutes[worst], worst, len(crowded), names)
 
 
-def _crowd(pool: str, slots: int, firings: int, minute: int, minutes: int, names: list[str]) -> str:
+def _crowd(pool: str, slots: int, firings: int, minute: int, minutes: int, names: list[str]) -> Problem:
     shown = ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
     more = f" ({minutes - 1} more such minutes within {CROWD_SPAN.days}d)" if minutes > 1 else ""
-    return (
-        f"pool {pool}: {firings} firings in the minute of {_text(minute * MINUTE)}, and {slots} slots to start them: "
-        f"{shown}{more}; the others wait"
+    return warning_of(
+        f"pools.{pool}",
+        f"{firings} firings in the minute of {_text(minute * MINUTE)}, and {slots} slots to start them: "
+        f"{shown}{more}; the others wait",
     )
 
 

@@ -55,7 +55,7 @@ def load(
     loading.check()
     if loading.problems:
         wrong = _in_order(loading.problems, files)
-        raise DefinitionsError(_lines(wrong, files), [problem.detail() for problem in wrong])
+        raise DefinitionsError(list(map(str, wrong)), [problem.detail() for problem in wrong])
     tenant = loading.tenant or "default"
     warnings = find_warnings(Loaded(tenant, loading.entries, now, loading.calendars)) if now is not None else []
     return Definitions(
@@ -64,7 +64,7 @@ def load(
         jobs={name: entry.spec for name, entry in loading.entries.items() if entry.spec},
         pools=loading.pools,
         files=tuple(files),
-        warnings=tuple(_lines(warnings, files)),
+        warnings=tuple(_in_order(warnings, files)),
         calendars=loading.calendars.specs,
         webhooks=loading.webhooks.specs,
     )
@@ -184,16 +184,13 @@ class _Loading:
                 self.problems += [entry.spec_problem(*found) for found in check_params(entry.spec)]
 
 
-def _lines(problems: Iterable[Problem], files: Sequence[Path]) -> list[str]:
-    return [str(problem) for problem in _in_order(problems, files)]
-
-
 def _in_order(problems: Iterable[Problem], files: Sequence[Path]) -> list[Problem]:
     """Return the problems by file and line; of several at one place the first, which is the cause."""
     order = {str(file): number for number, file in enumerate(files)}
     at_place: dict[tuple[int, str, Place, str], Problem] = {}
     for problem in problems:
-        place = (order.get(problem.file, -1), problem.file, problem.place, problem.path)
+        file = problem.file or ""
+        place = (order.get(file, -1), file, problem.place, problem.path)
         at_place.setdefault(place, problem)
     return list({str(at_place[place]): at_place[place] for place in sorted(at_place)}.values())
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from scheduler.definitions.problems import Problem
 from scheduler.domain.calendar import Calendar
 from scheduler.domain.calendar_sources import resolve_calendars
 from scheduler.domain.dag import Graph
@@ -23,9 +24,8 @@ class Definitions:
     jobs: dict[str, JobSpec]
     pools: dict[str, PoolSpec]
     files: tuple[Path, ...]
-    warnings: tuple[str, ...] = ()
-    """What is valid and probably not meant, as lines like those of problems."""
-
+    warnings: tuple[Problem, ...] = ()
+    """What is valid and probably not meant."""
     calendars: dict[str, CalendarSpec] = field(default_factory=dict)
     webhooks: dict[str, WebhookSpec] = field(default_factory=dict)
 

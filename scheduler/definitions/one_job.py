@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from scheduler.definitions.load import load
-from scheduler.definitions.problems import Place
+from scheduler.definitions.problems import Place, Problem
 from scheduler.definitions.yaml_source import Document
 from schemas.calendar_spec import CalendarSpec
 from schemas.job_spec import JobSpec
@@ -24,7 +24,7 @@ def load_job(
     calendars: Mapping[str, CalendarSpec],
     settings: Mapping[str, Any],
     now: datetime | None = None,
-) -> tuple[JobSpec, tuple[str, ...]]:
+) -> tuple[JobSpec, tuple[Problem, ...]]:
     """Return the job that ``given``, keys of a definitions file, says, and what is probably not meant.
 
     ``known`` are the jobs of its tenant, ``calendars`` theirs too, ``settings`` as for ``load``.
@@ -38,7 +38,7 @@ def load_job(
     document = Document(_FILE, {"version": 1, "calendars": rows, "jobs": {**stubs, name: dict(given)}})
     document.values = defaultdict(Place)
     loaded = load([], settings=settings, now=now, documents=[document])
-    return loaded.jobs[name], tuple(line for line in loaded.warnings if f" jobs.{name}" in line)
+    return loaded.jobs[name], tuple(said for said in loaded.warnings if f"{said.path}.".startswith(f"jobs.{name}."))
 
 
 def _needs(given: Mapping[str, Any]) -> list[Any]:

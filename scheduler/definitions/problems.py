@@ -24,7 +24,8 @@ class Place:
 class Problem:
     """One thing that is wrong, or that a warning is about: ``file:line:col: path: message``."""
 
-    file: str
+    file: str | None
+    """None: it has no place of its own in a file."""
     place: Place
     path: str
     message: str
@@ -33,17 +34,24 @@ class Problem:
 
     def detail(self) -> dict[str, object]:
         """Return the same for programs; ``allowed`` is None where any value of the right form may stand."""
+        placed = self.file is not None
         return {
             "file": self.file,
-            "line": self.place.line,
-            "column": self.place.column,
+            "line": self.place.line if placed else None,
+            "column": self.place.column if placed else None,
             "path": self.path,
             "message": self.message,
             "allowed": list(self.allowed) or None,
         }
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.place.line}:{self.place.column}: {self.path}: {self.message}"
+        said = f"{self.path}: {self.message}"
+        return said if self.file is None else f"{self.file}:{self.place.line}:{self.place.column}: {said}"
+
+
+def warning_of(path: str, message: str) -> Problem:
+    """Return a warning about what ``path`` names as a whole, that stands at no one place of a file."""
+    return Problem(None, Place(), path, message)
 
 
 def show_path(path: Path) -> str:

@@ -79,7 +79,7 @@ async def test_definitions_say_webhooks_and_jobs_that_no_executor_could_run(data
 
         for said in (planned, applied):
             assert (said["webhooks"], said["removed_webhooks"]) == (["shop"], [])
-            assert [warning for warning in said["warnings"] if warning.startswith("job gpu: ")]
+            assert [warning for warning in said["warnings"] if warning["path"] == "jobs.gpu"]
         assert again["webhooks"] == []
         assert exported["webhooks"] == {"shop": {"verify": "none"}}
 

@@ -23,9 +23,9 @@ INSERT INTO executors (boot_id, name, pool, slots, busy, cpu, memory_bytes, disk
 VALUES (gen_random_uuid(), 'e', 'default', 1, 0, 2.0, 8e9, 1e11, '{}', 'h', 1, '0')
 """
 SAID = [
-    "job full: no live executor of pool default has disk space of 900GiB: its runs would wait",
-    "job large: no live executor of pool default has memory of 900GiB: its runs would wait",
-    "job special: no live executor of pool default has label gpu=a100: its runs would wait",
+    "jobs.full: no live executor of pool default has disk space of 900GiB: its runs would wait",
+    "jobs.large: no live executor of pool default has memory of 900GiB: its runs would wait",
+    "jobs.special: no live executor of pool default has label gpu=a100: its runs would wait",
 ]
 
 
@@ -41,4 +41,8 @@ async def test_a_command_warns_of_what_would_wait(tmp_path: Path, database_url: 
 
     after = cli.json(*command, "jobs.yaml")
 
-    assert ([], SAID) == (before["warnings"], sorted(after["warnings"]))
+    said = sorted(f"{warning['path']}: {warning['message']}" for warning in after["warnings"])
+    assert ([], SAID) == (before["warnings"], said)
+    assert {(None, None, None, None)} == {
+        tuple(warning[key] for key in ("file", "line", "column", "allowed")) for warning in after["warnings"]
+    }

@@ -151,7 +151,7 @@ def test_a_calendar_given_in_two_files_is_refused(tmp_path, monkeypatch):
 def test_a_calendar_that_runs_out_and_none_at_all_are_warned_of(write, text, warning):
     definitions = load(write(text), now=NOW)
 
-    assert [True] == [line.startswith(f"f.yaml:{warning}") for line in definitions.warnings]
+    assert [True] == [str(said).startswith(f"f.yaml:{warning}") for said in definitions.warnings]
 
 
 def test_a_calendar_that_goes_on_is_not_warned_of(write):

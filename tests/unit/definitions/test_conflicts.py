@@ -24,7 +24,7 @@ def same(spec: JobSpec) -> list[tuple[int, str]]:
 
 
 def crowds(slots: int = 2, **jobs: JobSpec) -> list[str]:
-    return list(find_crowds(jobs, UPCOMING, lambda _pool: slots))
+    return [str(said) for said in find_crowds(jobs, UPCOMING, lambda _pool: slots)]
 
 
 NIGHTLY, MONDAYS, MONTHLY = {"cron": "0 2 * * *"}, {"cron": "0 2 * * 1"}, {"cron": "0 2 1 * *"}
@@ -77,7 +77,7 @@ def test_more_firings_in_a_minute_than_slots():
 
     [said] = crowds(**jobs)
     assert (
-        "pool default: 3 firings in the minute of 2026-03-02T02:00:00Z, and 2 slots to start them: a, b, c "
+        "pools.default: 3 firings in the minute of 2026-03-02T02:00:00Z, and 2 slots to start them: a, b, c "
         "(6 more such minutes within 7d); the others wait" == said
     )
     assert [] == crowds(3, **jobs)
@@ -101,4 +101,4 @@ def test_loading_warns_at_the_line_of_the_trigger(tmp_path: Path):
 
     [warning] = load([file], now=NOW).warnings
 
-    assert warning.startswith(f"{file}:7:9: jobs.a.triggers[1]: fires at the instants of triggers[0] too")
+    assert str(warning).startswith(f"{file}:7:9: jobs.a.triggers[1]: fires at the instants of triggers[0] too")
