@@ -107,6 +107,27 @@ def test_people_see_tables_a_line_per_day_and_the_busiest_minutes(cli: Cli):
     assert "busiest minutes\n2026-03-01T02:00:00Z  2\n" in out
 
 
+def test_a_short_time_is_shown_by_minute(cli: Cli):
+    code, out, _ = cli("--from", "2026-03-01T00:45:00Z", "--to", "2026-03-01T03:45:00Z", "--limit", "0")
+
+    assert code == 0
+    lines = [
+        "runs started by minute of the hour (UTC); at most 2 in a minute",
+        f"2026-03-01 00h  {'·' * 60}  0",
+        f"2026-03-01 01h  ▄{'·' * 29}▄{'·' * 29}  2",
+        f"2026-03-01 02h  █▄{'·' * 28}▄{'·' * 29}  4",
+        f"2026-03-01 03h  ▄{'·' * 29}▄{'·' * 29}  2",
+        "busiest minutes",
+    ]
+    assert "\n".join(lines) in out
+
+
+def test_a_time_without_starts_is_shown_empty(cli: Cli):
+    _, out, _ = cli("--from", "2026-03-01T00:01:00Z", "--to", "2026-03-01T00:02:00Z")
+
+    assert f"at most 0 in a minute\n2026-03-01 00h  {'·' * 60}  0\n" in out
+
+
 def test_many_days_are_laid_upon_one_another(cli: Cli):
     _, out, _ = cli("--from", "2026-03-01T00:00:00Z", "--to", "2026-04-01T00:00:00Z", "--limit", "0")
 
