@@ -105,7 +105,7 @@ class Ticker(Actor):
         zones = self._zones[store.name]
         await zones.beat(store)
         if zones.outdated:
-            await zones.recompute(store, self._planning[store.name].rules)
+            await zones.recompute(store, self._planning[store.name].rules, now=self.clock.now())
 
     async def _mind_for_ever(self, store: Store) -> None:
         while not self.draining:

@@ -40,6 +40,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "EXECUTE ON FUNCTION drop_history_day(integer, date)",
         "EXECUTE ON FUNCTION move_flows(uuid, integer, interval, jsonb)",
         "EXECUTE ON FUNCTION forget_firings(uuid, integer, interval, boolean)",
+        "EXECUTE ON FUNCTION take_back_firings(uuid[], timestamptz)",
         "EXECUTE ON FUNCTION forget_events(text, timestamptz, integer, interval, boolean)",
         "EXECUTE ON FUNCTION forget_backfills(interval)",
     ),

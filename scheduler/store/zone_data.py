@@ -13,6 +13,7 @@ import structlog
 
 from scheduler.domain.planned import MICROSECOND, Schedule
 from scheduler.domain.zones import TZDATA_VERSION
+from scheduler.store.doorbell import WAKE
 from scheduler.store.queries import columns, queries
 from scheduler.store.rules import Rules
 from scheduler.store.stores import Store
@@ -20,9 +21,12 @@ from scheduler.store.stores import Store
 if TYPE_CHECKING:
     import asyncpg
 
+    from scheduler.store.pool import Connection
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Q: Final = queries("zone_data")
+_RING: Final = queries("triggers")["ring"]
 
 BEAT_S: Final = 10.0
 """How often a Ticker says that it is alive."""
@@ -65,12 +69,13 @@ class ZoneData:
         async with store.connection() as db:
             await db.execute(Q["forget_tickers"], self._id)
 
-    async def recompute(self, store: Store, rules: Rules) -> int:
+    async def recompute(self, store: Store, rules: Rules, *, now: datetime) -> int:
         """Compute every ``next_at`` anew that other data have computed; return how many there were.
 
         Each goes on from its last row in the ledger, so that nothing is lost that these data place
         earlier; but a wall time that has one of its last ten rows gets no second one because the data
-        moved it. What is due then is left to the tick.
+        moved it. What the others have written down ahead of ``now``, and nobody has decided, is taken
+        back. What is due then is left to the tick, which is woken.
         """
         under_way = f"{self._version}, under way"
         after, count, batch = UUID(int=0), 0, _BATCH
@@ -78,19 +83,28 @@ class ZoneData:
             await db.execute(Q["mark"], under_way)
         while batch == _BATCH:
             async with store.transaction() as db:
-                held = await db.fetch(Q["lock_outdated"], self._version, _BATCH, after)
+                held = await self._lock(db, after, now)
                 await rules.learn(db, held)
-                moved = [(row["id"], *_moved(row, rules)) for row in held]
+                moved = [(row["id"], *_moved(row, rules)) for row in held if row["next_at"] is not None]
                 if moved:
                     await db.execute(Q["recompute"], *columns(moved), self._version)
-                    after = moved[-1][0]
             batch = len(held)
-            count += batch
+            after = held[-1]["id"] if held else after
+            count += len(moved)
         async with store.connection() as db:
             await db.execute(Q["mark_done"], self._version, under_way)
+            await db.execute(_RING, WAKE, "")
         self.outdated = False
         log.info("triggers.recomputed", triggers=count, zone_data=self._version, store=store.name)
         return count
+
+    async def _lock(self, db: "Connection", after: UUID, now: datetime) -> "list[asyncpg.Record]":
+        """Lock some triggers that other data have computed, without what was written down of them ahead."""
+        which = (self._version, _BATCH, after, now)
+        held = await db.fetch(Q["lock_outdated"], *which)
+        ahead = [row["id"] for row in held if row["last_at"] > now]
+        taken = await db.fetch(Q["take_back"], ahead, now) if ahead else ()
+        return await db.fetch(Q["lock_outdated"], *which) if taken else held
 
 
 def _moved(row: "asyncpg.Record", rules: Rules) -> tuple[datetime, datetime | None]:

@@ -1132,6 +1132,22 @@ BEGIN
     RETURN cardinality(old);
 END
 $$;
+-- Deletes what was written down of triggers before its instant, which is still to come, and is not decided; says of
+-- each trigger when the first of it was to be, and how many fires that were.
+CREATE FUNCTION take_back_firings(of_triggers uuid[], instant timestamptz)
+RETURNS TABLE (of_trigger uuid, first_at timestamptz, fires integer)
+LANGUAGE sql SECURITY DEFINER SET search_path = scheduler, pg_temp AS $$
+    WITH taken AS (
+        DELETE FROM firings WHERE id IN (
+            SELECT f.id FROM firings AS f
+            WHERE f.trigger_id = ANY (of_triggers) AND f.fires_at > instant AND f.fires_at < instant + interval '1 minute'
+              AND (f.verdict IS NULL OR f.verdict IN ('skipped_calendar', 'dst_gap'))
+            FOR UPDATE SKIP LOCKED)
+        RETURNING trigger_id, fires_at, verdict
+    )
+    SELECT trigger_id, min(fires_at), (count(*) FILTER (WHERE verdict IS NULL))::int FROM taken GROUP BY trigger_id
+$$;
 REVOKE EXECUTE ON FUNCTION make_history_day(integer, date), drop_history_day(integer, date),
     move_flows(uuid, integer, interval, jsonb), forget_firings(uuid, integer, interval, boolean),
+    take_back_firings(uuid[], timestamptz),
     forget_events(text, timestamptz, integer, interval, boolean), forget_backfills(interval) FROM PUBLIC;
