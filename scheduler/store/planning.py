@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from scheduler.crash import crash_point
-from scheduler.domain.firing import Plan, PlannedFiring, plan
+from scheduler.domain.firing import Plan, PlannedFiring
+from scheduler.domain.shared_plans import SharedPlans
 from scheduler.domain.zones import TZDATA_VERSION
 from scheduler.store.absence import Look, record_absences
 from scheduler.store.doorbell import WORK
@@ -70,7 +71,8 @@ class Planning:
             if not held:
                 return Planned((), 0, 0, more=False)
             await self.rules.learn(db, held)
-            plans = [made for row in held if (made := self._plan(row, now, ahead)) is not None]
+            shared = SharedPlans(now)
+            plans = [made for row in held if (made := self._plan(row, now, ahead, shared)) is not None]
             written = await self._write(db, plans, now)
             if len(plans) < len(held):
                 done = {row["id"] for row, _, _ in plans}
@@ -85,16 +87,15 @@ class Planning:
         missed = [(row, firing) for row, _, planned in plans for firing in planned.rows if firing.verdict is _MISFIRED]
         return Planned(due, len(held), rows, more, holds, missed)
 
-    def _plan(self, row: "asyncpg.Record", now: datetime, ahead: timedelta) -> "_Made | None":
+    def _plan(self, row: "asyncpg.Record", now: datetime, ahead: timedelta, shared: SharedPlans) -> "_Made | None":
         """Return the plan of a trigger; None when there can be none."""
         rule = self.rules.of(row)
         if rule is None:
             return None
         try:
-            planned = plan(
+            planned = shared.plan(
                 rule.schedule,
                 since=row["last_at"],
-                now=now,
                 # What is overdue is caught up with as ever: a crowd's lead would take what lies ahead for missed too.
                 rules=rule.ahead(ahead if row["next_at"] > now and rule.missing is None else self._lead),
                 remaining=None if rule.max_fires is None else rule.max_fires - row["fired"],
