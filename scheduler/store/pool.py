@@ -39,6 +39,10 @@ UNAVAILABLE: Final = (
 """What passes by itself: no connection, a server that restarts, a full disk, a lost lock."""
 
 
+_SESSION_ENDS: Final = ("FATAL", "PANIC")
+"""Severities after which there is no session. An internal error of the server that is one of these is its own
+trouble (a backend that cannot write its caches on a full disk); any other may be a bug that should be seen."""
+
 _OF_THE_DATA: Final = ("21", "22", "23", "54")
 """SQLSTATE classes of errors that come from what was written, and would come again: cardinality, data,
 constraints, limits. Every other error is the database's own trouble: nothing is thrown away for it."""
@@ -55,7 +59,9 @@ async def reachable(dsn: str) -> AsyncIterator[None]:
     """Turn errors of an unwell database into DatabaseUnavailableError, naming the server, not the password."""
     try:
         yield
-    except UNAVAILABLE as error:
+    except (*UNAVAILABLE, asyncpg.InternalServerError) as error:
+        if not isinstance(error, UNAVAILABLE) and error.severity_en not in _SESSION_ENDS:
+            raise
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DatabaseUnavailableError(f"database at {where(dsn)} unavailable: {text}") from error
 
