@@ -83,7 +83,7 @@ async def test_crowd_written_ahead_starts_each_once_when_its_ticker_dies(stage: 
         await ticker.drain()
     victim = stage.start("ticker", crash_at=f"ticker.{point}" if point else "")
     await victim.works()
-    tenant, at = f"crowd-{re.sub('[_:]', '-', point) or 'all'}", soon(4)
+    tenant, at = f"crowd-{re.sub('[_:]', '-', point) or 'all'}", soon(6)
     await stage.apply(crowd_of(tenant, at))
 
     if point:
