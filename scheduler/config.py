@@ -135,7 +135,9 @@ class Settings(Section):
     tracing: bool = False
     """Make spans of firings, claims and attempts: needs actor-scheduler[otel], and OTEL_* variables to say where to."""
     probe_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    """Address of /livez, /readyz and /metrics. They ask nobody who they are: keep it on loopback."""
+    """Address of /livez, /readyz and /metrics. Beyond loopback it needs ``probe_token``."""
+    probe_token: SecretStr | None = None
+    """What /metrics asks for there, as a bearer token: at least 32 characters. Default: anybody may read it."""
     probe_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     """Else: up 8080, ticker 8081, dispatcher 8082, executor 8083, recorder 8084, ingress 8085, watcher 8086; or any."""
 
@@ -215,9 +217,8 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str], *, file:
         name = _knob_at(first["loc"], found)
         origin = origins.get(name, "default")
         raise ConfigurationError(f"{name} (from {origin}): {first['msg'].removeprefix('Value error, ')}") from None
-    unsafe = settings.database_url and addresses.database_warning(
-        settings.database_url.get_secret_value(), environ.get("PGSSLMODE")
-    )
+    url, mode = settings.database_url, environ.get("PGSSLMODE")
+    unsafe = url and addresses.database_warning(url.get_secret_value(), mode)
     return Loaded(settings, origins, (*warnings, *_unknown_variables(environ, every), *([unsafe] if unsafe else ())))
 
 
@@ -255,8 +256,7 @@ def _read_file(path: Path | None, every: list[Knob]) -> tuple[dict[str, Any], li
     for name in values:
         if name not in known:
             raise ConfigurationError(f"{chosen}: unknown setting {name}{_suggestion(name, known)}")
-    readable = chosen.stat().st_mode & 0o077
-    leaks = readable and any(knob.secret and knob.name in values for knob in every)
+    leaks = chosen.stat().st_mode & 0o077 and any(knob.secret and knob.name in values for knob in every)
     return values, [f"{chosen} holds secrets and can be read by others: chmod 600 {chosen}"] * leaks
 
 

@@ -7,7 +7,7 @@ import random
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import structlog
@@ -88,6 +88,8 @@ class ProbeAddress:
     port: int
     or_any: bool
     """Take any port when that one is taken."""
+    token: str | None = field(default=None, repr=False)
+    """What /metrics asks for; beyond loopback there must be one."""
 
 
 class Host:
@@ -123,7 +125,7 @@ class Host:
             await front.start()
             end = front.drain
         else:
-            probe = Probe(self._metrics, self.troubles, self.round_trips)
+            probe = Probe(self._metrics, self.troubles, self.round_trips, address.token)
             await probe.start(address.host, address.port, or_any=address.or_any)
             end = probe.close
         try:

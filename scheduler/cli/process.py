@@ -49,8 +49,13 @@ class Process:
     @property
     def probe_address(self) -> ProbeAddress:
         """The port asked for, or the actor's own if it is free."""
-        port = self.settings.probe_port
-        return ProbeAddress(self.settings.probe_host, PORTS[self.name] if port is None else port, or_any=port is None)
+        port, token = self.settings.probe_port, self.settings.probe_token
+        return ProbeAddress(
+            self.settings.probe_host,
+            PORTS[self.name] if port is None else port,
+            or_any=port is None,
+            token=None if token is None else token.get_secret_value(),
+        )
 
 
 def _secrets(settings: "Settings") -> list[str]:

@@ -46,16 +46,42 @@ def host(prepare) -> Host:
     return Host("test", prepare, Metrics("test"), SystemClock(), random.Random(1))
 
 
-async def fetch(port: int, path: str) -> tuple[int, str]:
+async def fetch(port: int, path: str, authorization: str | None = None) -> tuple[int, str]:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+
     def get() -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=5) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
 
     return await asyncio.to_thread(get)
+
+
+async def test_metrics_beyond_loopback_are_for_who_has_the_token() -> None:
+    async def prepare(_stack: AsyncExitStack) -> Work:
+        return Work(worker, {})
+
+    worker, stopping, port, token = Worker(), asyncio.Event(), free_port(), "t" * 32
+    with structlog.testing.capture_logs():
+        running = asyncio.create_task(host(prepare).run(stopping, ProbeAddress("0.0.0.0", port, False, token)))
+        await asyncio.wait_for(worker.started.wait(), 10)
+        open_to_all = [(await fetch(port, path))[0] for path in ("/livez", "/healthz")]
+        refused = [
+            (await fetch(port, "/metrics", given))[0]
+            for given in (None, f"Bearer {token}t", f"Bearer {token[1:]}é", token, "Bearer ")
+        ]
+        status, text = await fetch(port, "/metrics", f"Bearer {token}")
+        stopping.set()
+        await running
+        with pytest.raises(ConfigurationError, match="probe_token"):
+            await host(prepare).run(stopping, ProbeAddress("0.0.0.0", port, or_any=False))
+
+    assert (open_to_all, refused, status) == ([200] * 2, [401] * 5, 200)
+    assert "scheduler_ready" in text
 
 
 async def test_a_world_that_is_away_is_waited_for_and_readiness_tells_the_parts() -> None:

@@ -72,6 +72,20 @@ def test_up_does_not_start_with(cli: Cli, what: str) -> None:
     assert REFUSED[what][1] in cli("up", code=ConfigurationError.exit_code)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [("HOST", "0.0.0.0", "beyond loopback: set probe_token"), ("TOKEN", "hidden-pw", "shorter than 32")],
+)
+@pytest.mark.parametrize("actor", ["executor", "ingress"])
+def test_nobody_reads_or_guesses_his_way_to_metrics(cli: Cli, actor: str, setting: str, value: str, words: str) -> None:
+    cli.environment[f"SCHEDULER_PROBE_{setting}"] = value
+
+    said = cli("start", actor, code=ConfigurationError.exit_code)
+
+    assert [line for line in said.splitlines() if line.startswith("error: ") and words in line], said
+    assert "hidden-pw" not in said
+
+
 @pytest.mark.parametrize("command", [("jobs",), ("db", "migrate"), ("health",), ("broker", "check")])
 def test_a_command_does_not_send_a_password_in_plain_text_either(cli: Cli, command: tuple[str, ...]) -> None:
     cli.environment |= REFUSED["a remote database in plain text"][0]
