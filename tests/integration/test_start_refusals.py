@@ -76,7 +76,7 @@ def test_up_does_not_start_with(cli: Cli, what: str) -> None:
     ("setting", "value", "words"),
     [("HOST", "0.0.0.0", "beyond loopback: set probe_token"), ("TOKEN", "hidden-pw", "shorter than 32")],
 )
-@pytest.mark.parametrize("actor", ["executor", "ingress"])
+@pytest.mark.parametrize("actor", ["executor", "ticker"])
 def test_nobody_reads_or_guesses_his_way_to_metrics(cli: Cli, actor: str, setting: str, value: str, words: str) -> None:
     cli.environment[f"SCHEDULER_PROBE_{setting}"] = value
 
