@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from scheduler.store.reading import Row
 
 _STARTED: Final = ("started", "joined")
+_LONGEST_RESULT: Final = 200
+"""Characters of a result that are shown; --json has all of it."""
 
 
 def trigger(
@@ -29,9 +31,9 @@ def trigger(
 
       scheduler trigger import --params '{"day": "2026-03-01"}' --wait --timeout 10m
 
-    Fire jobs now; runs join the trace that TRACEPARENT names, if any. While --wait waits, a line on a
-    terminal says for what, and how far running jobs are. Exit 4 when a job is disabled or
-    its firing was not started (its verdict says why), 1 when a run failed.
+    Fire jobs now, all of them or none; runs join the trace that TRACEPARENT names, if any. While --wait waits, a line
+    on a terminal says for what, and how far running jobs are; then it prints how each ended, with its result. Exit 4
+    when a job is disabled or its firing was not started (its verdict says why), 1 when a run failed.
     """
     import asyncio
 
@@ -94,10 +96,17 @@ def _shown(row: "Row") -> dict[str, Any]:
 
 
 def _sentence(shown: dict[str, Any]) -> str:
+    import json
+
     if shown["verdict"] is None:
         return f"{shown['job']}: asked for, firing {shown['firing']}; its run: scheduler runs --job {shown['job']}"
     what = f"run {shown['run']} {shown['state']}" if shown["verdict"] in _STARTED else shown["verdict"]
-    return f"{shown['job']}: {what}" + (f" ({shown['reason']})" if shown["reason"] else "")
+    said = f"{shown['job']}: {what}" + (f" ({shown['reason']})" if shown["reason"] else "")
+    return said if shown["result"] is None else f"{said}: {_cut(json.dumps(shown['result'], ensure_ascii=False))}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_RESULT else f"{text[:_LONGEST_RESULT]}…"
 
 
 def _exit_code(document: list[dict[str, Any]], *, wait: bool) -> int:

@@ -34,7 +34,7 @@ async def list_progress(store: Store, run_ids: Sequence[UUID]) -> dict[UUID, Row
 
 
 def is_over(row: Row) -> bool:
-    """Whether nothing more comes of a firing: its run has ended, or its verdict is not to start."""
-    if row["verdict"] == Verdict.STARTED:
+    """Whether nothing more comes of a firing: its run, or the one that it joined, has ended, or it has none."""
+    if row["verdict"] in {Verdict.STARTED, Verdict.JOINED}:
         return row["state"] in FINAL
     return row["verdict"] is not None

@@ -1,8 +1,12 @@
 """``unique``: one run for a key in a time, on a real database."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
+from scheduler.store.reading import Row, list_verdicts
+from scheduler.store.waiting import is_over, wait_for_ends
+from schemas.vocabulary import Outcome
 from tests.support.engine import Engine, engine
 
 
@@ -39,6 +43,24 @@ async def test_joined_firing_has_the_run_of_the_first(database_url: str) -> None
         joined = await verdict(stage, await stage.fire("bill", params={"order": 1}))
 
         assert (started[0], joined) == ("started", ("joined", started[1], started[1]))
+
+
+async def test_who_waits_for_a_joined_firing_waits_for_the_run_that_it_joined(database_url: str) -> None:
+    async with engine(database_url) as stage:
+        stage.executor.script["bill"] = [None]
+        await stage.apply(bill=once(on_duplicate="join"))
+        await verdict(stage, await stage.fire("bill", params={"order": 1}))
+        firing = await stage.fire("bill", params={"order": 1})
+        await verdict(stage, firing)
+        grant = await stage.grant(0)
+        store = stage.stores.main
+        seen: dict[UUID, Row] = {}
+
+        assert not is_over((await list_verdicts(store, [firing]))[firing])
+        await stage.executor.finish(*grant, Outcome.SUCCEEDED)
+        async with asyncio.timeout(10):
+            await wait_for_ends(store, [firing], seen, stage.clock)
+        assert (seen[firing]["verdict"], seen[firing]["state"]) == ("joined", "succeeded")
 
 
 async def test_key_is_free_again_after_its_time(database_url: str) -> None:
