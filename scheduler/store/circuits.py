@@ -59,6 +59,8 @@ def answered(fact: AttemptFinished) -> bool | None:
     if fact.outcome is not Outcome.FAILED:
         return None
     status = fact.http_status
+    if status is None and fact.exception is None:
+        return None  # nothing was sent: a secret that is missing, a url that cannot be
     return status is not None and status < _SERVER_ERRORS and status != _TOO_MANY
 
 

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -187,19 +188,20 @@ async def test_a_proper_answer_in_between_counts_anew_and_jobs_without_a_breaker
 
 
 @pytest.mark.parametrize(
-    ("outcome", "status", "said"),
+    ("outcome", "seen", "said"),
     [
-        (Outcome.SUCCEEDED, 204, True),
-        (Outcome.FAILED, 404, True),
-        (Outcome.FAILED, 429, False),
-        (Outcome.FAILED, 502, False),
-        (Outcome.FAILED, None, False),
-        (Outcome.TIMED_OUT, None, False),
-        (Outcome.CANCELLED, None, None),
-        (Outcome.LOST, None, None),
+        (Outcome.SUCCEEDED, {"http_status": 204}, True),
+        (Outcome.FAILED, {"http_status": 404}, True),
+        (Outcome.FAILED, {"http_status": 429}, False),
+        (Outcome.FAILED, {"http_status": 502}, False),
+        (Outcome.FAILED, {"exception": "ClientConnectorError"}, False),
+        (Outcome.FAILED, {"reason": "there is no secret TOKEN: nothing was sent"}, None),
+        (Outcome.TIMED_OUT, {}, False),
+        (Outcome.CANCELLED, {}, None),
+        (Outcome.LOST, {}, None),
     ],
 )
-def test_what_counts_as_a_proper_answer(outcome: Outcome, status: int | None, said: bool | None) -> None:  # noqa: FBT001
+def test_what_counts_as_a_proper_answer(outcome: Outcome, seen: dict[str, Any], *, said: bool | None) -> None:
     from datetime import UTC, datetime
 
     from schemas.facts import AttemptFinished
@@ -207,8 +209,8 @@ def test_what_counts_as_a_proper_answer(outcome: Outcome, status: int | None, sa
     at = datetime(2030, 1, 1, tzinfo=UTC)
     ids = {name: uuid.uuid4() for name in ("run_id", "lease_token", "claim_id", "boot_id")}
     fact = AttemptFinished(
-        tenant="default", attempt=1, executor="e", end_seq=1, outcome=outcome, http_status=status, started_at=at,
-        finished_at=at, elapsed_s=0.0, **ids,
+        tenant="default", attempt=1, executor="e", end_seq=1, outcome=outcome, started_at=at, finished_at=at,
+        elapsed_s=0.0, **ids, **seen,
     )  # fmt: skip
 
     assert said is answered(fact)
