@@ -69,3 +69,7 @@ def after(state: S, move: Move) -> S | None:
 def sources(move: Move) -> tuple[S, ...]:
     """Return the states that ``move`` may start from; what an UPDATE's WHERE names."""
     return tuple(state for state, moves in TRANSITIONS.items() if move in moves)
+
+
+CANCELLED_AT_ONCE: Final = tuple(state for state in sources(Move.CANCEL) if state is not S.RUNNING)
+"""Nobody holds an attempt of such a run; one that runs ends when its executor says so."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from scheduler.clock import Clock
 from scheduler.domain.audit import AuditAction, AuditKind
-from scheduler.domain.run_state import FINAL, Move, sources
+from scheduler.domain.run_state import CANCELLED_AT_ONCE, FINAL
 from scheduler.domain.trace import as_header
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.ids import uuid7
@@ -164,7 +164,6 @@ async def cancel_run(store: Store, tenant: str, run_id: UUID, *, reason: str) ->
         NotFoundError: there is no such run.
         ConflictError: it is over already.
     """
-    at_once = [state.value for state in sources(Move.CANCEL) if state is not RunState.RUNNING]
     async with store.transaction() as db:
         run = await _lock_run(db, tenant, run_id)
         if RunState(run["state"]) in FINAL:
@@ -172,10 +171,11 @@ async def cancel_run(store: Store, tenant: str, run_id: UUID, *, reason: str) ->
         before = {"job": run["job_name"], "state": run["state"]}
         done = Change(AuditAction.CANCEL, AuditKind.RUN, str(run_id), before, {"reason": reason})
         await record_changes(db, store.by, tenant, [done])
-        if await db.fetchval(Q["cancel_run"], run_id, reason, at_once):
+        at_once = [state.value for state in CANCELLED_AT_ONCE]
+        if await db.fetchval(Q["cancel_runs"], [run_id], reason, at_once):
             await db.execute(_DEFINITIONS["ring"], WORK, str(run_id))
             return RunState.CANCELLED
-        await db.execute(Q["wish_cancel"], run_id, reason, False)
+        await db.execute(Q["wish_cancels"], [run_id], reason, False)
         await db.execute(_DEFINITIONS["ring"], CANCEL, f"{tenant} {run_id}")
         return RunState.RUNNING
 
@@ -194,7 +194,8 @@ async def discard_run(store: Store, tenant: str, run_id: UUID) -> None:
         if run["discarded_at"] is not None or run["retried_by"] is not None:
             word = "discarded" if run["retried_by"] is None else "retried"
             raise ConflictError(f"run {run_id} was {word} already")
-        await db.execute(Q["discard_run"], run_id)
+        if await db.fetchval(Q["discard_run"], run_id) is None:
+            await db.execute(Q["discard_past_run"], run_id)
         done = Change(AuditAction.DISCARD, AuditKind.RUN, str(run_id), {"job": run["job_name"]})
         await record_changes(db, store.by, tenant, [done])
 
@@ -256,8 +257,11 @@ def _triggered(asked: Asked, params: Mapping[str, Any] | None) -> Change:
 
 
 async def _lock_run(db: "Connection", tenant: str, run_id: UUID) -> "asyncpg.Record":
-    """Return a run that nobody changes meanwhile: it is locked, or in history."""
-    run = await db.fetchrow(Q["lock_run"], run_id, tenant) or await db.fetchrow(Q["find_past_run"], run_id, tenant)
+    """Return a run, at hand or in history, that nobody else asks anything of meanwhile."""
+    run = await db.fetchrow(Q["lock_run"], run_id, tenant)
+    if run is None:
+        await db.execute(Q["lock_past_run"], run_id)
+        run = await db.fetchrow(Q["find_past_run"], run_id, tenant)
     if run is None:
         raise NotFoundError(f"there is no run {run_id}")
     return run
@@ -281,11 +285,7 @@ async def _ask(
     wall = now.replace(tzinfo=None).isoformat()
     await db.execute(
         Q["insert_firings"],
-        tenant,
-        kind.value,
-        event_id,
-        now,
-        wall,
+        *(tenant, kind.value, event_id, now, wall),
         data["params"],
         retry_of,
         ids,

@@ -85,7 +85,10 @@ async def _write_edges(db: "Connection", started: Sequence[Started]) -> None:
         await db.execute(Q["insert_joins"], *columns(joins))
     retried = [(plan.runs[0].id, firing["retry_of"]) for firing, plan in started if firing["retry_of"]]
     if retried:
-        await db.execute(Q["mark_retried"], *columns(retried))
+        marked = {row["id"] for row in await db.fetch(Q["mark_retried"], *columns(retried))}
+        for run_id, before in retried:
+            if before not in marked:  # in history, or retried by another
+                await db.execute(Q["mark_past_retried"], run_id, before)
 
 
 def complete(firing: Firing, plan: FlowPlan) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from scheduler.domain.run_state import Move, sources
+from scheduler.domain.run_state import CANCELLED_AT_ONCE
 from scheduler.store.doorbell import CANCEL, WORK
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
-from schemas.vocabulary import OverlapPolicy, RunState
+from schemas.vocabulary import OverlapPolicy
 
 if TYPE_CHECKING:
     from scheduler.store.pool import Connection
@@ -25,7 +25,7 @@ _CONTROL: Final = queries("control")
 _RING: Final = queries("triggers")["ring"]
 
 _NO_LIMIT: Final = 1_000_000
-_ENDED_AT_ONCE: Final = [state.value for state in sources(Move.CANCEL) if state is not RunState.RUNNING]
+_ENDED_AT_ONCE: Final = [state.value for state in CANCELLED_AT_ONCE]
 
 
 async def tend_lines(db: "Connection", job_ids: Iterable[UUID]) -> set[str]:
@@ -98,10 +98,10 @@ async def _make_room(db: "Connection", job_id: UUID, policy: OverlapPolicy, most
     active = await db.fetch(Q["lock_active"], job_id)
     over = 0
     for run in sorted(active, key=lambda run: not run["cancelled"])[: max(0, len(active) - most + 1)]:
-        if await db.fetchval(_CONTROL["cancel_run"], run["id"], reason, _ENDED_AT_ONCE):
+        if await db.fetchval(_CONTROL["cancel_runs"], [run["id"]], reason, _ENDED_AT_ONCE):
             over += 1
             gone[run["id"]] = run["tenant"]
-        elif await db.fetchval(_CONTROL["wish_cancel"], run["id"], reason, policy is OverlapPolicy.KILL_PREVIOUS):
+        elif await db.fetchval(_CONTROL["wish_cancels"], [run["id"]], reason, policy is OverlapPolicy.KILL_PREVIOUS):
             gone[run["id"]] = run["tenant"]
     if gone:
         await db.execute(Q["wait_for_disk"])

@@ -1,5 +1,6 @@
 """What moves to history, when, and what stays at hand, on a real database."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,12 +9,15 @@ import asyncpg
 import pytest
 
 from scheduler.clock import SystemClock
+from scheduler.errors import ConflictError
 from scheduler.roles import ACTOR_ROLES
-from scheduler.store.control import retry_run
+from scheduler.store.control import discard_run, retry_run
 from scheduler.store.pool import connect
+from scheduler.store.reading import get_run
 from scheduler.store.retaining import Done
 from scheduler.store.roles import as_role
-from tests.support.history import fill
+from tests.support.engine import engine
+from tests.support.history import fill, ids
 from tests.support.retaining import Kept, opened
 
 
@@ -183,6 +187,41 @@ async def test_a_run_of_history_can_be_run_again(kept: Kept) -> None:
     one = await kept.db.fetchval("SELECT id FROM past_runs WHERE state = 'succeeded' ORDER BY id LIMIT 1")
     asked = await retry_run(kept.owner.main, "default", one, clock=SystemClock())
     assert await kept.db.fetchval("SELECT retry_of FROM firings WHERE id = $1", asked.firing_id) == one
+
+
+async def test_a_run_of_history_is_run_again_once(kept: Kept, database_url: str) -> None:
+    spec = {"run": {"command": ["true"]}, "overlap": "allow"}
+    await fill(kept.db, 30, newest="2 hours", over="2 hours", spec=spec)
+    await kept.retain()
+    one, other = await ids(kept.db, "SELECT id FROM past_runs WHERE state = 'succeeded' ORDER BY id LIMIT 2")
+    store, clock = kept.owner.main, SystemClock()
+
+    asked = await asyncio.gather(
+        *(retry_run(store, "default", one, clock=clock) for _ in range(3)), return_exceptions=True
+    )
+    assert sorted(type(one).__name__ for one in asked) == ["Asked", "ConflictError", "ConflictError"]
+    async with engine(database_url) as stage:
+        await retry_run(store, "default", other, clock=clock)
+        await stage.until("SELECT count(*) = 2 FROM past_runs WHERE retried_by IS NOT NULL")
+
+    shown = await get_run(store, "default", one)
+    assert await kept.db.fetchval("SELECT retry_of FROM runs WHERE id = $1", shown["retried_by"]) == one
+    with pytest.raises(ConflictError, match="was retried already, by run"):
+        await retry_run(store, "default", one, clock=clock)
+
+
+async def test_a_dead_run_of_history_is_discarded_once(kept: Kept) -> None:
+    await fill(kept.db, 40, newest="2 days", over="2 hours", spec={"retention": {"failed": "1d"}})
+    await kept.db.execute("UPDATE runs SET discarded_at = NULL WHERE state = 'failed'")
+    await kept.retain()
+    store = kept.owner.main
+    dead = (await ids(kept.db, "SELECT id FROM past_runs WHERE state = 'failed'"))[0]
+
+    await discard_run(store, "default", dead)
+
+    assert (await get_run(store, "default", dead))["discarded_at"] is not None
+    with pytest.raises(ConflictError, match="discarded already"):
+        await discard_run(store, "default", dead)
 
 
 async def test_only_the_ticker_may_change_history(kept: Kept, database_url: str) -> None:

@@ -48,6 +48,10 @@ SELECT r.id, r.job_id, r.job_name, r.state, r.params, r.retried_by, r.discarded_
 FROM runs AS r JOIN jobs AS j ON j.id = r.job_id
 WHERE r.id = $1 AND r.tenant = $2 FOR NO KEY UPDATE OF r;
 
+-- name: lock_past_run
+-- A row of history cannot be locked by who may not change it: what is asked of it comes one after another.
+SELECT pg_advisory_xact_lock(hashtextextended('scheduler.past_run ' || $1::uuid, 0));
+
 -- name: find_past_run
 SELECT r.id, r.job_id, r.job_name, r.state, r.params, r.retried_by, r.discarded_at, r.cancel_at, j.version,
        j.deleted_at IS NOT NULL AS job_deleted
@@ -57,12 +61,12 @@ WHERE r.tenant = $2;
 -- name: find_retry_owed
 SELECT id FROM firings WHERE retry_of = $1 AND job_id = $2 AND verdict IS NULL LIMIT 1;
 
--- name: cancel_run
--- Nobody holds an attempt of it: it is over at once. A late claim is denied by the state.
+-- name: cancel_runs
+-- Nobody holds an attempt of them: they are over at once. A late claim is denied by the state.
 WITH moved AS (
     UPDATE runs SET state = 'cancelled', reason = $2, cancel_reason = $2, cancel_at = now(), finished_at = now(),
                     lease_token = NULL, sweep_at = CASE WHEN has_downstream THEN now() END
-    WHERE id = $1 AND state = ANY ($3::text[])
+    WHERE id = ANY ($1::uuid[]) AND state = ANY ($3::text[])
     RETURNING id, tenant, job_id
 ), said AS (
     INSERT INTO feed (tenant, fact, ids, job_ids)
@@ -70,15 +74,18 @@ WITH moved AS (
 )
 SELECT id FROM moved;
 
--- name: wish_cancel
--- $3: kill it without grace. The first reason stays; a later wish can only turn asking into killing.
+-- name: wish_cancels
+-- $3: kill them without grace. The first reason stays; a later wish can only turn asking into killing.
 UPDATE runs SET cancel_at = coalesce(cancel_at, now()), cancel_reason = coalesce(cancel_reason, $2),
                 cancel_at_once = cancel_at_once OR $3
-WHERE id = $1 AND state = 'running' AND (cancel_at IS NULL OR ($3 AND NOT cancel_at_once))
+WHERE id = ANY ($1::uuid[]) AND state = 'running' AND (cancel_at IS NULL OR ($3 AND NOT cancel_at_once))
 RETURNING id;
 
 -- name: discard_run
-UPDATE runs SET discarded_at = now() WHERE id = $1;
+UPDATE runs SET discarded_at = now() WHERE id = $1 RETURNING id;
+
+-- name: discard_past_run
+UPDATE past_runs SET discarded_at = now() WHERE id = $1;
 
 -- name: make_owed_due
 -- The broker was emptied: look at everything that is owed now instead of when its message is overdue.

@@ -100,7 +100,11 @@ SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[],
 -- name: mark_retried
 UPDATE runs AS old SET retried_by = new.id
 FROM unnest($1::uuid[], $2::uuid[]) AS new (id, retry_of)
-WHERE old.id = new.retry_of AND old.retried_by IS NULL;
+WHERE old.id = new.retry_of AND old.retried_by IS NULL
+RETURNING old.id;
+
+-- name: mark_past_retried
+UPDATE past_runs SET retried_by = $1 WHERE id = $2 AND retried_by IS NULL;
 
 -- name: find_joinable
 -- Waiting runs of these jobs that a new flow may join, with the upstream runs they are tied to.
