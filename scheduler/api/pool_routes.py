@@ -15,7 +15,7 @@ from scheduler.domain.access import Action
 from scheduler.store.calendars import calendar_row, closed_days, get_calendar, list_calendars
 from scheduler.store.executors import drain_executor, undrain_executor
 from scheduler.store.queues import clear_queue, list_queues, pause_queue, resume_queue
-from scheduler.store.stats import count_pools, measure_jobs
+from scheduler.store.stats import count_pools, measure_runs
 from schemas.spec_model import Text
 
 MEASURED: Final = 1000
@@ -68,7 +68,7 @@ class Cleared(Shape):
 class Stats(Shape):
     since: datetime
     pools: list[dict[str, Any]]
-    """What waits and runs in each pool now."""
+    """What waits and runs in each pool now, and how its runs went, as with jobs."""
     jobs: list[dict[str, Any]]
     """How the runs of each job went: counts, success rate, seconds; `complete` false: of its newest runs only."""
 
@@ -129,11 +129,11 @@ async def read_stats(
     since: Annotated[Moment | None, Query(description="Runs made then or later; default: a day ago.")] = None,
     job: str | None = None,
 ) -> Stats:
-    """Count what waits and runs in each pool, and say how runs of each job went; where there are many, the newest."""
+    """Count what waits and runs in each pool, and say how runs of each pool and job went; of many, the newest."""
     begin = since or call.clock.now() - _DAY
     counted = await count_pools(call.store, call.tenant, lease_s=call.site.lease_s)
-    measured = await measure_jobs(call.store, call.tenant, since=begin, job=job, newest=MEASURED)
-    return Stats(since=begin, pools=counted, jobs=measured)
+    measured = await measure_runs(call.store, call.tenant, since=begin, job=job, newest=MEASURED)
+    return Stats(since=begin, pools=measured.beside(counted), jobs=list(measured.jobs))
 
 
 @pools.get("/calendars", openapi_extra=needs(Action.VIEW))

@@ -9,11 +9,11 @@ from scheduler.cli.shared import Json, ask, lease_s
 
 if TYPE_CHECKING:
     from scheduler.config import Settings
-    from scheduler.store.stats import Row
+    from scheduler.store.stats import Measured, Row
     from scheduler.store.stores import Store
 
 _POOL_COLUMNS: Final = ("pool", "slots", "queue_limit", "ready", "queued", "running", "backing_off", "oldest_s")
-_JOB_COLUMNS: Final = ("job", "pool", "runs", "succeeded", "failed", "success_rate", "mean_s", "p95_s", "p95_wait_s")
+_WENT: Final = ("runs", "succeeded", "failed", "success_rate", "mean_s", "p95_s", "p95_wait_s")
 
 
 def stats(
@@ -27,26 +27,29 @@ def stats(
 
       scheduler stats --since 2h
 
-    Count what waits and runs in each pool, and say how the runs of each job went: success rate, mean and
+    Count what waits and runs in each pool, and say how the runs of each pool and job went: success rate, mean and
     95th percentile of their last attempts, and how long they had waited for an executor.
     """
     from scheduler.cli.output import print_json, print_rows
-    from scheduler.store.stats import count_pools, measure_jobs
+    from scheduler.store.stats import count_pools, measure_runs
 
     begin = read_time(since, None, "--since")
     if begin is None:
         raise typer.BadParameter("--since: give a time")
 
-    async def question(store: "Store", settings: "Settings") -> "tuple[list[Row], list[Row]]":
+    async def question(store: "Store", settings: "Settings") -> "tuple[list[Row], Measured]":
         counted = await count_pools(store, settings.tenant, lease_s=lease_s(settings))
-        return counted, await measure_jobs(store, settings.tenant, since=begin, job=job)
+        return counted, await measure_runs(store, settings.tenant, since=begin, job=job)
 
-    pools, jobs = ask(context, question)
+    counted, measured = ask(context, question)
+    pools = measured.beside(counted)
     if json:
-        print_json({"since": begin, "pools": pools, "jobs": jobs})
+        print_json({"since": begin, "pools": pools, "jobs": measured.jobs})
         return
     print_rows([_rounded(row) for row in pools], _POOL_COLUMNS, empty="no pools")
-    print_rows([_rounded(row) for row in jobs], _JOB_COLUMNS, empty="no run has ended in that time")
+    if went := [_rounded(row) for row in pools if row["runs"]]:
+        print_rows(went, ("pool", *_WENT), empty="")
+    print_rows([_rounded(row) for row in measured.jobs], ("job", "pool", *_WENT), empty="no run has ended in that time")
 
 
 def _rounded(row: "Row") -> "Row":

@@ -1,5 +1,7 @@
-"""Statistics: what waits and runs in each pool now, and how the runs of each job went."""
+"""Statistics: what waits and runs in each pool now, and how the runs of each job and pool went."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -8,7 +10,26 @@ from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 
 Q: Final = queries("stats")
+_MEASURES: Final = ("runs", "succeeded", "failed", "success_rate", "mean_s", "p95_s", "p95_wait_s")
+_NONE: Final = dict.fromkeys(_MEASURES) | {"runs": 0, "succeeded": 0, "failed": 0}
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How runs went: counts, and seconds of their last attempts, and of waits.
+
+    ``success_rate`` leaves out what was cancelled or skipped; it is None when nothing else ended.
+    """
+
+    jobs: Sequence[Row]
+    """By job; ``complete`` is false where only its newest runs were looked at."""
+    pools: Sequence[Row]
+
+    def beside(self, counted: Iterable[Row]) -> list[Row]:
+        """Return the rows of ``count_pools``, each with how the runs of its pool went."""
+        went = {row["pool"]: {name: row[name] for name in _MEASURES} for row in self.pools}
+        return [row | went.get(row["pool"], _NONE) for row in counted]
 
 
 async def count_pools(store: Store, tenant: str, *, lease_s: float) -> list[Row]:
@@ -20,14 +41,14 @@ async def count_pools(store: Store, tenant: str, *, lease_s: float) -> list[Row]
         return [dict(row) for row in await db.fetch(Q["count_pools"], lease_s, tenant)]
 
 
-async def measure_jobs(
+async def measure_runs(
     store: Store, tenant: str, *, since: datetime, job: str | None = None, newest: int | None = None
-) -> list[Row]:
-    """Return for each job how its runs made after ``since`` ended, and seconds: of their last attempts, and of waits.
+) -> Measured:
+    """Return how runs made after ``since`` went that have ended.
 
-    ``success_rate`` leaves out what was cancelled or skipped; it is None when nothing else ended. With ``newest`` only
-    so many runs are looked at, the newest of each job alike, at least ten; ``complete`` says where that was all.
+    With ``newest`` only so many are looked at, the newest of each job alike, at least ten.
     """
     first = UUID(int=int(since.timestamp() * 1000) << 80)
     async with store.connection() as db:
-        return [dict(row) for row in await db.fetch(Q["measure_jobs"], tenant, first, job, newest)]
+        rows = [dict(row) for row in await db.fetch(Q["measure_runs"], tenant, first, job, newest)]
+    return Measured([row for row in rows if row["job"] is not None], [row for row in rows if row["job"] is None])

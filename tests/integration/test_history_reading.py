@@ -22,7 +22,7 @@ from scheduler.store.reading import (
     list_verdicts,
 )
 from scheduler.store.retaining import Done
-from scheduler.store.stats import measure_jobs
+from scheduler.store.stats import measure_runs
 from scheduler.store.why import ask_gates
 from tests.support.history import fill
 from tests.support.retaining import Kept, opened
@@ -108,7 +108,7 @@ async def test_what_is_counted_is_counted_with_history(kept: Kept) -> None:
 
     async def look() -> list[Any]:
         return [
-            await measure_jobs(store, "default", since=since),
+            (await measure_runs(store, "default", since=since)).jobs,
             await measure_lateness(store, "default", None, since=since, until=until),
         ]
 

@@ -13,8 +13,8 @@ FROM pools AS p
 LEFT JOIN runs AS r ON r.pool = p.name AND r.tenant = $2 AND r.state IN ('ready', 'queued', 'running', 'backing_off')
 GROUP BY p.name, p.queue_limit ORDER BY p.name;
 
--- name: measure_jobs
--- Runs of a tenant from the id $2 on that have ended, by job: how they ended, how long the last attempt took, and how
+-- name: measure_runs
+-- Runs of a tenant from the id $2 on that have ended, by job and by pool (then job is null): how they ended, how long the last attempt took, and how
 -- long the run had waited for an executor before it. $4: so many of all jobs together, the newest of each, and at least
 -- ten of each; null: all.
 WITH wanted AS MATERIALIZED (
@@ -44,4 +44,4 @@ LEFT JOIN LATERAL (
     SELECT elapsed_s FROM attempts WHERE r.class IS NULL AND run_id = r.id AND attempt = r.attempt
     UNION ALL
     SELECT elapsed_s FROM past_attempts WHERE class = r.class AND run_id = r.id AND attempt = r.attempt) AS a ON true
-GROUP BY j.id, j.name ORDER BY j.name;
+GROUP BY GROUPING SETS ((j.id, j.name), (r.pool)) ORDER BY j.name, min(r.pool);
