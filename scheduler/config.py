@@ -23,11 +23,13 @@ from scheduler.config_sections import (
     HttpSection,
     JwtSection,
     PacingSection,
+    Ports,
     RetentionSection,
     Section,
     TickSection,
     WatchSection,
     listed,
+    openable,
     url_of,
 )
 from scheduler.domain import addresses
@@ -46,16 +48,6 @@ _BARE: Final = {"database_url": "DATABASE_URL", "amqp_url": "AMQP_URL"}
 _FACTS: Final = ("RUN_ID", "ATTEMPT", "FENCE", "JOB", "FLOW_ID", "FIRED_AT", "PARAMS", "RESULTS")
 _OF_RUNS: Final = frozenset(f"{PREFIX}{name}" for name in (*_FACTS, "RESULT", "SNOOZE", "CONFIG"))
 """Variables that tell a job about its run, and the one that names the file: no settings, no typing errors."""
-
-
-def _openable(paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    for path in paths:
-        if not path.is_absolute() or path.resolve() == Path("/"):
-            raise ValueError(f"{path} cannot be opened to a sandbox: an absolute path other than / is needed")
-    return paths
-
-
-_Ports = Annotated[str, Field(pattern=r"^[0-9]{1,5}(-[0-9]{1,5})?$")]
 
 
 def _state_dir() -> Path:
@@ -95,15 +87,17 @@ class Settings(Section):
     """Memory that the `resources` of an executor's attempts share, as in 6GiB. Default: that of the machine."""
     disk: Size | None = None
     """Space that they share for their folders, as in 100GiB. Default: what is free there when an executor starts."""
+    io: Annotated[float, Field(ge=1, le=10_000)] | None = None
+    """So many of them use the disk at once: `io: low` counts half, `idle` nothing. Default: as many as there are."""
     max_runs_per_process: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """So many runs of a python function, and their process is replaced; 1: each run has a fresh one."""
     max_rss: Annotated[Size, Field(validate_default=False)] = 256 * 1024**2
     """A process of python functions that has more memory after a run is replaced, too."""
     process_idle: Duration = timedelta(seconds=10)
     """A process of python functions without a run for so long ends."""
-    sandbox_read: Annotated[tuple[Path, ...], BeforeValidator(listed), AfterValidator(_openable)] = ()
+    sandbox_read: Annotated[tuple[Path, ...], BeforeValidator(listed), AfterValidator(openable)] = ()
     """Paths (comma between) that jobs with isolation sandbox may read besides the system's and the code directory."""
-    sandbox_write: Annotated[tuple[Path, ...], BeforeValidator(listed), AfterValidator(_openable)] = ()
+    sandbox_write: Annotated[tuple[Path, ...], BeforeValidator(listed), AfterValidator(openable)] = ()
     """Paths (comma between) that they may write to besides their own directory."""
     labels: Annotated[Labels, BeforeValidator(labels_of)] = Field(default_factory=dict)
     """Labels of an executor, which jobs and pools may demand: key=value, comma between."""
@@ -124,7 +118,7 @@ class Settings(Section):
     """The private PostgreSQL of `scheduler up`, and what executors keep. Default: $XDG_STATE_HOME/scheduler."""
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(listed)] = ()
     """Networks (CIDR, comma between) that http jobs may reach although they are not public."""
-    allow_ports: Annotated[tuple[_Ports, ...], BeforeValidator(listed)] = ("80", "443", "1024-65535")
+    allow_ports: Annotated[tuple[Ports, ...], BeforeValidator(listed)] = ("80", "443", "1024-65535")
     """Ports and ranges of ports (comma between) that http jobs may connect to, on any address."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lines below this level are not written."""

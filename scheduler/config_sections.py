@@ -27,6 +27,17 @@ def listed(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def openable(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return paths that may be opened to sandboxes."""
+    for path in paths:
+        if not path.is_absolute() or path.resolve() == Path("/"):
+            raise ValueError(f"{path} cannot be opened to a sandbox: an absolute path other than / is needed")
+    return paths
+
+
+Ports = Annotated[str, Field(pattern=r"^[0-9]{1,5}(-[0-9]{1,5})?$")]
+
+
 def _random_enough(secret: SecretStr | None) -> SecretStr | None:
     text = "" if secret is None else secret.get_secret_value()
     if secret is not None and (len(text.encode()) < _LEAST_SECRET_BYTES or len(set(text)) < _LEAST_VARIETY):

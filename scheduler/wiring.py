@@ -229,6 +229,7 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
         bubblewrap=bubblewrap,
     )
     budget: dict[str, Any] = {"cpu": settings.cpu, "memory_bytes": settings.memory, "disk_bytes": settings.disk}
+    budget["io"] = settings.io
     executor = ExecutorSettings(
         name=seat.name,
         pool=settings.pool,

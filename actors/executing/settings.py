@@ -29,6 +29,8 @@ class ExecutorSettings:
     memory_bytes: int = field(default_factory=lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     disk_bytes: int | None = None
     """None: what was free below ``state_dir`` when these settings were made."""
+    io: float | None = None
+    """So many attempts with ``resources`` at once, where ``io: low`` counts half and ``idle`` nothing; None: any."""
     sandboxes: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     lease_s: float = 30.0

@@ -39,6 +39,9 @@ Memory = Annotated[str | None, typer.Option("--memory", help="Memory that attemp
 Disk = Annotated[
     str | None, typer.Option("--disk", help="Disk space that attempts with resources share, as in 100GiB.")
 ]
+Io = Annotated[
+    float | None, typer.Option("--io", min=1, help="So many attempts with resources use the disk at once; low: half.")
+]
 
 
 @start.command()
@@ -68,6 +71,7 @@ def executor(
     cpu: Cpu = None,
     memory: Memory = None,
     disk: Disk = None,
+    io: Io = None,
     label: Label = None,
     handlers: Handlers = None,
     code_dir: CodeDir = None,
@@ -77,8 +81,9 @@ def executor(
     from scheduler.wiring import Code
 
     code = Code(code_dir or Path(), tuple(handlers or ()))
-    flags = {"pool": pool, "slots": slots, "cpu": cpu, "memory": memory, "disk": disk, "labels": label or None}
-    _serve(context, "executor", code, probe_port=probe_port, **flags)
+    flags: dict[str, Any] = {"pool": pool, "slots": slots, "labels": label or None}
+    budget = {"cpu": cpu, "memory": memory, "disk": disk, "io": io}
+    _serve(context, "executor", code, probe_port=probe_port, **flags, **budget)
 
 
 @start.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from scheduler.cli.shared import load
-from scheduler.cli.start import CodeDir, Cpu, Disk, Handlers, Label, Memory, Slots
+from scheduler.cli.start import CodeDir, Cpu, Disk, Handlers, Io, Label, Memory, Slots
 
 if TYPE_CHECKING:
     from scheduler.config import Loaded
@@ -42,6 +42,7 @@ def up(
     cpu: Cpu = None,
     memory: Memory = None,
     disk: Disk = None,
+    io: Io = None,
     label: Label = None,
 ) -> None:
     """Examples:
@@ -57,7 +58,8 @@ def up(
     """
     from scheduler.wiring import Code
 
-    loaded = load(context, slots=slots, cpu=cpu, memory=memory, disk=disk, labels=label or None, probe_port=port)
+    budget = {"cpu": cpu, "memory": memory, "disk": disk, "io": io}
+    loaded = load(context, slots=slots, labels=label or None, probe_port=port, **budget)
     definitions = _read(files, loaded)
     where = code_dir or (files[0].parent if files else Path())
     if files and code_dir is None and files[0].is_dir():

@@ -25,7 +25,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         yield made
 
 
-def demanding(**resources: float) -> StartAttempt:
+def demanding(**resources: float | str) -> StartAttempt:
     start = offer("hold")
     order = start.order.model_copy(update={"resources": ResourceLimits(**resources)})
     return start.model_copy(update={"order": order})
@@ -53,6 +53,26 @@ async def test_space_on_the_disk_is_reserved_too(stage):
     stage.sandbox.finish(first.run_id)
 
     await until(lambda: second.run_id in stage.sandbox.started)
+
+
+async def test_the_disk_is_shared_by_as_many_as_the_operator_says(tmp_path):
+    async with Stage(tmp_path, clock=VirtualClock(noon()), slots=8, io=1.5) as stage:
+        await stage.executor.start()
+        normal, low, second = demanding(io="normal"), demanding(io="low"), demanding(io="low")
+        idle, free = demanding(io="idle"), offer("hold")
+        await stage.publish(normal, low, idle, free, second)
+        await until(lambda: len(stage.sandbox.started) == 4)
+
+        assert [normal.run_id, low.run_id, idle.run_id, free.run_id] == stage.sandbox.started
+        stage.sandbox.finish(low.run_id)
+        await until(lambda: second.run_id in stage.sandbox.started)
+
+
+async def test_without_a_word_of_the_operator_as_many_as_there_are_use_the_disk(stage):
+    wanted = [demanding(io="normal") for _ in range(4)]
+    await stage.publish(*wanted)
+
+    await until(lambda: len(stage.sandbox.started) == 4)
 
 
 def test_without_a_flag_what_is_free_on_the_disk_is_shared(tmp_path):

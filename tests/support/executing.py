@@ -192,6 +192,7 @@ class Stage:
     cpu: float = 2.0
     memory_bytes: int = 1024**3
     disk_bytes: int = 1024**3
+    io: float | None = None
 
     async def __aenter__(self) -> Self:
         self.broker = MemoryBroker()
@@ -219,7 +220,7 @@ class Stage:
     def new_executor(self, name: str = "one") -> Executor:
         settings = ExecutorSettings(
             name, POOL, self.folder, slots=self.slots, lease_s=LEASE_S, drain_timeout_s=self.drain_timeout_s,
-            cpu=self.cpu, memory_bytes=self.memory_bytes, disk_bytes=self.disk_bytes,
+            cpu=self.cpu, memory_bytes=self.memory_bytes, disk_bytes=self.disk_bytes, io=self.io,
         )  # fmt: skip
         return Executor(settings, self.transport, self.sandbox, self.clock, random.Random(1))
 
