@@ -9,10 +9,12 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from schemas.facts import Progress
 from schemas.vocabulary import FiringKind, Outcome, Verdict
 
-RUN_FACTS: Final = ("started", "succeeded", "failed", "cancelled", "skipped", "backing_off")
-"""``started``: an executor has claimed an attempt; the others: the state that the run is in from then on."""
+RUN_FACTS: Final = ("started", "progress", "succeeded", "failed", "cancelled", "skipped", "backing_off")
+"""``started``: an executor has claimed an attempt; ``progress``: it says how far it is; the others: the state that
+the run is in from then on."""
 FACTS: Final = (*(f"run.{fact}" for fact in RUN_FACTS), *(f"firing.{verdict}" for verdict in Verdict))
 CONTENT_TYPE: Final = "application/cloudevents+json"
 TYPE_PREFIX: Final = "scheduler."
@@ -46,6 +48,8 @@ class RunData(FeedModel):
     http_status: int | None = None
     exception: str | None = None
     elapsed_s: float | None = None
+    progress: Progress | None = None
+    """Of run.progress: how far the attempt is when the fact is read. Null: nobody knows any more."""
 
 
 class FiringData(FeedModel):

@@ -80,6 +80,7 @@ def _print(facts: "Sequence[Fact]", *, as_json: bool) -> None:
 
 def _line(fact: "Fact") -> str:
     """Return one line for people: when, what, which job, its id, and what else there is to say."""
+    from scheduler.cli.following import progress_text
     from scheduler.cli.output import cell
     from scheduler.logs import printable
     from schemas.feed import TYPE_PREFIX
@@ -88,6 +89,7 @@ def _line(fact: "Fact") -> str:
     data: dict[str, Any] = event.data.model_dump(mode="json", exclude_none=True)
     told = [f"{name}={data[name]}" for name in ("attempt", "outcome", "exit_code", "count", "run_id") if name in data]
     told = [word for word in told if word not in {f"run_id={event.subject}", "attempt=1", "count=1"}]
+    told += [f"progress={progress_text(data['progress'])}"] if "progress" in data else []
     reason = [data["reason"]] if "reason" in data else []
     words = (cell(event.time), event.type.removeprefix(TYPE_PREFIX), data["job"], str(event.subject), *told, *reason)
     return printable("  ".join(words))

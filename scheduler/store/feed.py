@@ -29,6 +29,7 @@ _PAGE_ROWS: Final = 50
 _KEY_ROWS: Final = 200
 _PRUNED_ROWS: Final = 1000
 _LAST_PLACE: Final = 2**31 - 1
+_PROGRESS: Final = "run.progress"
 _ENDS: Final = frozenset(f"run.{state}" for state in FINAL)
 _OF_ATTEMPT: Final = ("outcome", "reason", "exit_code", "http_status", "exception", "elapsed_s")
 _OF_RUN: Final = ("job_version", "flow_id", "firing_id", "retry_of", "fired_at", "attempt")
@@ -167,11 +168,16 @@ async def _tell(db: "Connection", rows: Sequence["asyncpg.Record"]) -> list[Fact
     of_firings = [row for row in rows if not row["fact"].startswith("run.")]
     runs = iter(await _describe_runs(db, of_runs))
     firings = iter(await _describe(db, "describe_firings", of_firings, "id"))
+    of_progress = [row for row in of_runs if row["fact"] == _PROGRESS]
+    progress = iter(await _describe(db, "list_progress", of_progress, "id", "attempt"))
     facts = []
     for row in rows:
         job = names.get(row["job_id"], str(row["job_id"]))
         if row["fact"].startswith("run."):
-            facts.append(_fact(row, job, _run_data(row, job, next(runs))))
+            data = _run_data(row, job, next(runs))
+            if row["fact"] == _PROGRESS:
+                data |= next(progress)
+            facts.append(_fact(row, job, RunData.model_validate(data)))
         else:
             verdict = row["fact"].removeprefix("firing.")
             data = {"job": job, "firing_id": row["id"], "verdict": verdict, **next(firings)}
@@ -194,15 +200,15 @@ async def _describe(
     return await db.fetch(Q[query], *([row[column] for row in rows] for column in columns)) if rows else ()
 
 
-def _run_data(row: "asyncpg.Record", job: str, found: "asyncpg.Record") -> RunData:
+def _run_data(row: "asyncpg.Record", job: str, found: "asyncpg.Record") -> dict[str, Any]:
     """Tell of a run what the fact says: of its start nothing that came later, of its end how."""
     told: dict[str, Any] = {"job": job, "run_id": row["id"], **{name: found[name] for name in _OF_RUN}}
-    if row["fact"] != "run.started":
+    if row["fact"] not in {"run.started", _PROGRESS}:
         told |= {name: found[name] for name in _OF_ATTEMPT}
     if row["fact"] in _ENDS:
         told["outcome"] = found["run_outcome"] or told["outcome"]
         told["reason"] = found["run_reason"] or told["reason"]
-    return RunData.model_validate(told)
+    return told
 
 
 def _fact(row: "asyncpg.Record", job: str, data: RunData | FiringData) -> Fact:

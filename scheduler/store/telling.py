@@ -13,11 +13,13 @@ from schemas.facts import AttemptFinished, AttemptTold
 Q: Final = queries("telling")
 _RING: Final = queries("triggers")["ring"]
 _ON: Final = "-"
+FED_EVERY_S: Final = 5.0
+"""The feed is told of the progress of a run no more often."""
 _LARGEST: Final = 2**31 - 1
 
 
 async def keep_told(store: Store, facts: Sequence[AttemptTold]) -> None:
-    """Keep what is said of attempts that run; the newest progress of each, and each piece of output."""
+    """Keep what is said of attempts that run: the newest progress of each, for the feed too, and pieces of output."""
     newest = {fact.run_id: fact for fact in sorted(facts, key=lambda fact: fact.seq) if fact.progress is not None}
     pieces = [(fact, fact.output) for fact in facts if fact.output is not None]
     async with store.transaction(flush=False) as db:
@@ -32,6 +34,7 @@ async def keep_told(store: Store, facts: Sequence[AttemptTold]) -> None:
                 [progress and progress.done for _, progress in told],
                 [progress and progress.total for _, progress in told],
                 [progress and progress.message for _, progress in told],
+                FED_EVERY_S,
             )
         latest = {(fact.run_id, fact.attempt, piece.at): (fact, piece) for fact, piece in pieces}
         if latest:

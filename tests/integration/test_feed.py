@@ -12,6 +12,8 @@ from scheduler.store.control import cancel_run
 from scheduler.store.feed import FeedPage, feed_end, list_feed, prune_feed
 from scheduler.store.pool import connect
 from scheduler.store.stores import Store, Stores
+from scheduler.store.telling import FED_EVERY_S
+from schemas.facts import AttemptTold, Progress
 from schemas.feed import FACTS, FiringData, RunData
 from schemas.vocabulary import Outcome
 from tests.support.engine import Engine, engine
@@ -70,6 +72,40 @@ async def test_a_run_is_told_from_its_firing_to_its_end(database_url: str) -> No
         assert {fact.event.source for fact in facts} == {"/default/fails", "/default/after"}
         assert len({fact.event.id for fact in facts}) == len(facts)
         assert [] == await stage.db.fetch(MISSING)
+
+
+async def test_how_far_a_run_is_is_told_and_not_too_often(database_url: str) -> None:
+    async with engine(database_url) as stage:
+        stage.executor.script["copy"] = [None]
+        await stage.apply(copy={"run": TRUE})
+        await stage.fire("copy")
+        offer, claim = await stage.grant(0)
+
+        async def say(seq: int, done: int) -> list[str]:
+            key = {"run_id": offer.run_id, "attempt": offer.attempt, "lease_token": offer.lease_token}
+            progress = Progress(done=done, total=10)
+            fact = AttemptTold(tenant="default", seq=seq, progress=progress, **key)
+            await stage.executor.say("attempt.told", fact)
+            await stage.until("SELECT max(seq) FROM live_progress", holds=lambda found: found == seq)
+            return [key for key in await told(stage) if "progress" in key]
+
+        async def let_time_pass() -> None:
+            await stage.db.execute("UPDATE live_progress SET fed_at = now() - $1 * interval '1 second'", FED_EVERY_S)
+
+        once = ["default.run.progress.copy"]
+        assert [await say(1, 1), await say(2, 2)] == [once, once]
+        await let_time_pass()
+        assert await say(3, 2) == 2 * once  # what was too early before
+        await let_time_pass()
+        assert await say(4, 2) == 2 * once  # nothing new
+        assert await say(5, 3) == 3 * once
+        page = await list_feed(stage.stores.main, None, tenant="default")
+        said = [fact.event.data for fact in page.facts if "progress" in fact.key][-1]
+        assert isinstance(said, RunData)
+        assert (said.progress, said.attempt, said.outcome) == (Progress(done=3, total=10), 1, None)
+        await stage.executor.finish(offer, claim, Outcome.SUCCEEDED)
+        await stage.settled(1)
+        assert (await told(stage))[-1] == "default.run.succeeded.copy"
 
 
 async def test_ends_without_an_attempt_are_told(database_url: str) -> None:

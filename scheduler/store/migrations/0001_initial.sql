@@ -486,7 +486,9 @@ CREATE UNLOGGED TABLE live_progress (
     done          double precision NOT NULL,
     total         double precision,
     message       text NOT NULL,
-    told_at       timestamptz NOT NULL DEFAULT now()
+    told_at       timestamptz NOT NULL DEFAULT now(),
+    fed_at        timestamptz NOT NULL DEFAULT now(),  -- when the feed had it last
+    is_fed        boolean NOT NULL DEFAULT true        -- the feed has had this
 ) WITH (fillfactor = 70);
 
 -- Pieces of their output, while somebody follows; each goes after a minute.

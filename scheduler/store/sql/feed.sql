@@ -37,6 +37,15 @@ LEFT JOIN runs AS r ON r.id = f.id
 LEFT JOIN attempts AS a ON a.run_id = f.id AND a.attempt = coalesce(f.attempt, r.attempt)
 ORDER BY f.position;
 
+-- name: list_progress
+-- How far attempts are now, or were last.
+SELECT CASE WHEN p.run_id IS NULL THEN a.progress
+            ELSE jsonb_build_object('done', p.done, 'total', p.total, 'message', p.message) END AS progress
+FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS f (id, attempt, position)
+LEFT JOIN live_progress AS p ON p.run_id = f.id AND p.attempt = f.attempt
+LEFT JOIN attempts AS a ON a.run_id = f.id AND a.attempt = f.attempt
+ORDER BY f.position;
+
 -- name: describe_past_runs
 SELECT r.id, r.job_version, r.flow_id, r.firing_id, r.retry_of, r.fired_at, coalesce(f.attempt, r.attempt) AS attempt,
        r.outcome AS run_outcome, r.reason AS run_reason,

@@ -1,16 +1,27 @@
 -- name: keep_progress
--- What is said of an attempt that is given up says nothing of its run any more.
-INSERT INTO live_progress (run_id, tenant, attempt, seq, done, total, message)
-SELECT r.id, r.tenant, r.attempt, t.seq, t.done, t.total, t.message
-FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::bigint[], $5::float8[], $6::float8[], $7::text[])
-     AS t (run_id, attempt, lease_token, seq, done, total, message)
-JOIN runs AS r ON r.id = t.run_id AND r.attempt = t.attempt AND r.lease_token = t.lease_token
-WHERE CASE r.state WHEN 'running' THEN true ELSE false END
-ON CONFLICT (run_id) DO UPDATE
-SET attempt = excluded.attempt, seq = excluded.seq, done = excluded.done, total = excluded.total,
-    message = excluded.message, told_at = now()
-WHERE live_progress.attempt < excluded.attempt
-   OR (live_progress.attempt = excluded.attempt AND live_progress.seq < excluded.seq);
+-- What is said of an attempt that is given up says nothing of its run any more. The feed has what is new, of each
+-- run once in $8 seconds: what was too early for it is told when it is said again.
+WITH kept AS (
+    INSERT INTO live_progress AS p (run_id, tenant, attempt, seq, done, total, message)
+    SELECT r.id, r.tenant, r.attempt, t.seq, t.done, t.total, t.message
+    FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::bigint[], $5::float8[], $6::float8[], $7::text[])
+         AS t (run_id, attempt, lease_token, seq, done, total, message)
+    JOIN runs AS r ON r.id = t.run_id AND r.attempt = t.attempt AND r.lease_token = t.lease_token
+    WHERE CASE r.state WHEN 'running' THEN true ELSE false END
+    ON CONFLICT (run_id) DO UPDATE
+    SET attempt = excluded.attempt, seq = excluded.seq, done = excluded.done, total = excluded.total,
+        message = excluded.message, told_at = now(),
+        is_fed = p.fed_at <= now() - $8::float8 * interval '1 second' OR (p.is_fed
+            AND (p.attempt, p.done, p.message) = (excluded.attempt, excluded.done, excluded.message)),
+        fed_at = CASE WHEN p.fed_at <= now() - $8::float8 * interval '1 second' AND NOT (p.is_fed
+                 AND (p.attempt, p.done, p.message) = (excluded.attempt, excluded.done, excluded.message))
+                 THEN now() ELSE p.fed_at END
+    WHERE p.attempt < excluded.attempt OR (p.attempt = excluded.attempt AND p.seq < excluded.seq)
+    RETURNING run_id, tenant, attempt, fed_at = now() AS is_new
+)
+INSERT INTO feed (tenant, fact, ids, job_ids, attempts)
+SELECT k.tenant, 'run.progress', array_agg(r.id), array_agg(r.job_id), array_agg(k.attempt)
+FROM kept AS k JOIN runs AS r ON r.id = k.run_id WHERE k.is_new GROUP BY k.tenant;
 
 -- name: keep_output
 -- The last pieces may come when the attempt is settled: they pass by those that came before.

@@ -68,4 +68,4 @@ def test_the_example_of_the_page_is_an_event() -> None:
 
     event = CloudEvent.model_validate(example)
 
-    assert f"scheduler.{FACTS[2]}" == event.type
+    assert f"scheduler.{FACTS[3]}" == event.type
