@@ -33,6 +33,15 @@ OptionalRunId = Annotated[
         callback=lambda text: None if text is None else _checked(text),
     ),
 ]
+OfFlow = Annotated[
+    str | None,
+    typer.Option(
+        "--flow",
+        metavar="ID",
+        help="Only runs of the same flow as this run.",
+        callback=lambda text: None if text is None else _checked(text),
+    ),
+]
 
 
 async def find_run(store: "Store", tenant: str, digits: str) -> UUID:

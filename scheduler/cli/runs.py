@@ -6,6 +6,7 @@ from uuid import UUID
 
 import typer
 
+from scheduler.cli.cancel import cancel
 from scheduler.cli.moments import read_time
 from scheduler.cli.run_id import RunId, find_run
 from scheduler.cli.shared import After, Json, Limit, ask, lease_s
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from scheduler.config import Settings
     from scheduler.store.reading import Row
     from scheduler.store.stores import Store
-    from schemas.vocabulary import RunState
 
 run = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="One run.")
 
@@ -184,29 +184,6 @@ def why(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
 
 
 @run.command()
-def cancel(
-    context: typer.Context,
-    *,
-    run_id: RunId,
-    reason: Annotated[str, typer.Option("--reason", help="Kept with the run.")] = "cancelled by a person",
-    json: Json = False,
-) -> None:
-    """Cancel a run; one that runs is asked to stop, then killed. Exit 4 when it is over."""
-    from scheduler.cli.output import print_json, print_line
-    from scheduler.store.control import cancel_run
-
-    async def question(store: "Store", settings: "Settings") -> "tuple[UUID, RunState]":
-        run = await find_run(store, settings.tenant, run_id)
-        return run, await cancel_run(store, settings.tenant, run, reason=reason)
-
-    run, state = ask(context, question)
-    if json:
-        print_json({"run": run, "state": state, "cancel_asked": True})
-    else:
-        print_line(f"{run}: cancelled" if state == "cancelled" else f"{run}: its executor is asked to stop it")
-
-
-@run.command()
 def retry(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
     """Run a run again, with its params, as a new run. Exit 4 when it is not over."""
     retry_run(context, run_id, as_json=json)
@@ -254,5 +231,6 @@ def _states(given: list[str] | None) -> list[str] | None:
 
 
 def register(app: typer.Typer) -> None:
+    run.command()(cancel)
     app.command()(runs)
     app.add_typer(run, name="run")

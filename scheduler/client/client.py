@@ -16,6 +16,7 @@ from scheduler.clock import SystemClock
 from scheduler.config import load_settings
 from scheduler.errors import CallerError, NotFoundError
 from scheduler.store import control, reading
+from scheduler.store.cancelling import CancelFilter, cancel_runs, list_cancellable
 from scheduler.store.stores import Store
 from scheduler.store.waiting import is_over, wait_for_ends
 from schemas.durations import parse_duration
@@ -116,12 +117,7 @@ class Client:
         Raises:
             CallerError: a state that there is not, or a time without offset.
         """
-        states = [state] if isinstance(state, str) else state
-        if unknown := [name for name in states or () if name not in set(RunState)]:
-            raise CallerError(f"{unknown[0]!r} is no state; there are {', '.join(RunState)}")
-        if since is not None and since.tzinfo is None:
-            raise CallerError("since needs a time zone")
-        which = reading.RunFilter(job, states, since, after, limit)
+        which = reading.RunFilter(job, _states(state), _aware(since), after, limit)
         return [Run.of(row) for row in await reading.list_runs(self._store, self._tenant, which)]
 
     async def run(self, run_id: UUID | str) -> Run:
@@ -143,14 +139,44 @@ class Client:
         state = await control.cancel_run(self._store, self._tenant, _id(run_id), reason=reason)
         return state is RunState.CANCELLED
 
-    async def retry(self, run_id: UUID | str, *, wait: bool = False, timeout: Span | None = None) -> Fired:
-        """Run an ended run again, with its params, as a new run. ``wait`` and ``timeout`` as in ``trigger``.
+    async def cancel_all(
+        self,
+        job: str | None = None,
+        *,
+        flow: UUID | str | None = None,
+        state: str | Sequence[str] | None = None,
+        since: datetime | None = None,
+        reason: str = "cancelled by a program",
+    ) -> int:
+        """Cancel every run that is not over and is as said; without a word, every one. Returns how many.
+
+        ``flow`` is the ``flow_id`` of a run. Those that run are over when their executors have stopped them.
+
+        Raises:
+            CallerError: a state that there is not, or a time without offset.
+        """
+        which = CancelFilter(job, None if flow is None else _id(flow), _states(state), None, _aware(since))
+        runs = await list_cancellable(self._store, self._tenant, which)
+        done = await cancel_runs(self._store, self._tenant, runs, reason=reason)
+        return done.cancelled + done.asked
+
+    async def retry(
+        self,
+        run_id: UUID | str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        wait: bool = False,
+        timeout: Span | None = None,
+    ) -> Fired:
+        """Run an ended run again, with its params under ``params``, as a new run. Otherwise as ``trigger``.
 
         Raises:
             NotFoundError: there is no such run.
             ConflictError: it is not over, was retried or discarded already, or its job is deleted.
+            CallerError: the params are not a JSON object.
         """
-        asked = await control.retry_run(self._store, self._tenant, _id(run_id), clock=self._clock)
+        checked = _checked(params)
+        asked = await control.retry_run(self._store, self._tenant, _id(run_id), params=checked, clock=self._clock)
         fired = Fired(firing_id=asked.firing_id, job=asked.job)
         return (await self.wait([fired], timeout=timeout))[0] if wait else fired
 
@@ -200,6 +226,19 @@ def _id(given: UUID | str) -> UUID:
         return given if isinstance(given, UUID) else UUID(given)
     except ValueError:
         raise NotFoundError(f"{given!r} is no id of a run") from None
+
+
+def _states(given: str | Sequence[str] | None) -> Sequence[str] | None:
+    states = [given] if isinstance(given, str) else given
+    if unknown := [name for name in states or () if name not in set(RunState)]:
+        raise CallerError(f"{unknown[0]!r} is no state; there are {', '.join(RunState)}")
+    return states
+
+
+def _aware(since: datetime | None) -> datetime | None:
+    if since is not None and since.tzinfo is None:
+        raise CallerError("since needs a time zone")
+    return since
 
 
 def _seconds(span: Span | None) -> float | None:

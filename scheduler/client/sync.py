@@ -92,9 +92,28 @@ class SyncClient:
         """As ``Client.cancel``."""
         return self._do(self._client.cancel(run_id, reason=reason))
 
-    def retry(self, run_id: UUID | str, *, wait: bool = False, timeout: Span | None = None) -> Fired:
+    def cancel_all(
+        self,
+        job: str | None = None,
+        *,
+        flow: UUID | str | None = None,
+        state: str | Sequence[str] | None = None,
+        since: datetime | None = None,
+        reason: str = "cancelled by a program",
+    ) -> int:
+        """As ``Client.cancel_all``."""
+        return self._do(self._client.cancel_all(job, flow=flow, state=state, since=since, reason=reason))
+
+    def retry(
+        self,
+        run_id: UUID | str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        wait: bool = False,
+        timeout: Span | None = None,
+    ) -> Fired:
         """As ``Client.retry``."""
-        return self._do(self._client.retry(run_id, wait=wait, timeout=timeout))
+        return self._do(self._client.retry(run_id, params, wait=wait, timeout=timeout))
 
     def logs(self, run_id: UUID | str, *, attempt: int | None = None) -> list[Log]:
         """As ``Client.logs``."""

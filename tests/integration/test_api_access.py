@@ -28,6 +28,7 @@ BODIES: dict[str, Any] = {
     "patch_job": {"description": "x"},
     "backfill_job": SPAN,
     "start_batch": {"runs": [{"job": "nothing"}]},
+    "cancel_many_runs": {"job": "nothing"},
     "plan_definitions": {"version": 1, "jobs": {}},
     "apply_definitions": {"version": 1, "jobs": {}},
     "publish_event": {"topic": "nothing"},

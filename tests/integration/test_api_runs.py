@@ -63,6 +63,27 @@ async def test_runs_of_a_job_are_its_own(database_url: str) -> None:
         assert (await api.get("/api/v1/jobs/none/runs")).status == 404
 
 
+async def test_many_runs_are_cancelled_by_what_they_are_and_by_flow(database_url: str) -> None:
+    async with serving(database_url) as api:
+        there = await fill(api)
+        for refused in ({}, {"all": True, "job": "a"}, {"all": False}, {"states": []}, {"states": ["dead"]}):
+            assert (await api.post("/api/v1/runs:cancel", refused)).status == 422, refused
+        await api.db.execute("INSERT INTO flows (id, tenant, job_id) SELECT id, tenant, job_id FROM runs")
+
+        flow = await api.post(f"/api/v1/flows/{there['ready'][0]}/cancel", {"reason": "not today"})
+        some = await api.post("/api/v1/runs:cancel", {"job": "b", "states": ["waiting", "running", "failed"]})
+        rest = await api.post("/api/v1/runs:cancel", {"all": True})
+        again = await api.post("/api/v1/runs:cancel", {"states": ["waiting", "ready", "queued", "backing_off"]})
+
+        assert (flow.status, flow.json) == (202, {"found": 1, "cancelled": 1, "asked": 0})
+        assert (await api.get(f"/api/v1/runs/{there['ready'][0]}")).json["reason"] == "not today"
+        assert some.json == {"found": 4, "cancelled": 2, "asked": 2}
+        assert rest.json == {"found": 4 * 5 - 3, "cancelled": 4 * 4 - 3, "asked": 4}
+        assert again.json == {"found": 0, "cancelled": 0, "asked": 0}
+        assert await api.db.fetchval("SELECT count(*) FROM runs WHERE tenant = 'other' AND cancel_at IS NOT NULL") == 0
+        assert (await api.post(f"/api/v1/flows/{uuid.uuid4()}/cancel")).status == 404
+
+
 async def test_a_run_is_looked_at_cancelled_and_retried_once(database_url: str) -> None:
     async with serving(database_url) as api:
         there = await fill(api)

@@ -17,6 +17,7 @@ from scheduler.domain.audit import AuditAction, AuditKind, By
 from scheduler.store import (
     api_keys,
     backfill,
+    cancelling,
     control,
     dead_runs,
     definitions,
@@ -148,6 +149,7 @@ CHANGES: dict[str, Callable[[Stage], Any]] = {
     "trigger_jobs": lambda s: control.trigger_jobs(s.store, TENANT, ["a"], params={"p": "s3cret"}, clock=s.clock),
     "retry_run": lambda s: on_run(s, "failed", lambda run: control.retry_run(s.store, TENANT, run, clock=s.clock)),
     "cancel_run": lambda s: on_run(s, "ready", lambda run: control.cancel_run(s.store, TENANT, run, reason="x")),
+    "cancel_runs": lambda s: on_run(s, "ready", lambda run: cancelling.cancel_runs(s.store, TENANT, [run], reason="x")),
     "discard_run": lambda s: on_run(s, "failed", lambda run: control.discard_run(s.store, TENANT, run)),
     "make_owed_due": lambda s: on_run(s, "queued", lambda _: control.make_owed_due(s.store)),
     "discard_dead": lambda s: on_run(s, "failed", lambda run: dead_runs.discard_dead(s.store, TENANT, [run])),

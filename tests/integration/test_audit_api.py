@@ -37,6 +37,8 @@ ASKED: list[tuple[str, str, str, Any]] = [
     ("backfill_job", "POST", "/jobs/a/backfill", SPAN),
     ("stop_backfill", "POST", "/backfills/{backfill}/cancel", None),
     ("cancel_run", "POST", "/runs/{ready}/cancel", None),
+    ("cancel_many_runs", "POST", "/runs:cancel", {"states": ["backing_off"]}),
+    ("cancel_flow", "POST", "/flows/{flow}/cancel", None),
     ("retry_run", "POST", "/runs/{failed}/retry", None),
     ("discard_dead_run", "POST", "/dead-runs/{dead}/discard", None),
     ("apply_definitions", "POST", "/definitions/apply", FILE),
@@ -57,6 +59,11 @@ INSERT INTO runs (id, tenant, job_id, job_version, job_name, flow_id, fired_at, 
                   finished_at)
 SELECT gen_random_uuid(), tenant, id, 1, name, gen_random_uuid(), now(), $1, 'default', 2, true,
        CASE WHEN $1 = 'failed' THEN now() END FROM jobs WHERE name = 'a' RETURNING id::text
+"""
+
+FLOW = """
+INSERT INTO flows (id, tenant, job_id) SELECT flow_id, tenant, job_id FROM runs WHERE id = $1::text::uuid
+RETURNING id::text
 """
 
 
@@ -87,7 +94,9 @@ async def test_every_operation_that_changes_something_is_written_with_who_and_fr
     for name, method, path, body in asked:
         if name == "cancel_run":
             states = {"ready": "ready", "failed": "failed", "dead": "failed", "waits": "ready"}
+            states |= {"backs": "backing_off", "flows": "waiting"}
             known |= {word: await api.db.fetchval(RUN, state) for word, state in states.items()}
+            known["flow"] = await api.db.fetchval(FLOW, known["flows"])
         where = f"/api/v1{path.format(**known)}"
         answer = await api.ask(method, where, body, key=key, headers={"X-Request-Id": name})
         assert answer.status < 300, (name, answer.text)

@@ -108,6 +108,21 @@ def test_cancel_ends_what_runs(cli: Cli) -> None:
 
 
 @pytest.mark.slow
+def test_many_are_cancelled_by_filter_and_by_flow(cli: Cli) -> None:
+    cli("trigger", "long")
+    run = until(lambda: cli.json("runs", "--job", "long", "--state", "running")["runs"], "the run")[0]["id"]
+
+    assert "1 runs would be cancelled: say --yes" in cli("run", "cancel", "--job", "long", code=2)
+    assert "give an ID, or --all" in cli("run", "cancel", code=2)
+    assert "an ID goes with no filter" in cli("run", "cancel", run, "--job", "long", code=2)
+    assert "'failed' is none of" in cli("run", "cancel", "--state", "failed", code=2)
+    assert cli("run", "cancel", "--pool", "none", "--yes") == "0 of 0 runs cancelled\n"
+    assert cli.json("run", "cancel", "--flow", run[:30], "--yes") == {"found": 1, "cancelled": 0, "asked": 1}
+    until(lambda: cli.json("run", "show", run)["state"] == "cancelled", "the end")
+    assert cli("run", "cancel", "--job", "long", "--state", "running", "--yes") == "0 of 0 runs cancelled\n"
+
+
+@pytest.mark.slow
 def test_a_backfill_runs_planned_instants_of_the_past_once(cli: Cli) -> None:
     wanted = ("backfill", "past", "--from", "2024-01-01", "--to", "2026-01-01")
 

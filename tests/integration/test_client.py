@@ -62,6 +62,7 @@ async def test_what_programs_do(state: Path) -> None:
     async with Client(data_dir=state) as client:
         await starts_and_waits(client)
         await starts_many_and_waits_for_as_long_as_it_likes(client)
+        await cancels_many(client)
         await retries_what_failed(client)
         await is_told_what_is_wrong(client)
         await pauses(client)
@@ -99,6 +100,20 @@ async def starts_many_and_waits_for_as_long_as_it_likes(client: Client) -> None:
     assert (ended.state, ended.over) == ("cancelled", True)
     with pytest.raises(ConflictError):
         await client.cancel(hangs.run_id)
+
+
+async def cancels_many(client: Client) -> None:
+    hangs = await client.trigger("hangs")
+    while not await client.runs("hangs", state="running"):
+        await asyncio.sleep(0)
+
+    assert await client.cancel_all("double") == 0
+    assert await client.cancel_all("hangs", state=["ready", "running"], reason="enough") == 1
+    (ended,) = await client.wait([hangs], timeout="20s")
+    assert (ended.state, (await client.run(ended.run_id)).reason) == ("cancelled", "enough")
+    assert await client.cancel_all(flow=(await client.run(ended.run_id)).flow_id) == 0
+    with pytest.raises(CallerError, match="time zone"):
+        await client.cancel_all(since=datetime(2026, 1, 1))  # noqa: DTZ001 - what is refused
 
 
 async def retries_what_failed(client: Client) -> None:
@@ -147,7 +162,9 @@ def does_the_same_without_a_loop(state: Path) -> None:
         assert client.logs(fired.run_id)[0].head == "doubling 4\n"
         assert client.runs("double", limit=1)[0].job == "double"
         (failed, *_) = client.runs("fails", state="failed", limit=1)
-        assert client.retry(failed.id, wait=True, timeout=20).state == "failed"
+        assert client.retry(failed.id, {"n": 1}, wait=True, timeout=20).state == "failed"
+        assert client.runs("fails", limit=1)[0].params == {"n": 1}
+        assert client.cancel_all("fails") == 0
         assert client.pause("hangs")
         assert client.resume("hangs")
         with pytest.raises(ConflictError):
