@@ -100,7 +100,7 @@ async def test_nothing_is_offered_before_its_instant(database_url: str) -> None:
     async with engine(database_url) as stage:
         await stage.apply(
             tick={"run": {"command": ["true"]}, "overlap": "allow", "triggers": [{"every": "110ms", "max_fires": 20}]},
-            limited={"run": {"command": ["true"]}, "concurrency": {"key": "k", "limit": 5},
+            limited={"run": {"command": ["true"]}, "overlap": "allow", "concurrency": {"key": "k", "limit": 5},
                      "triggers": [{"every": "130ms", "max_fires": 20}]},
         )  # fmt: skip
         await stage.settled(40)
