@@ -7,7 +7,7 @@ Writes  firings, triggers, tickers, runs (wakes delays and back-offs), history
 
 import contextlib
 import random
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final
@@ -122,9 +122,12 @@ class Ticker(Actor):
             await self.clock.sleep(min(max(wait_s, _HISTORY_LEAST_S), _HISTORY_LOOK_S))
             if wait_s <= _HISTORY_LOOK_S:
                 try:
-                    await retain(store, settings, self.clock)
+                    done = await retain(store, settings, self.clock)
                 except ConfigurationError as error:  # the archive: all else works, health tells of it
                     log.error("retention.failed", store=store.name, reason=str(error))
+                    continue
+                if done is not None:
+                    log.info("retention.done", store=store.name, **asdict(done))
 
     async def _tick_for_ever(self, store: Store) -> None:
         async with Doorbell(store.dsn, DEFINITIONS, WAKE, name="ticker bell") as bell:

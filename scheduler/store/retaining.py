@@ -10,8 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-import structlog
-
 from scheduler.clock import Clock
 from scheduler.domain.audit import AuditAction, AuditKind
 from scheduler.domain.retention import RetentionSettings, next_pass
@@ -25,8 +23,6 @@ from schemas.durations import format_duration
 
 if TYPE_CHECKING:
     from scheduler.store.pool import Connection
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _ASKED: Final = Change(AuditAction.PRUNE, AuditKind.HISTORY, "ended runs")
 Q: Final = queries("retention")
@@ -88,7 +84,6 @@ async def retain(store: Store, settings: RetentionSettings, clock: Clock, *, ask
         raise
     async with store.connection() as db:
         await db.execute(Q["note_end"], asdict(done), next_pass(settings, clock.now()))
-    log.info("retention.done", store=store.name, **asdict(done))
     return done
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from actors.ticker import Ticker, TickSettings
 from scheduler.clock import SystemClock
@@ -153,16 +154,19 @@ async def test_a_ticker_does_it_when_it_is_due(kept: Kept) -> None:
     transport = MemoryTransport(MemoryBroker(), clock, random.Random(1))
     await transport.start()
     ticker = Ticker(kept.ticker, transport, clock, random.Random(1), TickSettings(retention=plan()))
-    await ticker.start()
-    try:
-        deadline = clock.monotonic() + 20
-        while (await show_retention(kept.owner.main))["finished_at"] is None:
-            assert clock.monotonic() < deadline
-            await clock.sleep(0.05)
-    finally:
-        await ticker.stop()
-        await transport.close()
+    with capture_logs() as said:
+        await ticker.start()
+        try:
+            deadline = clock.monotonic() + 20
+            while not (done := [line for line in said if line["event"] == "retention.done"]):
+                assert clock.monotonic() < deadline
+                await clock.sleep(0.05)
+        finally:
+            await ticker.stop()
+            await transport.close()
     assert (await kept.classes())[7] > 0
+    assert done[0]["moved_runs"] > 0
+    assert (await show_retention(kept.owner.main))["finished_at"] is not None
 
 
 async def test_a_dry_run_says_what_would_go_and_changes_nothing(kept: Kept) -> None:
