@@ -91,7 +91,13 @@ ROWS = {
 }
 """What happens → the points and the other tests that show it."""
 
-TESTED_APART = {"dispatcher.before_withdrawal", "actor.reading", "watcher.before_commit", "watcher.after_commit"}
+TESTED_APART = {
+    "dispatcher.before_withdrawal",
+    "actor.reading",
+    "watcher.before_commit",
+    "watcher.after_commit",
+    "retention.archived",
+}
 """Points that need a stage of their own, set by the test they are in."""
 
 
