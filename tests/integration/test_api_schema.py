@@ -30,6 +30,7 @@ PHASES: Final = (Phase.explicit, Phase.generate)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)  # half a minute on a machine that does nothing else
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
 async def test_no_request_that_the_document_leads_to_is_a_fault(
     database_url: str, mode: schemathesis.GenerationMode
