@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import json
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from scheduler.api import streams
+from scheduler.store.telling import keep_told
+from schemas.facts import AttemptTold, Progress
 from tests.support.api import TRUE, Api, serving
 
 FEED = "/api/v1/feed"
@@ -149,6 +152,38 @@ async def test_a_run_is_followed_to_its_end_and_after_it_nothing_comes(database_
         assert (events[2]["data"]["state"], rest, again.status) == ("succeeded", b"", 204)
         assert (await api.get(logs, headers=STREAM | {"Last_Event_ID": "x"})).status == 400
         assert (await api.get(logs.replace(run[:8], "0" * 8), headers=STREAM)).status == 404
+
+
+async def test_progress_is_heard_while_a_run_goes_on_and_each_step_once(database_url: str) -> None:
+    async with serving(database_url) as api:
+        await api.apply(a=TRUE)
+        run, token = await _run(api, "waiting"), uuid.uuid4()
+        await api.db.execute(
+            """UPDATE runs SET state = 'running', attempt = 1, owner = gen_random_uuid(), lease_token = $1,
+                               lease_until = now() + interval '1 minute', claimed_at = now()""",
+            token,
+        )
+        told = AttemptTold(tenant="default", run_id=uuid.UUID(run), attempt=1, lease_token=token, seq=1)
+        events = []
+        async with listening(api, f"/api/v1/runs/{run}/logs") as content, listening(api, FEED) as feed:
+            for seq, progress in enumerate((Progress(done=1, total=4), Progress(done=4, message="é\nb")), start=1):
+                await keep_told(api.stores.main, [told.model_copy(update={"seq": seq, "progress": progress})] * 2)
+                events.append(await heard(content))
+            fact = await heard(feed)
+            await api.db.execute(
+                "UPDATE runs SET state = 'cancelled', finished_at = now(), sweep_at = NULL, lease_token = NULL"
+            )
+            events.append(await heard(content))
+
+        assert [(event["event"], event["id"]) for event in events] == [
+            ("progress", "1"), ("progress", "1"), ("run_over", "over")
+        ]  # fmt: skip
+        assert (fact["event"], fact["data"]["data"]["run_id"]) == ("run.progress", run)
+        assert fact["data"]["data"]["progress"]["done"] in {1, 4}  # as far as it is when the fact is read
+        assert [event["data"] for event in events[:2]] == [
+            {"attempt": 1, "done": 1, "total": 4, "message": ""},
+            {"attempt": 1, "done": 4, "total": None, "message": "é\nb"},
+        ]
 
 
 async def _open(api: Api) -> int:
