@@ -97,6 +97,8 @@ class CloudEvent(FeedModel):
     datacontenttype: Literal["application/json"] = "application/json"
     cursor: str
     """Where it lies in the feed: what lies behind it is read with ``after``."""
+    traceparent: str | None = None
+    """W3C trace context: the attempt; before there is one, the firing of the flow. Null where no flow was started."""
     data: Annotated[RunData | FiringData | FeedData, Field(discriminator="kind")]
 
 

@@ -37,6 +37,7 @@ _VALUES: Final[Mapping[str, Any]] = {
     "note": "the database moves", "wait": "30s", "specversion": "1.0", "type": "scheduler.run.succeeded",
     "datacontenttype": "application/json", "when": "success", "gate": "slots", "backfills": [_BACKFILL],
     "calendars": [_CALENDAR], "triggers": [], "troubles": [], "warnings": [], "errors": [], "trouble": None,
+    "traceparent": "00-0192f0c17a547c3e9d552b7c8f0a6f11-9d552b7c8f0a6f10-00",
     "subject": _ID, "trace_id": "0192f0c17a547c3e9d552b7c8f0a6f11", "signal": None, "exception": None,
     "http_status": None, "limited_by": None, "elapsed_s": 12.4, "retry_of": None, "retried_by": None,
     "cancel_at": None, "cancel_reason": None, "discarded_at": None, "backfill_id": None, "held_by": None,

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from scheduler.domain.run_state import FINAL
+from scheduler.domain.trace import traceparent_of
 from scheduler.errors import CallerError, ConflictError
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
 from schemas.feed import TYPE_PREFIX, CloudEvent, FiringData, RunData
+from schemas.vocabulary import Verdict
 
 if TYPE_CHECKING:
     import asyncpg
@@ -174,14 +176,13 @@ async def _tell(db: "Connection", rows: Sequence["asyncpg.Record"]) -> list[Fact
     for row in rows:
         job = names.get(row["job_id"], str(row["job_id"]))
         if row["fact"].startswith("run."):
-            data = _run_data(row, job, next(runs))
+            found = next(runs)
+            data = _run_data(row, job, found)
             if row["fact"] == _PROGRESS:
                 data |= next(progress)
-            facts.append(_fact(row, job, RunData.model_validate(data)))
+            facts.append(_fact(row, RunData.model_validate(data), _run_trace(row, found)))
         else:
-            verdict = row["fact"].removeprefix("firing.")
-            data = {"job": job, "firing_id": row["id"], "verdict": verdict, **next(firings)}
-            facts.append(_fact(row, job, FiringData.model_validate(data)))
+            facts.append(_firing_fact(row, job, dict(next(firings))))
     return facts
 
 
@@ -211,15 +212,33 @@ def _run_data(row: "asyncpg.Record", job: str, found: "asyncpg.Record") -> dict[
     return told
 
 
-def _fact(row: "asyncpg.Record", job: str, data: RunData | FiringData) -> Fact:
+def _run_trace(row: "asyncpg.Record", found: "asyncpg.Record") -> str | None:
+    """Return the place of the attempt in its trace, and where there was none that of the firing; None: it is gone."""
+    flow_id, given = found["flow_id"], found["traceparent"]
+    if flow_id is None:
+        return None
+    ran = row["fact"] in {"run.started", _PROGRESS} or found["outcome"] is not None
+    run_id, attempt = (row["id"], found["attempt"]) if ran else (flow_id, 0)
+    return traceparent_of(flow_id, run_id, attempt, given)
+
+
+def _firing_fact(row: "asyncpg.Record", job: str, found: dict[str, Any]) -> Fact:
+    verdict, given = row["fact"].removeprefix("firing."), found.pop("traceparent")
+    data = FiringData.model_validate({"job": job, "firing_id": row["id"], "verdict": verdict, **found})
+    root = data.run_id if data.verdict is Verdict.STARTED else None
+    return _fact(row, data, None if root is None else traceparent_of(root, root, 0, given))
+
+
+def _fact(row: "asyncpg.Record", data: RunData | FiringData, traceparent: str | None) -> Fact:
     at = Position(row["xid"], row["n"], row["place"])
     event = CloudEvent(
         id=f"{row['id']}.{row['n']}",
-        source=f"/{row['tenant']}/{job}",
+        source=f"/{row['tenant']}/{data.job}",
         type=f"{TYPE_PREFIX}{row['fact']}",
         subject=str(row["id"]),
         time=row["at"],
         cursor=str(at),
+        traceparent=traceparent,
         data=data,
     )
-    return Fact(f"{row['tenant']}.{row['fact']}.{job}", at, event)
+    return Fact(f"{row['tenant']}.{row['fact']}.{data.job}", at, event)

@@ -7,8 +7,9 @@ import uuid
 import asyncpg
 import pytest
 
+from scheduler.domain.trace import span_id_of
 from scheduler.errors import CallerError, ConflictError
-from scheduler.store.control import cancel_run
+from scheduler.store.control import cancel_run, trigger_jobs
 from scheduler.store.feed import FeedPage, feed_end, list_feed, prune_feed
 from scheduler.store.pool import connect
 from scheduler.store.stores import Store, Stores
@@ -106,6 +107,36 @@ async def test_how_far_a_run_is_is_told_and_not_too_often(database_url: str) -> 
         await stage.executor.finish(offer, claim, Outcome.SUCCEEDED)
         await stage.settled(1)
         assert (await told(stage))[-1] == "default.run.succeeded.copy"
+
+
+async def test_facts_are_told_with_their_places_in_the_trace(database_url: str) -> None:
+    given = f"00-{'a' * 32}-{'b' * 16}-01"
+    async with engine(database_url) as stage:
+        await stage.apply(
+            fails={"run": TRUE}, after={"run": TRUE, "needs": [{"job": "fails", "when": "failed"}]}, own={"run": TRUE}
+        )
+        await trigger_jobs(stage.stores.main, "default", ["fails"], params={}, clock=stage.clock, traceparent=given)
+        await stage.settled(2)
+        await stage.fire("own")
+        await stage.settled(3)
+
+        facts = [fact.event for page in await everything(stage.stores.main) for fact in page.facts]
+
+    root, own = (
+        next(fact.data.run_id for fact in facts if fact.source == f"/default/{job}") for job in ("fails", "own")
+    )
+    assert isinstance(root, uuid.UUID)
+    assert isinstance(own, uuid.UUID)
+    firing, attempt = (f"00-{'a' * 32}-{span_id_of(root, number)}-01" for number in (0, 1))
+    assert [(fact.type.removeprefix("scheduler."), fact.traceparent) for fact in facts] == [
+        ("firing.started", firing),
+        ("run.started", attempt),
+        ("run.succeeded", attempt),
+        ("run.skipped", firing),
+        ("firing.started", f"00-{own.hex}-{span_id_of(own, 0)}-00"),
+        ("run.started", f"00-{own.hex}-{span_id_of(own, 1)}-00"),
+        ("run.succeeded", f"00-{own.hex}-{span_id_of(own, 1)}-00"),
+    ]
 
 
 async def test_ends_without_an_attempt_are_told(database_url: str) -> None:

@@ -30,7 +30,7 @@ FROM (SELECT xid, n FROM page ORDER BY xid DESC, n DESC LIMIT 1) AS last;
 -- name: describe_runs
 -- The end of the attempt is told where the fact is about it; what has happened since is not.
 SELECT r.id, r.job_version, r.flow_id, r.firing_id, r.retry_of, r.fired_at, coalesce(f.attempt, r.attempt) AS attempt,
-       r.outcome AS run_outcome, r.reason AS run_reason,
+       r.traceparent, r.outcome AS run_outcome, r.reason AS run_reason,
        a.outcome, a.reason, a.exit_code, a.http_status, a.exception, a.elapsed_s
 FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS f (id, attempt, position)
 LEFT JOIN runs AS r ON r.id = f.id
@@ -48,7 +48,7 @@ ORDER BY f.position;
 
 -- name: describe_past_runs
 SELECT r.id, r.job_version, r.flow_id, r.firing_id, r.retry_of, r.fired_at, coalesce(f.attempt, r.attempt) AS attempt,
-       r.outcome AS run_outcome, r.reason AS run_reason,
+       r.traceparent, r.outcome AS run_outcome, r.reason AS run_reason,
        a.outcome, a.reason, a.exit_code, a.http_status, a.exception, a.elapsed_s
 FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS f (id, attempt, position)
 LEFT JOIN past_runs AS r ON r.id = f.id
@@ -57,7 +57,7 @@ ORDER BY f.position;
 
 -- name: describe_firings
 SELECT t.key AS trigger, f.kind AS firing_kind, f.fires_at, f.to_at, f.count, f.wall_time, f.zone, f.reason, f.run_id,
-       f.blocking_run_id
+       f.blocking_run_id, f.traceparent
 FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (id, position)
 LEFT JOIN firings AS f ON f.id = asked.id
 LEFT JOIN triggers AS t ON t.id = f.trigger_id
