@@ -47,6 +47,8 @@ class Target:
         try:
             yield site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
         finally:
+            if self.hold is not None:  # cleanup waits a minute for a request that is held back
+                self.hold.set()
             await runner.cleanup()
 
 
