@@ -25,7 +25,7 @@ class Named(NamedTuple):
 
 FROM_ROWS: Final = (
     Named("scheduler_schedules", "gauge", ("status",), "Triggers: active, paused (or disabled), deleted.", "schedules"),
-    Named("scheduler_runs", "gauge", ("state",), "Runs that are ready, queued, running, backing_off; dead.", "runs"),
+    Named("scheduler_runs", "gauge", ("state",), "Runs waiting, ready, queued, running, backing_off; dead.", "runs"),
     Named("scheduler_recent_runs", "gauge", ("state",), "The newest 500 runs, by state.", "recent"),
     Named("scheduler_success_ratio", "gauge", (), "Succeeded of those of the newest 500 runs that ended.", "success"),
     Named("scheduler_run_duration_mean_seconds", "gauge", (), "From claim to end, newest 500 runs.", "duration"),

@@ -7,6 +7,7 @@ import pytest
 from scheduler.clock import VirtualClock
 from scheduler.metric_names import FROM_ROWS
 from scheduler.roles import ACTOR_ROLES
+from scheduler.store.definitions import delete_job
 from scheduler.store.measuring import Measuring
 from scheduler.store.roles import as_role
 from scheduler.store.stores import Stores
@@ -24,8 +25,13 @@ async def test_each_actor_may_look_and_sees_what_happened(database_url: str, act
         stage.executor.script = {"fails": [Outcome.FAILED], "waits": [None]}
         timer = [{"cron": "0 3 1 1 *"}]
         await stage.apply(
-            good={"run": TRUE, "triggers": timer, "metrics": ["rows"]}, fails={"run": TRUE}, waits={"run": TRUE}
+            good={"run": TRUE, "triggers": timer, "metrics": ["rows"]},
+            fails={"run": TRUE},
+            waits={"run": TRUE},
+            after={"run": TRUE, "needs": ["waits"]},
+            gone={"run": TRUE, "triggers": timer},
         )
+        await delete_job(stage.stores.main, "default", "gone", clock=clock)
         for job in ("good", "fails", "waits"):
             await stage.fire(job)
         await stage.settled(2)
@@ -45,8 +51,8 @@ async def test_each_actor_may_look_and_sees_what_happened(database_url: str, act
 
     values = {(name, label): value for name, label, value in first.values}
     assert same is first
-    assert values["schedules", "active"] == 1
-    assert (values["runs", "running"], values["runs", "dead"]) == (1, 1)
+    assert (values["schedules", "active"], values["schedules", "deleted"]) == (1, 1)
+    assert (values["runs", "running"], values["runs", "dead"], values["runs", "waiting"]) == (1, 1, 1)
     assert (values["recent", "succeeded"], values["success", ""]) == (1, 0.5)
     assert values["duration", ""] >= 0
     assert {("wait", "0.5"), ("wait", "0.99"), ("lag", "0.5"), ("lag", "0.99")} <= set(values)

@@ -379,8 +379,8 @@ CREATE INDEX runs_of_backfill ON runs (backfill_id) WHERE backfill_id IS NOT NUL
 CREATE UNIQUE INDEX runs_one_joinable ON runs (job_id) WHERE state = 'waiting' AND needs_unbound > 0;
 CREATE INDEX runs_of_flow ON runs (flow_id) WHERE flow_id <> id;  -- the root is found by its id
 CREATE INDEX runs_of_job ON runs (job_id, id DESC);
--- A run that succeeds never enters it.
-CREATE INDEX runs_ended_otherwise ON runs (tenant, state, id) WHERE state IN ('failed', 'cancelled', 'skipped');
+-- A run that waits for no other one and succeeds never enters it.
+CREATE INDEX runs_in_rare_states ON runs (state, tenant, id) WHERE state IN ('waiting', 'failed', 'cancelled', 'skipped');
 CREATE INDEX runs_dead ON runs (tenant, id) WHERE state = 'failed' AND discarded_at IS NULL AND retried_by IS NULL;
 
 -- One row for each need of a run. Decided once: open → met or unmet.

@@ -5,12 +5,13 @@ WITH recent AS (
     FROM (SELECT * FROM runs ORDER BY id DESC LIMIT 500) AS newest
 )
 SELECT 'schedules' AS name, label, count(*)::float8 AS value
-FROM (SELECT CASE WHEN t.removed_at IS NOT NULL OR j.deleted_at IS NOT NULL THEN 'deleted'
-                  WHEN t.active THEN 'active' ELSE 'paused' END AS label
-      FROM triggers AS t JOIN jobs AS j ON j.id = t.job_id) AS known GROUP BY label
+FROM (SELECT CASE WHEN removed_at IS NOT NULL THEN 'deleted' WHEN active THEN 'active' ELSE 'paused' END AS label
+      FROM triggers) AS known GROUP BY label
 UNION ALL
 SELECT 'runs', state, count(*)::float8 FROM runs
 WHERE state IN ('ready', 'queued', 'running', 'backing_off') GROUP BY state
+UNION ALL
+SELECT 'runs', 'waiting', count(*)::float8 FROM runs WHERE state = 'waiting'
 UNION ALL
 SELECT 'runs', 'dead', count(*)::float8 FROM runs
 WHERE state = 'failed' AND discarded_at IS NULL AND retried_by IS NULL

@@ -41,13 +41,13 @@ WITH active AS MATERIALIZED (
 SELECT f.id FROM (
     SELECT v.id FROM unnest($2::text[]) AS wanted (state) CROSS JOIN LATERAL (
         SELECT id FROM runs
-        WHERE tenant = $1 AND state = wanted.state AND state IN ('failed', 'cancelled', 'skipped')
+        WHERE tenant = $1 AND state = wanted.state AND state IN ('waiting', 'failed', 'cancelled', 'skipped')
           AND id < $4 AND created_at >= coalesce($3, '-infinity'::timestamptz)
         ORDER BY id DESC LIMIT $5) AS v
     UNION ALL
     (SELECT id FROM runs
-     WHERE $2::text[] && '{succeeded,waiting}'::text[] AND tenant = $1 AND state IN ('succeeded', 'waiting')
-       AND state = ANY ($2) AND id < $4 AND created_at >= coalesce($3, '-infinity'::timestamptz)
+     WHERE 'succeeded' = ANY ($2) AND tenant = $1 AND state = 'succeeded'
+       AND id < $4 AND created_at >= coalesce($3, '-infinity'::timestamptz)
      ORDER BY id DESC LIMIT $5)
     UNION ALL
     SELECT id FROM active
