@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from scheduler.domain import addresses
-from scheduler.domain.retention import RetentionSettings
+from scheduler.domain.retention import LEAST_AUDIT, RetentionSettings
 from scheduler.domain.run_state import FINAL
 from scheduler.domain.zones import zone
 from schemas.durations import Duration
@@ -102,6 +102,8 @@ class RetentionSection(Section):
     """The same of skipped runs."""
     ledger: Duration = timedelta(days=90)
     """How long firings and events are kept; a firing at least as long as its run."""
+    audit: Annotated[Duration, Field(ge=LEAST_AUDIT)] = timedelta(days=365)
+    """How long entries of the audit log are kept, at least 30d."""
     feed: Duration = timedelta(days=7)
     """How long facts of the feed are kept, for readers that come back with a cursor."""
     at_hand: Annotated[Duration, Field(ge=timedelta(minutes=10))] = timedelta(hours=1)
@@ -109,14 +111,16 @@ class RetentionSection(Section):
     at: time = time(2)
     """When the daily work on history begins, in ``timezone``."""
     archive: Annotated[Path, BeforeValidator(lambda path: Path(path).expanduser())] | None = None
-    """Folder that runs, firings and events are written to as JSON lines before they go. Default: they go."""
+    """Folder that runs, firings, events and audit entries are written to as JSON lines before they go."""
     compress: bool = True
     """Archive as .jsonl.gz; else as .jsonl."""
 
     def plan(self, timezone: str) -> RetentionSettings:
         """Return what the daily work goes by."""
         spans = {state: getattr(self, state.value) for state in FINAL}
-        return RetentionSettings(spans, self.ledger, self.at_hand, self.at, zone(timezone), self.archive, self.compress)
+        return RetentionSettings(
+            spans, self.ledger, self.at_hand, self.at, zone(timezone), self.archive, self.compress, self.audit
+        )
 
 
 class WatchSection(Section):

@@ -85,6 +85,7 @@ def _foretell(found: dict[str, Any]) -> None:
     most = found["most"]
     print_line(f"at most {most['runs']} runs would move to history; what is over by then would be dropped with its day")
     print_line(f"at most {most['firings']} firings and {most['events']} events are older than the ledger is kept")
+    print_line(f"at most {most['audit']} entries of the audit log are older than it is kept, by whole days")
 
 
 def _settings(settings: "Settings") -> dict[str, Any]:
@@ -97,6 +98,7 @@ def _settings(settings: "Settings") -> dict[str, Any]:
     }
     return spans | {
         "keeps ledger": format_duration(kept.ledger),
+        "keeps audit": format_duration(kept.audit),
         "archive": str(kept.archive) if kept.archive else None,
     }
 

@@ -12,6 +12,9 @@ from schemas.vocabulary import RunState
 CLASSES: Final = (7, 30, 90, 365)
 """Days: a run is kept for the shortest of these that is as long as its span."""
 
+LEAST_AUDIT: Final = timedelta(days=30)
+"""The database refuses to delete younger entries of the audit log."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetentionSettings:
@@ -25,8 +28,10 @@ class RetentionSettings:
     """When the daily work begins, on the clocks of ``zone``."""
     zone: ZoneInfo
     archive: Path | None = None
-    """The folder that runs, firings and events are written to before they are gone."""
+    """The folder that runs, firings, events and entries of the audit log are written to before they are gone."""
     compress: bool = True
+    audit: timedelta = timedelta(days=365)
+    """How long entries of the audit log are kept."""
 
 
 def class_of(span: timedelta) -> int:

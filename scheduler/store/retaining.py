@@ -16,6 +16,7 @@ from scheduler.domain.retention import RetentionSettings, next_pass
 from scheduler.errors import ConflictError, SchedulerError
 from scheduler.store.archive import archive_day
 from scheduler.store.audit import Change, record_changes
+from scheduler.store.audit_retaining import forget_audit_day
 from scheduler.store.ledger_retaining import BATCH, forget_some
 from scheduler.store.queries import queries
 from scheduler.store.stores import Store
@@ -51,6 +52,7 @@ class Done:
     forgotten_firings: int = 0
     forgotten_events: int = 0
     forgotten_backfills: int = 0
+    forgotten_audit: int = 0
 
 
 async def plan_next(store: Store, settings: RetentionSettings, now: datetime) -> datetime:
@@ -105,7 +107,7 @@ async def foresee(store: Store, settings: RetentionSettings) -> Row:
     """Return what a pass would do now: the partitions it would drop, and at most how many rows it would look at."""
     async with store.connection() as db:
         drops = [dict(row) for row in await db.fetch(Q["list_due"])]
-        counts = await db.fetchrow(Q["count_due"], settings.at_hand, settings.ledger)
+        counts = await db.fetchrow(Q["count_due"], settings.at_hand, settings.ledger, settings.audit)
     return {"partitions": drops, "most": dict(counts or {})}
 
 
@@ -116,6 +118,9 @@ async def _steps(store: Store, settings: RetentionSettings, clock: Clock, done: 
     async for _ in _drop(store, settings, done):
         yield
     async for _ in _forget(store, settings, done):
+        yield
+    while gone := await forget_audit_day(store, settings):
+        done.forgotten_audit += gone
         yield
 
 

@@ -43,6 +43,7 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "EXECUTE ON FUNCTION take_back_firings(uuid[], timestamptz)",
         "EXECUTE ON FUNCTION forget_events(text, timestamptz, integer, interval, boolean)",
         "EXECUTE ON FUNCTION forget_backfills(interval)",
+        "EXECUTE ON FUNCTION forget_audit(interval)",
     ),
     "dispatcher": (
         "SELECT, INSERT, UPDATE ON events, firings",

@@ -26,7 +26,7 @@ def test_the_daily_work_is_seen_foretold_and_done_as_commands(database_url: str,
 
     [internal] = cli.json("jobs", "--all")["internal"]
     assert ("retention", "internal", None) == tuple(internal[name] for name in ("name", "state", "last_state"))
-    assert {"runs": 60, "firings": 0, "events": 0} == cli.json("retention", "run", "--dry-run")["most"]
+    assert {"runs": 60, "firings": 0, "events": 0, "audit": 0} == cli.json("retention", "run", "--dry-run")["most"]
     assert "archive" not in {path.name for path in tmp_path.iterdir()}
 
     done = cli.json("retention", "run")

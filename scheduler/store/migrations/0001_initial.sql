@@ -718,7 +718,8 @@ AS $$
         'hex')::uuid
 $$;
 
--- Who did what, written with what they did; nobody may change or delete a row. The tenant may be gone.
+-- Who did what, written with what they did; nobody may change a row, or delete one before its time: see forget_audit.
+-- The tenant may be gone.
 CREATE TABLE audit (
     id          uuid PRIMARY KEY DEFAULT uuid_by_time(),
     tenant      text NOT NULL,
@@ -1149,7 +1150,24 @@ LANGUAGE sql SECURITY DEFINER SET search_path = scheduler, pg_temp AS $$
     )
     SELECT trigger_id, min(fires_at), (count(*) FILTER (WHERE verdict IS NULL))::int FROM taken GROUP BY trigger_id
 $$;
+
+-- Deletes the oldest day (UTC) of the audit log that is older than the span as a whole, and returns its entries as JSON,
+-- by tenant; nothing when there is none. What is younger than 30 days nobody can delete by it, whatever they ask for.
+CREATE FUNCTION forget_audit(span interval) RETURNS TABLE (day date, tenant text, id uuid, line text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = scheduler, pg_temp AS $$
+DECLARE
+    oldest date := day_of((SELECT a.id FROM audit AS a ORDER BY a.id LIMIT 1));
+BEGIN
+    IF oldest + 1 <= ((now() - greatest(span, interval '30 days')) AT TIME ZONE 'UTC')::date THEN
+        RETURN QUERY
+            WITH gone AS (DELETE FROM audit AS a WHERE a.id < first_id(oldest + 1) RETURNING a.*)
+            SELECT oldest, gone.tenant, gone.id, to_jsonb(gone)::text FROM gone ORDER BY gone.tenant, gone.id;
+    END IF;
+END
+$$;
+
 REVOKE EXECUTE ON FUNCTION make_history_day(integer, date), drop_history_day(integer, date),
     move_flows(uuid, integer, interval, jsonb), forget_firings(uuid, integer, interval, boolean),
     take_back_firings(uuid[], timestamptz),
-    forget_events(text, timestamptz, integer, interval, boolean), forget_backfills(interval) FROM PUBLIC;
+    forget_events(text, timestamptz, integer, interval, boolean), forget_backfills(interval),
+    forget_audit(interval) FROM PUBLIC;

@@ -13,6 +13,9 @@ SELECT * FROM forget_events($1, $2, $3, $4, $5);
 -- name: forget_backfills
 SELECT forget_backfills($1);
 
+-- name: forget_audit
+SELECT day, tenant, id, line FROM forget_audit($1);
+
 -- name: list_due
 -- Partitions whose time is over, the oldest first.
 SELECT class, day, generation, runs, archived_at FROM history_days
@@ -76,7 +79,8 @@ SELECT class, count(*)::int AS days, sum(runs)::bigint AS runs, min(day) AS olde
 FROM history_days WHERE dropped_at IS NULL GROUP BY class ORDER BY class;
 
 -- name: count_due
--- What the next pass would look at: $1, how long ended runs stay at hand; $2, how long the ledger is kept.
+-- What the next pass would look at: $1, how long ended runs stay at hand; $2, how long the ledger is kept; $3, audit.
 SELECT (SELECT count(*) FROM runs WHERE finished_at < now() - $1::interval AND sweep_at IS NULL) AS runs,
        (SELECT count(*) FROM firings WHERE id < first_id(now() - $2::interval) AND verdict IS NOT NULL) AS firings,
-       (SELECT count(*) FROM events WHERE received_at < now() - $2::interval AND verdict IS NOT NULL) AS events;
+       (SELECT count(*) FROM events WHERE received_at < now() - $2::interval AND verdict IS NOT NULL) AS events,
+       (SELECT count(*) FROM audit WHERE id < first_id(now() - $3::interval)) AS audit;
