@@ -85,7 +85,8 @@ async def read_health(request: Request) -> Healthy:
 async def read_health_details(call: Calling) -> Details:
     """Say what is wrong and how much waits: database, broker, lag, executors, next firings."""
     site, tenant = call.site, call.tenant
-    found = await ask_health(call.store, tenant, lease_s=site.lease_s, today=call.clock.now().date())
+    today, history = call.clock.now().date(), call.caller.runs_installation
+    found = await ask_health(call.store, tenant, lease_s=site.lease_s, today=today, history=history)
     troubles = {**found.troubles, **await site.troubles()}
     executors = await visible_executors(call)
     upcoming = await list_next(call.store, tenant, limit=_NEXT)

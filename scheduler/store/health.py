@@ -23,18 +23,23 @@ class Health:
     warnings: list[str]
 
 
-async def ask_health(store: Store, tenant: str, *, lease_s: float, today: date) -> Health:
-    """Return how ``tenant`` is served; ``lease_s`` is how long an executor may be silent."""
+async def ask_health(store: Store, tenant: str, *, lease_s: float, today: date, history: bool = True) -> Health:
+    """Return how ``tenant`` is served; ``lease_s`` is how long an executor may be silent.
+
+    ``history=False`` leaves out the work on history, which is on that of all tenants and names folders of the operator.
+    """
     counts = await count_health(store, tenant, lease_s=lease_s)
+    if not history:
+        counts = {name: value for name, value in counts.items() if not name.startswith("retention_")}
     held = await list_held(store, tenant, lease_s=lease_s)
     ending = await list_ending(store, tenant, today)
     warnings = [f"calendar {calendar.name}: its data end on {calendar.last_day}" for calendar in ending]
     warnings += await list_troubles(store, tenant)
     lines = await list_long_lines(store, tenant)
     warnings += [f"job {job}: {runs} runs wait in line for their turn, see overlap" for job, runs in lines.items()]
-    if counts["retention_trouble"]:
+    if counts.get("retention_trouble"):
         warnings.append(f"retention: {counts['retention_trouble']}")
-    elif counts["retention_is_late"]:
+    elif counts.get("retention_is_late"):
         warnings.append(f"retention is due since {counts['retention_next_at']:%Y-%m-%d %H:%M} UTC: nothing is removed")
     return Health(counts, _troubles(counts, held), warnings)
 

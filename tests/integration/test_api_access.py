@@ -139,17 +139,22 @@ async def test_what_all_tenants_share_is_told_to_the_operators_only(database_url
             """INSERT INTO executors (boot_id, name, pool, slots, busy, handlers, host, pid, version)
                VALUES (gen_random_uuid(), 'box-1', 'default', 5, 0, '{}', 'desk', 7, '1')"""
         )
+        await api.db.execute("UPDATE retaining SET trouble = '/archive/payer/2026-03-02 cannot be written to'")
         ours, theirs = await api.key("viewer"), await api.key("admin", tenant="other")
         told = {}
         for whose, key in (("theirs", theirs), ("ours", ours), ("theirs again", theirs)):
-            health = (await api.get("/health/detailed", key=key)).json["executors"]
+            page = (await api.get("/health/detailed", key=key)).json
+            health = page["executors"]
             listed = (await api.get("/api/v1/executors", key=key)).json["executors"]
             metrics = (await api.get("/metrics", key=key)).text
-            told[whose] = ("desk" in str(health), "desk" in str(listed), "payroll" in metrics, 'pool="gpu"' in metrics)
+            told[whose] = (
+                *("desk" in str(health), "desk" in str(listed), "payer" in str(page["warnings"]), "payer" in str(page)),
+                *("payroll" in metrics, 'pool="gpu"' in metrics),
+            )
             assert "box-1" in str(health), "that it is there they may know"
             assert "scheduler_ready" in metrics
 
-    assert told == {"theirs": (False,) * 4, "ours": (True,) * 4, "theirs again": (False,) * 4}
+    assert told == {"theirs": (False,) * 6, "ours": (True,) * 6, "theirs again": (False,) * 6}
 
 
 @pytest.mark.parametrize("how", ["revoked_at = now()", "expires_at = now()", "digest = sha256('')"])
