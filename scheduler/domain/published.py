@@ -14,6 +14,8 @@ from schemas.json_values import check_json
 
 OPERATOR: Final = "default"
 """Whose record has the messages that are for nobody else."""
+UNREADABLE: Final = "x-unreadable"
+"""The header by which a transport says that the properties could not be read, and why."""
 _TENANT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _CLOUD_EVENTS: Final = "application/cloudevents"
 _BATCH: Final = "application/cloudevents-batch"
@@ -73,6 +75,8 @@ def read_published(message: RawMessage) -> Published:
         problem = f"the routing key must be <tenant>.<topic>, not {message.key[:MAX_TOPIC_BYTES]!r}"
         return Published(tenant=OPERATOR, topic=_clean(message.key) or "", key=None, problem=problem, **facts)
     try:
+        if UNREADABLE in message.headers:
+            raise ValueError(f"its properties cannot be read: {message.headers[UNREADABLE]}")
         value = read_object(message.body)
         if _is_cloud_event(message.content_type, value):
             return _cloud_event(tenant, topic, value, message, facts["content"])

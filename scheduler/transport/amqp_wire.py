@@ -5,7 +5,8 @@ Reached into, and held by tests/integration/test_amqp_reach_in.py (aiormq is pin
 - ``transport_factory`` of ``aiormq.Connection``, to get at the stream: frames of ours are written
   there whole, so they never mix with frames that aiormq writes;
 - ``Channel.frames.put``, to read deliveries and confirms without a task for each;
-- the handlers of ``connection.blocked`` and ``unblocked``, which aiormq only logs.
+- the handlers of ``connection.blocked`` and ``unblocked``, which aiormq only logs;
+- pamqp's reader of the heads of messages: see ``amqp_reading``.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from aiormq.connection import TCPTransportFactory, TLSTransportFactory, Transpor
 from yarl import URL
 
 from scheduler.errors import SessionLostError
+from scheduler.transport.amqp_reading import read_leniently
 
 HEARTBEAT_S: Final = 10
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -32,6 +34,7 @@ FRAME_QUEUE: Final = 100
 # A lost connection is told once, by the supervisor; the libraries tell it again with tracebacks.
 for _name in ("aiormq", "aio_pika"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
+read_leniently()
 
 T = TypeVar("T")
 FrameHandler = Callable[[Any], bool]

@@ -6,9 +6,10 @@ from importlib.metadata import version
 
 import aio_pika
 import aiormq
+import pamqp.frame
 import pytest
 from aiormq.channel import Channel
-from aiormq.connection import Connection, TransportFactory
+from aiormq.connection import Connection, FrameReceiver, TransportFactory
 from yarl import URL
 
 from scheduler.clock import SystemClock
@@ -16,6 +17,7 @@ from scheduler.errors import SessionLostError
 from scheduler.ports import Out
 from scheduler.transport.amqp_consumer import AmqpConsumer
 from scheduler.transport.amqp_publisher import AmqpPublisher
+from scheduler.transport.amqp_reading import read_head
 from scheduler.transport.amqp_wire import Wire, guarded
 
 
@@ -40,6 +42,12 @@ def test_the_alarm_handlers_are_looked_up_on_the_instance(frame: str) -> None:
 def test_frames_reach_a_channel_by_its_queue_and_by_nothing_else() -> None:
     assert "await ch.frames.put((weight, frame))" in inspect.getsource(Connection._Connection__reader)
     assert "await self.frames.get()" in inspect.getsource(Channel._get_frame)
+
+
+def test_heads_of_messages_are_read_where_we_say() -> None:
+    assert "_unmarshal_header_frame(frame_data)" in inspect.getsource(pamqp.frame.unmarshal)
+    assert pamqp.frame._unmarshal_header_frame is read_head  # type: ignore[comparison-overlap]
+    assert "pamqp.frame.unmarshal(" in inspect.getsource(FrameReceiver.get_frame)
 
 
 async def test_deliveries_and_confirms_never_reach_aiormq(amqp_url: str) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import random
+import struct
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -21,6 +22,8 @@ from scheduler.store.pool import connect
 from scheduler.store.stores import Stores
 from scheduler.transport.amqp import AmqpTransport
 from scheduler.transport.amqp_admin import declare
+from scheduler.transport.amqp_frames import content, publish_method
+from scheduler.transport.amqp_wire import Wire
 from scheduler.transport.topology import topology
 from schemas.facts import RunSettled
 from schemas.job_spec import JobSpec
@@ -61,6 +64,26 @@ BAD = {
     b'{"a":' * 5000 + b"1" + b"}" * 5000: "nested too deeply",
     b'{"a": "' + b"x" * 1024 * 1024 + b'"}': "at most 1048576 are read",
 }
+
+
+def table(fields: bytes) -> bytes:
+    return struct.pack(">I", len(fields)) + fields
+
+
+def nested(depth: int) -> bytes:
+    fields = b""
+    for _ in range(depth):
+        fields = b"\x01aF" + table(fields)
+    return table(fields)
+
+
+UNREADABLE = {
+    "out of range": (1 << 6, b"\xff" * 8),  # a time
+    "can't decode byte 0xff": (1 << 7, b"\x02\xff\xfe"),  # an id
+    "can't decode byte 0xfe": (1 << 13, table(b"\x01\xfeV")),  # the name of a header
+    "recursion": (1 << 13, nested(5000)),
+}
+"""Properties as a publisher may write them: flag and bytes."""
 
 
 class Stage:
@@ -132,6 +155,26 @@ async def test_bad_bodies_are_recorded_and_buried_and_the_next_good_event_starts
     assert sorted(letter.headers["x-reason"] for letter in buried) == reasons
     assert {letter.headers["x-origin-exchange"] for letter in buried} == {"scheduler.events"}
     assert {"order": 7} == json.loads(await stage.db.fetchval("SELECT params::text FROM runs"))
+
+
+async def test_properties_that_cannot_be_read_end_no_connection(stage: Stage, amqp_url: str):
+    wire = Wire(lambda _: None)
+    await wire.open(amqp_url, "stranger")
+    channel = await wire.scratch_channel()
+    method = publish_method("scheduler.events", "default.orders.eu.created", channel.number)
+    for flags, value in UNREADABLE.values():
+        properties = flags.to_bytes(2, "big") + value
+        wire.write(method + content(properties, b'{"id": 1}', channel.number, wire.frame_max))
+    await stage.publish("default.orders.eu.created", b'{"id": 7}')
+
+    await stage.until("SELECT count(*) FROM events WHERE verdict = 'started'", 1)
+    await stage.until("SELECT count(*) FROM events WHERE verdict = 'invalid'", len(UNREADABLE))
+    await wire.close()
+    letters = await stage.channel.get_queue("scheduler.dead-letters", ensure=False)
+    reasons = [(await letters.get(no_ack=True)).headers["x-reason"] for _ in UNREADABLE]
+    for reason, said in zip(reasons, UNREADABLE, strict=True):
+        assert reason.startswith("its properties cannot be read: "), reason
+        assert said in reason
 
 
 async def test_an_event_that_is_sent_again_starts_nothing(stage: Stage):
