@@ -16,21 +16,25 @@ from scheduler.clock import Clock
 from scheduler.crash import crash_point
 from scheduler.dead_letter import dead_letter
 from scheduler.domain.published import OPERATOR, Published, RawMessage, read_published
+from scheduler.errors import SessionLostError
 from scheduler.ids import uuid7
-from scheduler.ports import Consumer, Delivery, Transport
+from scheduler.ports import Consumer, Delivery, PublishOutcome, Transport
 from scheduler.store.event_deciding import EventDeciding
 from scheduler.store.events import (
     NewEvent,
     find_contents,
     find_undecided,
     list_known_tenants,
+    name_events,
     postpone_event,
     record_events,
 )
 from scheduler.store.stores import Store, Stores
 from scheduler.store.sweeping import spare
+from scheduler.transport.topology import ROUTES
 from schemas.facts import CarriedEvent, EventReceived
 from schemas.message import Message
+from schemas.registry import MAX_BODY_BYTES, dump
 from schemas.vocabulary import EventSource
 
 if TYPE_CHECKING:
@@ -133,13 +137,39 @@ class EventDesk:
         """
         invalid: list[tuple[Delivery, str]] = []
         async with self._store.transaction() as db:
-            events = await self._new_events(db, sent, invalid)
+            events, elsewhere = await self._new_events(db, sent, invalid)
             recorded = await record_events(db, events, hinted=True)
+            named = await name_events(db, elsewhere) if elsewhere else []
+            crash_point("dispatcher.before_events_recorded")
+        crash_point("dispatcher.after_events_recorded")
         await asyncio.gather(*[self._actor.put_away(dead_letter(delivery, why)) for delivery, why in invalid])
+        await asyncio.gather(*map(self._hand_on, elsewhere, named))
         made = zip(events, recorded, strict=True)
         fresh = [row.event_id for event, row in made if not row.duplicate and event.problem is None]
         log.info("events.recorded", store=self._store.name, events=len(sent), fresh=len(fresh), invalid=len(invalid))
         await self.decide_sparing(fresh)
+
+    async def _hand_on(self, event: NewEvent, event_id: UUID) -> None:
+        """Have the Dispatchers of the tenant's own database record an event; repeated, it is the same one there."""
+        carried = CarriedEvent(
+            source=event.source,
+            topic=event.topic,
+            data=event.data,
+            key=event.key,
+            sender_id=event.sender_id,
+            subject=event.subject,
+            headers=dict(event.headers or {}),
+            occurred_at=event.occurred_at,
+            problem=event.problem,
+        )
+        size = len(dump([EventReceived(tenant=event.tenant, event_id=event_id, event=carried)]))
+        if size > MAX_BODY_BYTES:
+            why = f"with what belongs to it, it has {size} bytes; a database of its own gets at most {MAX_BODY_BYTES}"
+            carried = carried.model_copy(update={"data": None, "headers": {}, "problem": why})
+        fact = EventReceived(tenant=event.tenant, event_id=event_id, event=carried)
+        key = ROUTES[EventReceived.type].key(event.tenant)
+        if await self._actor.say(FIRINGS, key, [fact]) != [PublishOutcome.STORED]:
+            raise SessionLostError("the broker did not confirm an event that is for another database")
 
     async def receive(self, facts: Sequence[EventReceived]) -> None:
         """Decide events, after those are recorded whose messages are their only copies."""
@@ -155,8 +185,8 @@ class EventDesk:
         """Decide events, and offer the runs they start; those that have a verdict keep it."""
         async with self._store.transaction(flush=False) as db:
             decided = await self._deciding.decide(db, event_ids, self._offers.pace)
-            crash_point("dispatcher.before_commit")
-        crash_point("dispatcher.after_commit")
+            crash_point("dispatcher.before_event_commit")
+        crash_point("dispatcher.after_event_commit")
         for pool, filled in decided.firings.filled.items():
             await self._offers.publish(pool, filled)
         decided.firings.said.say(self._actor.clock.now())
@@ -180,39 +210,46 @@ class EventDesk:
 
     async def _new_events(
         self, db: "Connection", sent: Sequence[EventPublished], invalid: list[tuple[Delivery, str]]
-    ) -> list[NewEvent]:
-        """Return what is to be recorded, without redeliveries that are there already; adds what is to be buried."""
-        known = await list_known_tenants(db, sorted({one.tenant for one in sent})) | {OPERATOR}
+    ) -> tuple[list[NewEvent], list[NewEvent]]:
+        """Return what is to be recorded here, and what elsewhere; adds what is to be buried.
+
+        Redeliveries that are recorded here already are left out; for elsewhere they have their id again.
+        """
+        known = await list_known_tenants(db, sorted({one.tenant for one in sent}))
         found: list[NewEvent] = []
+        elsewhere: list[NewEvent] = []
         for one in sent:
             said: Published = one.said
-            if said.tenant not in known:
+            if said.tenant not in known and said.tenant != OPERATOR:
                 said = said.for_nobody(f"there is no tenant {said.tenant}")
             if said.problem is not None:
                 invalid.append((one.delivery, said.problem))
-            content = f"content:{said.content}"
+            content, apart = f"content:{said.content}", known.get(said.tenant, False)
+            event_id = uuid7(self._actor.clock)
             if said.key is None and one.delivery.redelivered:
                 there = await find_contents(db, said.tenant, EventSource.AMQP, content)
                 if len(there) > one.place:
-                    continue
-            found.append(self._new_event(said, content))
-        return found
+                    event_id = there[one.place]
+                    if not apart:
+                        continue
+            (elsewhere if apart else found).append(_new_event(said, content, event_id))
+        return found, elsewhere
 
-    def _new_event(self, said: Published, content: str) -> NewEvent:
-        event_id = uuid7(self._actor.clock)
-        return NewEvent(
-            id=event_id,
-            tenant=said.tenant,
-            source=EventSource.AMQP,
-            topic=said.topic,
-            data=said.data,
-            key=said.key or f"{content}:{event_id}",
-            sender_id=said.sender_id,
-            subject=said.subject,
-            headers=said.headers or None,
-            occurred_at=said.occurred_at,
-            problem=said.problem,
-        )
+
+def _new_event(said: Published, content: str, event_id: UUID) -> NewEvent:
+    return NewEvent(
+        id=event_id,
+        tenant=said.tenant,
+        source=EventSource.AMQP,
+        topic=said.topic,
+        data=said.data,
+        key=said.key or f"{content}:{event_id}",
+        sender_id=said.sender_id,
+        subject=said.subject,
+        headers=said.headers or None,
+        occurred_at=said.occurred_at,
+        problem=said.problem,
+    )
 
 
 def _carried(fact: EventReceived, event: CarriedEvent) -> NewEvent:
@@ -224,6 +261,8 @@ def _carried(fact: EventReceived, event: CarriedEvent) -> NewEvent:
         data=event.data,
         key=event.key,
         sender_id=event.sender_id,
+        subject=event.subject,
         headers=event.headers or None,
         occurred_at=event.occurred_at,
+        problem=event.problem,
     )

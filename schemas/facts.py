@@ -22,7 +22,7 @@ class FiringDue(Fact):
 
 
 class CarriedEvent(BaseModel):
-    """An event that could not be recorded yet: the message is its only copy."""
+    """An event that is not recorded yet: the message is its only copy."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -32,8 +32,12 @@ class CarriedEvent(BaseModel):
     key: str | None = None
     """What it is known by when it comes again; None: nothing."""
     sender_id: str | None = None
+    subject: str | None = None
     headers: JsonObject = Field(default_factory=dict)
-    occurred_at: AwareDatetime
+    occurred_at: AwareDatetime | None = None
+    """As its sender says; None: it does not."""
+    problem: str | None = None
+    """Why nothing can be made of it."""
 
 
 class EventReceived(Fact):

@@ -265,6 +265,11 @@ class JobSpec(SpecModel):
         texts = self.model_dump_json(include={"run", "params", "env"})
         return "{{" in texts and "event" in texts
 
+    @property
+    def tells_depth(self) -> bool:
+        """Whether what it sends says which chain of runs it belongs to: the event is looked for then, too."""
+        return self.run.kind in {"http", "publish"}
+
     def timezone_of(self, trigger: TriggerSpec) -> str:
         """Return the time zone that ``trigger`` of this job is read in."""
         return trigger.timezone or self.timezone

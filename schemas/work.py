@@ -48,6 +48,9 @@ class Circuit(WorkModel):
     open_s: Annotated[float, Field(gt=0)]
 
 
+Depth = Annotated[int, Field(ge=1, description="How many runs lead to what is sent: this one, and those before it.")]
+
+
 class HttpWork(WorkModel):
     """Send one HTTP request; 2xx is success."""
 
@@ -63,6 +66,7 @@ class HttpWork(WorkModel):
     """The secret that signs the request, as Standard Webhooks say."""
     redirects: Annotated[int, Field(ge=0, le=5)] = 0
     """How many redirects are followed."""
+    depth: Depth = 1
     circuit: Circuit | None = None
 
 
@@ -76,6 +80,7 @@ class PublishWork(WorkModel):
     text: str | None = None
     """Given: sent instead of ``json_body``."""
     headers: dict[str, str] = Field(default_factory=dict)
+    depth: Depth = 1
 
 
 class HandlerWork(WorkModel):

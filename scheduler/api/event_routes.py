@@ -12,6 +12,7 @@ from scheduler.api.route import ApiRoute, Calling, needs
 from scheduler.api.shapes import EventTaken, Shape
 from scheduler.api.wants import Moment, Trace, Want
 from scheduler.domain.access import Action
+from scheduler.domain.causation import depth_as_header
 from scheduler.domain.trace import as_header
 from scheduler.ids import uuid7
 from scheduler.store.events import EventFilter, NewEvent, get_event, list_events, publish_by_hand
@@ -102,7 +103,7 @@ async def publish_event(
         key=None if wanted.id is None else f"id:{wanted.topic}:{wanted.id}",
         sender_id=wanted.id,
         subject=wanted.subject,
-        headers=as_header(traceparent) or None,
+        headers=as_header(traceparent) | depth_as_header(call.request.headers) or None,
         occurred_at=call.clock.now(),
     )
     recorded = await publish_by_hand(call.store, new)

@@ -28,6 +28,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _LOOK_S: Final = 30.0
 """Endpoints are read again after this, whether or not somebody rang: secrets in files change without a ring."""
+_OWN_LOOK_S: Final = 5.0
+"""The same where tenants have databases of their own: nobody rings there."""
 _CONFIRM_S: Final = 5.0
 """GitHub waits ten seconds for an answer."""
 _LIST: Final = 200
@@ -69,10 +71,14 @@ class HookDesk(Service):
         Raises:
             DatabaseUnavailableError: they cannot be read; those of before stay.
         """
-        await self._endpoints.load(self._stores.main)
+        await self._endpoints.load(self._stores.main, self._stores.apart())
 
     def find(self, tenant: str, name: str) -> Endpoint | None:
-        """Return an endpoint; None: there is none."""
+        """Return an endpoint; None: there is none.
+
+        Raises:
+            DatabaseUnavailableError: nobody knows yet whether there is.
+        """
         return self._endpoints.find(tenant, name)
 
     async def take(self, event: NewEvent, size: int) -> Recorded:
@@ -95,7 +101,7 @@ class HookDesk(Service):
             while not self.draining:
                 await self.look()
                 self.well("endpoints")
-                await bell.wait(self.clock, _LOOK_S)
+                await bell.wait(self.clock, _OWN_LOOK_S if self._stores.apart() else _LOOK_S)
 
     def _hint(self, events: Sequence[NewEvent]) -> None:
         """Tell the Dispatcher of recorded events, without waiting: it finds them by looking, too."""

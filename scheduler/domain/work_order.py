@@ -44,6 +44,8 @@ class RunFacts:
     """What the firing brought: literal, and over the job's own."""
     losses: int = 0
     """Attempts of the run that were lost so far."""
+    depth: int = 1
+    """How many runs, one after the other, led to what it causes: itself, and those before it."""
 
 
 def make_order(
@@ -69,7 +71,7 @@ def make_order(
         job=run.job_name,
         job_version=run.job_version,
         flow_id=run.flow_id,
-        work=_work(spec, scope),
+        work=_work(spec, scope, run.depth),
         params=params,
         results=dict(results),
         env={name: render_text(value, scope) for name, value in spec.env.items()},
@@ -121,7 +123,7 @@ def _isolation(spec: JobSpec, losses: int) -> Literal["inline", "thread", "proce
     return "process" if crashed else spec.isolation
 
 
-def _work(spec: JobSpec, scope: Mapping[str, Any]) -> Work:
+def _work(spec: JobSpec, scope: Mapping[str, Any], depth: int) -> Work:
     run = spec.run
     if run.handler is not None:
         return HandlerWork(kind="handler", name=run.handler)
@@ -132,13 +134,13 @@ def _work(spec: JobSpec, scope: Mapping[str, Any]) -> Work:
     if run.script is not None:
         return ScriptWork(kind="script", file=run.script.file, text=run.script.text, interpreter=run.script.interpreter)
     if run.publish is not None:
-        return _publish_work(run.publish, scope)
+        return _publish_work(run.publish, scope, depth)
     if run.http is None:
         raise ValueError("a run without a kind")
-    return _http_work(run.http, spec.secrets, scope)
+    return _http_work(run.http, spec.secrets, scope, depth)
 
 
-def _publish_work(publish: PublishSpec, scope: Mapping[str, Any]) -> PublishWork:
+def _publish_work(publish: PublishSpec, scope: Mapping[str, Any], depth: int) -> PublishWork:
     return PublishWork(
         kind="publish",
         exchange=publish.exchange,
@@ -146,10 +148,11 @@ def _publish_work(publish: PublishSpec, scope: Mapping[str, Any]) -> PublishWork
         json_body=render_native(publish.json_body, scope),
         text=None if publish.text is None else render_text(publish.text, scope),
         headers={name: render_text(value, scope) for name, value in publish.headers.items()},
+        depth=depth,
     )
 
 
-def _http_work(http: HttpSpec, secrets: Collection[str], scope: Mapping[str, Any]) -> HttpWork:
+def _http_work(http: HttpSpec, secrets: Collection[str], scope: Mapping[str, Any], depth: int) -> HttpWork:
     """Fill a request. A mark that is a digest of all that is filled in cannot occur in it: nobody can forge one."""
     mark = f"secret {hashlib.sha256(json.dumps(scope, sort_keys=True).encode()).hexdigest()[:32]}" if secrets else None
     scope = {**scope, SECRETS: {name: SecretMark(f"<{mark} {name}>") for name in secrets}}
@@ -164,6 +167,7 @@ def _http_work(http: HttpSpec, secrets: Collection[str], scope: Mapping[str, Any
         sign_with=http.sign_with,
         redirects=http.redirects,
         circuit=_circuit(http),
+        depth=depth,
     )
 
 

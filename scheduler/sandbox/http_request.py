@@ -13,6 +13,7 @@ from uuid import UUID
 from yarl import URL
 
 from scheduler import __version__
+from scheduler.domain.causation import DEPTH_HEADER
 from scheduler.sandbox.environment import UnusableOrderError
 from schemas.work import HttpWork
 
@@ -84,6 +85,8 @@ def make_request(
             headers["Content-Type"] = "application/json"
     if traceparent is not None and not any(name.lower() == "traceparent" for name in headers):
         headers["traceparent"] = traceparent
+    headers = {name: value for name, value in headers.items() if name.lower() != DEPTH_HEADER}
+    headers[DEPTH_HEADER] = str(work.depth)
     if work.sign_with is not None:
         headers |= _signature(work.sign_with, secrets, data or b"", run_id=run_id, now_s=now_s)
     return HttpRequest(work.method.upper(), checked_url(work.url), headers, data)

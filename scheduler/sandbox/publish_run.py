@@ -4,6 +4,7 @@ import json
 from typing import Final
 
 from scheduler.clock import Clock
+from scheduler.domain.causation import DEPTH_HEADER
 from scheduler.ports import AttemptContext, Ended, StopRequest
 from scheduler.sandbox.environment import UnusableOrderError, attempt_traceparent
 from scheduler.sandbox.output import one_line
@@ -58,5 +59,7 @@ def make_letter(work: PublishWork, context: AttemptContext, traceparent: str) ->
     body = json.dumps(work.json_body).encode() if text is None else text.encode()
     content_type = "application/json" if text is None else "text/plain"
     given = any(name.lower() == "traceparent" for name in work.headers)
-    headers = work.headers if given else {**work.headers, "traceparent": traceparent}
+    traced = {} if given else {"traceparent": traceparent}
+    headers = {name: value for name, value in work.headers.items() if name.lower() != DEPTH_HEADER}
+    headers |= traced | {DEPTH_HEADER: str(work.depth)}
     return Letter(work.exchange, work.routing_key, body, content_type, str(context.run_id), headers)

@@ -1,7 +1,7 @@
 """Stored events as triggers and templates see them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from scheduler.domain.matching import Event
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 Q: Final = queries("events")
 
 
-async def find_events(db: "Connection", run_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
-    """Return, by run, what templates know as ``event``: of runs in whose flow there is one."""
+async def find_events(db: "Connection", run_ids: Sequence[UUID]) -> dict[UUID, Event]:
+    """Return, by run, what has started its flow: of runs in whose flow there is an event."""
     if not run_ids:
         return {}
     rows = await db.fetch(Q["find_events_of_runs"], list(run_ids))
-    return {row["run_id"]: event_of(row).words() for row in rows}
+    return {row["run_id"]: event_of(row) for row in rows}
 
 
 def event_of(row: "asyncpg.Record") -> Event:

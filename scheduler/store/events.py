@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from scheduler.domain.audit import AuditAction, AuditKind
+from scheduler.domain.causation import depth_of
 from scheduler.domain.topic import as_regex
 from scheduler.errors import NotFoundError
 from scheduler.store.audit import Change, record_changes
@@ -49,6 +50,7 @@ class NewEvent:
     for_triggers: Sequence[UUID] | None = None
     """Only these triggers may fire for it; None: all that its topic matches."""
     depth: int = 0
+    """How many runs led to it; 0: as its headers say."""
     occurred_at: datetime | None = None
     problem: str | None = None
     """Why nothing can be made of it: it is recorded as invalid."""
@@ -70,15 +72,7 @@ async def record_events(
     ``hinted``: the caller says EventReceived of each after its commit. Else Dispatchers are rung, and
     find them by looking. ``forgets=False``: the caller calls ``forget_keys``, for each key sooner or later.
     """
-    owners: dict[tuple[str, str, str], UUID] = {}
-    for event in events:
-        if event.key is not None:
-            owners.setdefault((event.tenant, event.source.value, event.key), event.id)
-    if owners:
-        columns = [list(column) for column in zip(*owners, strict=True)]
-        kept = [KEPT.total_seconds()] * len(owners)
-        for row in await db.fetch(Q["take_keys"], *columns, list(owners.values()), kept):
-            owners[row["tenant"], row["source"], row["key"]] = row["event_id"]
+    owners = await _take_keys(db, events)
     fresh: dict[UUID, NewEvent] = {}
     for event in events:
         if event.key is None or owners[event.tenant, event.source.value, event.key] == event.id:
@@ -95,6 +89,30 @@ async def record_events(
     if fresh and not hinted:
         await db.execute(_RING, WORK, "")
     return recorded
+
+
+async def name_events(db: "Connection", events: Sequence[NewEvent]) -> list[UUID]:
+    """Return the id of each, all of which have a key: that of the event that brought it first, for as long as it is
+    known. They are recorded elsewhere.
+    """
+    owners = await _take_keys(db, events)
+    if owners:
+        await forget_keys(db, len(owners))
+    return [owners[event.tenant, event.source.value, event.key or ""] for event in events]
+
+
+async def _take_keys(db: "Connection", events: Sequence[NewEvent]) -> dict[tuple[str, str, str], UUID]:
+    """Return, by tenant, source and key, the event that each key belongs to from now on."""
+    owners: dict[tuple[str, str, str], UUID] = {}
+    for event in events:
+        if event.key is not None:
+            owners.setdefault((event.tenant, event.source.value, event.key), event.id)
+    if owners:
+        columns = [list(column) for column in zip(*owners, strict=True)]
+        kept = [KEPT.total_seconds()] * len(owners)
+        for row in await db.fetch(Q["take_keys"], *columns, list(owners.values()), kept):
+            owners[row["tenant"], row["source"], row["key"]] = row["event_id"]
+    return owners
 
 
 async def publish_by_hand(store: Store, event: NewEvent) -> Recorded:
@@ -118,9 +136,9 @@ async def find_contents(db: "Connection", tenant: str, source: EventSource, pref
     return [row["event_id"] for row in await db.fetch(Q["find_contents"], tenant, source.value, prefix)]
 
 
-async def list_known_tenants(db: "Connection", names: Sequence[str]) -> set[str]:
-    """Return those of ``names`` that are tenants."""
-    return {row["name"] for row in await db.fetch(Q["list_tenants"], list(names))}
+async def list_known_tenants(db: "Connection", names: Sequence[str]) -> dict[str, bool]:
+    """Return those of ``names`` that are tenants, and whether each has a database of its own."""
+    return {row["name"]: row["apart"] for row in await db.fetch(Q["list_tenants"], list(names))}
 
 
 async def find_undecided(store: Store, limit: int) -> list[UUID]:
@@ -193,7 +211,7 @@ def _columns(events: Iterable[NewEvent]) -> list[list[Any]]:
             json_text(event.headers),
             json_text(event.data) or "null",
             None if event.for_triggers is None else json_text([str(trigger) for trigger in event.for_triggers]),
-            event.depth,
+            event.depth or depth_of(event.headers),
             event.occurred_at,
             event.problem,
         )

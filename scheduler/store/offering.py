@@ -7,11 +7,12 @@ under the lock of the pool's row, so that several Dispatchers never fill it twic
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
 from scheduler.domain.flow import PlannedRun
+from scheduler.domain.matching import Event
 from scheduler.domain.template_errors import TemplateError
 from scheduler.domain.work_order import RunFacts, make_order
 from scheduler.store.catalogue import Catalogue
@@ -21,7 +22,7 @@ from scheduler.store.limits import Limits
 from scheduler.store.queries import queries
 from schemas.commands import StartAttempt
 from schemas.job_spec import JobSpec
-from schemas.vocabulary import RunState
+from schemas.vocabulary import FiringKind, RunState
 from schemas.work import WorkOrder
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _PATIENT_FROM: Final = 4
 """Offers of a run after which an executor keeps room for it: about half a minute after the first one."""
 _OFFERS_PER_SLOT: Final = 2
 _NO_ORDER: Final = "the work order cannot be made"
+_OF_EVENTS: Final = frozenset({FiringKind.EVENT, FiringKind.RETRY})
 MAX_ORDER_BYTES: Final = 128 * 1024
 """A work order beyond one frame of the broker is refused; large data belong into files."""
 
@@ -121,7 +123,8 @@ class Offering:
         for firing, root in roots:
             # timeout.queue starts with the commit, by the database clock: the backlog knows it, and the event.
             spec = root.job.spec
-            apart = root.limit is not None or spec.timeout.queue is not None or spec.may_name_event
+            names_event = spec.may_name_event or (spec.tells_depth and firing["kind"] in _OF_EVENTS)
+            apart = root.limit is not None or spec.timeout.queue is not None or names_event
             if root.state is RunState.READY and not apart:
                 pools.setdefault(root.job.spec.pool, []).append((firing, root))
         filled: dict[str, Filled] = {}
@@ -175,7 +178,7 @@ class Offering:
             return []
         specs = await self._catalogue.versions(db, {(row["job_id"], row["job_version"]) for row in rows})
         results = await self._results(db, rows)
-        events = await find_events(db, [row["id"] for row in rows if _may_name_event(specs, row)])
+        events = await find_events(db, [row["id"] for row in rows if _needs_event(specs, row)])
         offers: list[StartAttempt] = []
         hopeless: list[tuple[asyncpg.Record, str]] = []
         for row in rows:
@@ -183,7 +186,9 @@ class Offering:
             if spec is None:  # it cannot be read here: another Dispatcher can, or nobody yet; it is repeated
                 continue
             try:
-                order = make_order(spec, _run_of(row), results.get(row["id"], {}), events.get(row["id"]))
+                event = events.get(row["id"])
+                words = event.words() if event is not None and spec.may_name_event else None
+                order = make_order(spec, _run_of(row, event), results.get(row["id"], {}), words)
                 offers.append(_offer(row, order, self._store))
             except (TemplateError, ValueError) as error:
                 hopeless.append((row, f"{_NO_ORDER}: {error}"))
@@ -206,14 +211,15 @@ class Offering:
         return found
 
 
-def _may_name_event(specs: Mapping[tuple[UUID, int], JobSpec], row: "asyncpg.Record") -> bool:
+def _needs_event(specs: Mapping[tuple[UUID, int], JobSpec], row: "asyncpg.Record") -> bool:
     spec = specs.get((row["job_id"], row["job_version"]))
-    return spec is not None and spec.may_name_event
+    return spec is not None and (spec.may_name_event or spec.tells_depth)
 
 
-def _run_of(row: "asyncpg.Record") -> RunFacts:
+def _run_of(row: "asyncpg.Record", event: Event | None) -> RunFacts:
     names = ("id", "job_name", "job_version", "flow_id", "fired_at", "attempt", "params", "losses")
-    return RunFacts(*(row[name] for name in names))
+    facts = RunFacts(*(row[name] for name in names))
+    return facts if event is None else replace(facts, depth=event.depth + 1)
 
 
 def _offer_new(firing: "asyncpg.Record", root: PlannedRun, store: str | None, *, ahead: bool) -> StartAttempt | None:

@@ -109,7 +109,11 @@ GRANTS: Final[Mapping[str, Sequence[str]]] = {
         "EXECUTE ON FUNCTION use_api_key(bytea)",
     ),
 }
-_EVERYBODY: Final = (f"USAGE ON SCHEMA {SCHEMA}", "SELECT ON migrations, tenants, pools, jobs, job_versions")
+_EVERYBODY: Final = (
+    f"USAGE ON SCHEMA {SCHEMA}",
+    "SELECT ON migrations, tenants, pools, jobs, job_versions",
+    "EXECUTE ON FUNCTION all_databases()",
+)
 _SET_IS_A_RIGHT: Final = 16
 """From this version of PostgreSQL on, to be a member is not yet to be allowed to act as the role."""
 

@@ -145,6 +145,10 @@ class Stores:
         if (store := self._apart.pop(tenant, None)) is not None:
             await store.close()
 
+    def apart(self) -> dict[str, Store | None]:
+        """Return the own store of each tenant that is known to have one; None: it is not open here."""
+        return {**dict.fromkeys(self._missing), **self._apart}
+
     def all(self) -> Sequence[Store]:
         """Return every store, main first."""
         return (self.main,)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scheduler.clock import SystemClock
+from scheduler.domain.causation import DEPTH_HEADER
 from scheduler.domain.trace import read_traceparent
 from scheduler.ports import StopRequest
 from scheduler.sending import Sender
@@ -69,7 +70,7 @@ async def test_a_message_arrives_as_it_was_said(place: Place, amqp_url: str) -> 
     assert (page.body, page.key, page.content_type) == (b'{"failed": "x"}', "ops.page", "application/json")
     trace = read_traceparent(page.headers["traceparent"])
     assert trace is not None
-    assert dict(page.headers) == {"severity": "high", "traceparent": trace}
+    assert dict(page.headers) == {"severity": "high", "traceparent": trace, DEPTH_HEADER: "1"}
     assert (sent.body, sent.content_type) == (b"no json", "text/plain")
     assert page.message_id
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from scheduler.domain.causation import DEPTH_HEADER
 from scheduler.ports import AttemptContext
 from scheduler.sandbox.environment import UnusableOrderError
 from scheduler.sandbox.publish_run import make_letter
@@ -42,17 +43,20 @@ def test_what_would_reach_further_is_refused(fields: dict[str, Any], said: str) 
 
 
 def test_a_letter_is_one_message_for_all_attempts_of_a_run() -> None:
-    letter = make_letter(work(exchange="scheduler.events", routing_key="acme.x", json_body={"a": [1]}), CONTEXT, TRACE)
-    text = make_letter(work(text="é", headers={"h": "1"}), CONTEXT, TRACE)
+    event = work(exchange="scheduler.events", routing_key="acme.x", json_body={"a": [1]}, depth=3)
+    letter = make_letter(event, CONTEXT, TRACE)
+    text = make_letter(work(text="é", headers={"h": "1", DEPTH_HEADER: "0"}), CONTEXT, TRACE)
 
     assert (json.loads(letter.body), letter.content_type) == ({"a": [1]}, "application/json")
+    assert letter.headers == {"traceparent": TRACE, DEPTH_HEADER: "3"}
     assert (text.body, text.content_type) == ("é".encode(), "text/plain")
-    assert text.headers == {"h": "1", "traceparent": TRACE}
+    assert text.headers == {"h": "1", "traceparent": TRACE, DEPTH_HEADER: "1"}, "how long the chain is, no job says"
     assert letter.message_id == text.message_id == str(CONTEXT.run_id)
 
 
 def test_a_trace_of_the_jobs_own_stays() -> None:
-    assert make_letter(work(headers={"Traceparent": "x"}), CONTEXT, TRACE).headers == {"Traceparent": "x"}
+    headers = make_letter(work(headers={"Traceparent": "x"}), CONTEXT, TRACE).headers
+    assert headers == {"Traceparent": "x", DEPTH_HEADER: "1"}
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ class Run:
     attempt: int = 1
     losses: int = 0
     params: None = None
+    depth: int = 1
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ class Run:
     fired_at: datetime = datetime(2026, 3, 1, tzinfo=UTC)
     attempt: int = 3
     params: None = None
+    depth: int = 1
 
 
 @pytest.mark.parametrize(

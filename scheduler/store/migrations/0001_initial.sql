@@ -135,6 +135,13 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = scheduler, pg_temp AS $$
 $$;
 REVOKE EXECUTE ON FUNCTION all_webhooks() FROM PUBLIC;
 
+-- Which tenants have a database of their own, and where its DSN is found: for who has to know before it can see them.
+CREATE FUNCTION all_databases() RETURNS TABLE (name text, database text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = scheduler, pg_temp AS $$
+    SELECT t.name, t.database FROM tenants AS t WHERE t.database IS NOT NULL;
+$$;
+REVOKE EXECUTE ON FUNCTION all_databases() FROM PUBLIC;
+
 -- What happened outside, and what people asked for: each with one verdict.
 CREATE TABLE events (
     id            uuid PRIMARY KEY,

@@ -1,5 +1,5 @@
 -- name: list_databases
-SELECT name, database FROM tenants WHERE database IS NOT NULL ORDER BY name;
+SELECT name, database FROM all_databases() ORDER BY name;
 
 -- name: find_database
 SELECT database FROM tenants WHERE name = $1;
