@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from scheduler.clock import Clock
+from scheduler.crash import crash_point
 from scheduler.errors import SessionLostError
 from scheduler.ports import LinkState, Out, Publisher, PublishOutcome, Transport
 from scheduler.store.feed import Fact, Position, move_on, prune_feed, read_facts, read_keys, take_turn
@@ -76,7 +77,10 @@ class Feeding:
                                    else self._ask(db, publisher, position))  # fmt: skip
             if reached != position:
                 await move_on(db, reached)
-            return more
+                crash_point("feed.before_commit")
+        if reached != position:
+            crash_point("feed.after_commit")
+        return more
 
     async def _ask(self, db: "Connection", publisher: Publisher, position: Position) -> tuple[Position, bool]:
         """Ask whether anybody hears the next facts; if not, they are passed over."""
@@ -92,7 +96,9 @@ class Feeding:
         facts, more = await read_facts(db, position, _FACTS)
         if not facts:
             return position, False
+        crash_point("feed.before_publish")
         outcomes = await _say(publisher, facts)
+        crash_point("feed.after_confirm")
         taken = self._taken(facts, outcomes)
         self._heard = any(outcome is not PublishOutcome.UNROUTABLE for outcome in outcomes)
         return (facts[taken - 1].at if taken else position), more and taken == len(facts)

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import test_crash_points, test_executor_crash_points
+from tests.chaos import test_crash_points, test_event_kills, test_executor_crash_points
 
 ROOT = Path(__file__).parents[2]
-POINTS = {*test_crash_points.POINTS, *test_executor_crash_points.POINTS, *test_executor_crash_points.EXPIRY}
+POINTS = {
+    *test_crash_points.POINTS,
+    *test_event_kills.POINTS,
+    *test_executor_crash_points.POINTS,
+    *test_executor_crash_points.EXPIRY,
+}
 ROWS = {
     "Ticker before the commit": ("ticker.before_commit",),
     "Ticker after the commit, before its message": ("ticker.after_commit",),
@@ -26,6 +31,25 @@ ROWS = {
         "actor.after_ack@scheduler.dispatcher.firings",
         "actor.after_ack@scheduler.dispatcher.settled",
         "test_broker_faults::test_broker_that_is_killed_under_load",
+    ),
+    "Dispatcher while it records what publishers send": (
+        "dispatcher.before_events_recorded",
+        "dispatcher.after_events_recorded",
+    ),
+    "Dispatcher while it decides events": (
+        "dispatcher.before_event_commit",
+        "dispatcher.after_event_commit",
+        "actor.after_ack@scheduler.dispatcher.events",
+    ),
+    "Dispatcher while it publishes the feed": (
+        "feed.before_publish",
+        "feed.after_confirm",
+        "feed.before_commit",
+        "feed.after_commit",
+        "test_event_kills::test_events_are_decided_once_and_the_feed_tells_all_whenever_a_dispatcher_dies",
+    ),
+    "Ingress and the servers it relies on": (
+        "test_webhook_faults::test_nothing_accepted_is_lost_or_doubled_when_either_server_dies",
     ),
     "The broker refuses the offer": (
         "test_crash_points::test_offers_that_the_broker_refuses_are_made_again",
