@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest
 
 from scheduler.api import streams
@@ -39,9 +40,9 @@ async def heard(content: Any) -> dict[str, Any]:
                 return fields
 
 
-async def skipped(api: Api, job: str) -> None:
+async def skipped(db: "asyncpg.Connection[asyncpg.Record]", job: str) -> None:
     """Record a firing that a person asked for, with a verdict, in the feed too."""
-    await api.db.execute(
+    await db.execute(
         """WITH f AS (
              INSERT INTO firings (id, tenant, kind, job_id, job_version, fires_at, wall_time, zone, verdict, decided_at)
              SELECT gen_random_uuid(), tenant, 'manual', id, version, now(), '', 'UTC', 'paused', now() FROM jobs
@@ -56,10 +57,10 @@ async def test_the_feed_is_read_in_pages_behind_a_cursor(database_url: str) -> N
     async with serving(database_url) as api:
         await api.apply(a=TRUE)
         for _ in range(3):
-            await skipped(api, "a")
+            await skipped(api.db, "a")
         first = (await api.get(f"{FEED}?limit=2")).json
         second = (await api.get(f"{FEED}?limit=2&after={first['cursor']}")).json
-        await skipped(api, "a")
+        await skipped(api.db, "a")
         third = (await api.get(f"{FEED}?after={second['cursor']}")).json
 
         assert ["scheduler.firing.paused"] * 2 == [event["type"] for event in first["events"]]
@@ -73,12 +74,12 @@ async def test_the_feed_is_read_in_pages_behind_a_cursor(database_url: str) -> N
 async def test_the_feed_is_heard_as_it_happens_and_goes_on_where_it_was_cut(database_url: str) -> None:
     async with serving(database_url) as api:
         await api.apply(a=TRUE)
-        await skipped(api, "a")
+        await skipped(api.db, "a")
         async with listening(api, FEED) as content:
             assert await content.readline() == b"retry: 2000\n"
-            await skipped(api, "a")
+            await skipped(api.db, "a")
             live = await heard(content)
-        await skipped(api, "a")
+        await skipped(api.db, "a")
         async with listening(api, f"{FEED}?after=0-0-0", Last_Event_ID=live["id"]) as content:
             later = await heard(content)
 
@@ -92,7 +93,7 @@ async def test_one_tenant_hears_nothing_of_another(database_url: str) -> None:
         await api.apply(a=TRUE)
         await api.apply("other", b=TRUE)
         for job in "ab":
-            await skipped(api, job)
+            await skipped(api.db, job)
         pages = {name: (await api.get(FEED, key=await api.key("viewer", name))).json for name in ("default", "other")}
 
         told = {name: {event["data"]["job"] for event in page["events"]} for name, page in pages.items()}
