@@ -29,6 +29,15 @@ async def private_postgres(data_dir: Path) -> AsyncIterator[PrivatePostgres]:
     await made.stop()
 
 
+@pytest.fixture(params=["memory", "rabbitmq"])
+def broker_url(request: pytest.FixtureRequest) -> str | None:
+    """The test runs once with each broker: with the one in memory there is no URL."""
+    if request.param == "memory":
+        return None
+    url: str = request.getfixturevalue("amqp_url")
+    return url
+
+
 @pytest.fixture
 async def stage(database_url: str) -> AsyncIterator[Stage]:
     async with open_stage(database_url) as opened:

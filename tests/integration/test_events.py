@@ -16,13 +16,14 @@ from schemas.job_spec import JobSpec
 from schemas.vocabulary import EventSource
 from schemas.webhook_spec import WebhookSpec
 from tests.support.engine import Engine, engine
+from tests.support.transports import take
 
 JOB = {"run": {"command": ["true"]}, "triggers": [{"event": {"topic": "orders.*.created"}}]}
 
 
 @pytest.fixture
-async def stage(database_url: str):
-    async with engine(database_url) as made:
+async def stage(database_url: str, broker_url: str | None):
+    async with engine(database_url, amqp_url=broker_url) as made:
         yield made
 
 
@@ -69,18 +70,16 @@ async def test_what_no_trigger_waits_for_is_on_record_with_why(stage: Engine):
 async def test_a_message_without_an_id_that_is_delivered_again_is_known_by_its_content(stage: Engine):
     await stage.apply(sell=JOB)
     await publish(stage, "default.orders.eu.created", {"id": 7})
-    await verdicts(stage, 1)
+    await stage.settled(1)
     await stage.dispatcher.stop()
 
     for body in ({"id": 7}, {"id": 7}, {"id": 8}):  # the first is as one whose answer was lost; the others are new
         await publish(stage, "default.orders.eu.created", body)
     consumer = await stage.recorder.transport.consumer("scheduler.dispatcher.events", credit=10, name="test")
-    taken = await consumer.take(10)
-    await consumer.release(taken)
+    await consumer.release(await take(consumer, 3))
     await consumer.close()
     await stage.dispatcher.start()
 
-    assert 3 == len(taken)
     await verdicts(stage, 3)
     await publish(stage, "default.last", {})
     topics = [topic for topic, _, _ in await verdicts(stage, 4)]

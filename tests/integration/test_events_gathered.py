@@ -16,8 +16,8 @@ COMMAND = {"command": ["true"]}
 
 
 @pytest.fixture
-async def stage(database_url: str):
-    async with engine(database_url) as made:
+async def stage(database_url: str, broker_url: str | None):
+    async with engine(database_url, amqp_url=broker_url) as made:
         yield made
 
 
@@ -97,12 +97,16 @@ async def test_events_are_collected_into_one_run_with_a_list(stage: Engine):
     assert [("started", 3), (None, None)] == [(row["verdict"], row["data"].get("count")) for row in gathered]
 
 
-async def test_what_is_collected_starts_its_run_in_time_by_another_dispatcher(stage: Engine, database_url: str):
+async def test_what_is_collected_starts_its_run_in_time_by_another_dispatcher(
+    stage: Engine, database_url: str, broker_url: str | None
+):
     await stage.apply(job=waiting(collect={"max": 100, "within": "1s"}, params={"n": "{{ event.data.count }}"}))
     await say(stage, "a", {"n": 1}, {"n": 2})
     await stage.dispatcher.stop()
 
-    async with engine(database_url):  # as after a restart: nothing but the rows is there
+    async with engine(
+        database_url, alive=broker_url is None, amqp_url=broker_url
+    ):  # as after a restart: nothing but the rows is there
         await stage.until("SELECT count(*) FROM runs WHERE state = 'succeeded'")
 
     assert {"n": 2} == json.loads(await stage.db.fetchval("SELECT params::text FROM runs"))

@@ -16,8 +16,8 @@ DECIDED = "SELECT verdict FROM events WHERE source = 'absence' AND verdict IS NO
 
 
 @pytest.fixture
-async def stage(database_url: str):
-    async with engine(database_url) as made:
+async def stage(database_url: str, broker_url: str | None):
+    async with engine(database_url, amqp_url=broker_url) as made:
         yield made
 
 

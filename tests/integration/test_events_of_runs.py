@@ -17,8 +17,8 @@ ALERT = {"run": COMMAND, "triggers": [{"ended": {"job": "*", "state": "failed"},
 
 
 @pytest.fixture
-async def stage(database_url: str):
-    async with engine(database_url) as made:
+async def stage(database_url: str, broker_url: str | None):
+    async with engine(database_url, amqp_url=broker_url) as made:
         yield made
 
 

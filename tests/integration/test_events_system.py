@@ -17,8 +17,8 @@ TOLD = "SELECT count(*) FROM events WHERE topic = $1 AND verdict = 'started'"
 
 
 @pytest.fixture
-async def stage(database_url: str):
-    async with engine(database_url) as made:
+async def stage(database_url: str, broker_url: str | None):
+    async with engine(database_url, amqp_url=broker_url) as made:
         yield made
 
 
@@ -40,24 +40,27 @@ async def look(dispatcher: Dispatcher) -> None:
         await desk.look()
 
 
-async def test_a_start_is_told_once_by_the_first_dispatcher(database_url: str):
-    async with engine(database_url) as first:
+async def test_a_start_is_told_once_by_the_first_dispatcher(database_url: str, broker_url: str | None):
+    async with engine(database_url, amqp_url=broker_url) as first:
         await first.apply(hello=on("started"))
         await first.dispatcher.drain()
 
-    async with engine(database_url) as stage, engine(database_url, alive=False) as other:
+    async with (
+        engine(database_url, amqp_url=broker_url) as stage,
+        engine(database_url, alive=False, amqp_url=broker_url) as other,
+    ):
         assert {"on": "started", "wanted": {"on": "started"}} == await told(stage, "started")
         await look(other.dispatcher)
         await stage.settled(1)
         assert 1 == await stage.db.fetchval("SELECT count(*) FROM runs")
 
 
-async def test_a_start_after_a_crash_is_told_when_the_dead_are_known_to_be(database_url: str):
-    async with engine(database_url) as first:
+async def test_a_start_after_a_crash_is_told_when_the_dead_are_known_to_be(database_url: str, broker_url: str | None):
+    async with engine(database_url, amqp_url=broker_url) as first:
         await first.apply(hello=on("started"))
         await first.until("SELECT count(*) FROM dispatchers WHERE stopped_at IS NULL")
 
-    async with engine(database_url) as stage:
+    async with engine(database_url, amqp_url=broker_url) as stage:
         await look(stage.dispatcher)
         assert 0 == await stage.db.fetchval("SELECT count(*) FROM events"), "the other may be alive"
         await stage.db.execute("UPDATE dispatchers SET seen_at = seen_at - interval '10 seconds' WHERE joined_at = "
@@ -65,8 +68,11 @@ async def test_a_start_after_a_crash_is_told_when_the_dead_are_known_to_be(datab
         await told(stage, "started")
 
 
-async def test_the_last_dispatcher_that_goes_tells_of_the_stop(database_url: str):
-    async with engine(database_url) as stage, engine(database_url, alive=False) as other:
+async def test_the_last_dispatcher_that_goes_tells_of_the_stop(database_url: str, broker_url: str | None):
+    async with (
+        engine(database_url, amqp_url=broker_url) as stage,
+        engine(database_url, alive=False, amqp_url=broker_url) as other,
+    ):
         await stage.apply(bye=on("stopping"))
         await stage.until("SELECT count(*) FROM dispatchers", holds=lambda found: found == 2)
 
@@ -79,8 +85,8 @@ async def test_the_last_dispatcher_that_goes_tells_of_the_stop(database_url: str
         assert state in {"queued", "running", "succeeded"}, "while executors are there it runs"
 
 
-async def test_an_executor_that_is_silent_for_a_lease_is_lost(database_url: str):
-    async with engine(database_url, lease_s=1.0) as stage:
+async def test_an_executor_that_is_silent_for_a_lease_is_lost(database_url: str, broker_url: str | None):
+    async with engine(database_url, lease_s=1.0, amqp_url=broker_url) as stage:
         await stage.apply(lost=on("executor_lost", pool="def*"), other=on("executor_lost", pool="gpu"))
 
         data = await told(stage, "executor_lost")
@@ -104,8 +110,8 @@ async def test_a_disk_with_less_room_than_wanted_is_told_of(stage: Engine):
         "SELECT j.name FROM firings AS f JOIN jobs AS j ON j.id = f.job_id")]  # fmt: skip
 
 
-async def test_a_backlog_above_the_limit_is_told_of(database_url: str):
-    async with engine(database_url, alive=False) as stage:
+async def test_a_backlog_above_the_limit_is_told_of(database_url: str, broker_url: str | None):
+    async with engine(database_url, alive=False, amqp_url=broker_url) as stage:
         await stage.apply(work={"run": COMMAND, "overlap": "allow"}, high=on("backlog_high", above=2))
         for _ in range(2):
             await stage.fire("work")

@@ -1,4 +1,4 @@
-"""A stage for Ticker, Dispatcher and Recorder: a real database, a broker in memory, an executor that plays a script."""
+"""A stage for Ticker, Dispatcher and Recorder: a real database, a broker, an executor that plays a script."""
 
 import asyncio
 import contextlib
@@ -16,12 +16,14 @@ from actors.recorder import Recorder, RecordSettings
 from actors.ticker import Ticker, TickSettings
 from scheduler.clock import Clock, SystemClock
 from scheduler.definitions.model import Definitions
-from scheduler.ports import Delivery, Out
+from scheduler.ports import Delivery, Out, Transport
 from scheduler.roles import ACTOR_ROLES
 from scheduler.store.definitions import apply
 from scheduler.store.pool import connect
 from scheduler.store.roles import as_role
 from scheduler.store.stores import Stores
+from scheduler.transport import amqp_admin
+from scheduler.transport.amqp import AmqpTransport
 from scheduler.transport.memory import MemoryBroker, MemoryTransport
 from scheduler.transport.topology import topology
 from schemas.commands import AttemptReturned, CancelAttempt, ClaimAttempt, StartAttempt
@@ -42,7 +44,7 @@ class PlayedExecutor:
     An outcome of None leaves the attempt running. A job without a script succeeds.
     """
 
-    transport: MemoryTransport
+    transport: Transport
     script: dict[str, Sequence[Outcome | None]] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
     offers: list[StartAttempt] = field(default_factory=list)
@@ -137,7 +139,7 @@ class PlayedExecutor:
 
 @dataclass
 class Engine:
-    """The stage; ``db`` is a connection of the test's own."""
+    """The stage; ``db`` is a connection of the test's own. ``broker``, in memory, is unused where there is another."""
 
     stores: Stores
     broker: MemoryBroker
@@ -198,18 +200,18 @@ class Engine:
 
 @contextlib.asynccontextmanager
 async def engine(
-    dsn: str, *, lease_s: float = 30.0, resend_s: float = 30.0, alive: bool = True
+    dsn: str, *, lease_s: float = 30.0, resend_s: float = 30.0, alive: bool = True, amqp_url: str | None = None
 ) -> AsyncIterator[Engine]:
-    """Open the stage on a migrated database; ``alive=False``: the executor takes nothing until told to."""
+    """Open the stage on a migrated database; ``alive=False``: the executor takes nothing until told to.
+
+    ``amqp_url``: of the broker; None: one in memory. Two stages at one broker: only one hears what executors are told.
+    """
     clock, rng, broker = SystemClock(), random.Random(7), MemoryBroker()
-    broker.declare(topology({"default": 1000}))
+    transports = await _links(broker, amqp_url, clock, rng)
     stores = await Stores.open(dsn, name="test", size=2)
     # Each actor as its own role: a right that is missing shows wherever it is needed.
     opened = {actor: await Stores.open(as_role(dsn, role), name=actor) for actor, role in ACTOR_ROLES.items()}
     db = await connect(dsn, name="test")
-    transports = [MemoryTransport(broker, clock, rng) for _ in range(4)]
-    for transport in transports:
-        await transport.start()
     executor = PlayedExecutor(transports[3])
     stage = Engine(
         stores, broker, clock, db, executor,
@@ -220,7 +222,9 @@ async def engine(
     actors = (stage.recorder, stage.dispatcher, stage.ticker)
     for actor in actors:
         await actor.start()
-    tasks = [asyncio.create_task(executor.take_answers())]
+    tasks = []
+    if alive or amqp_url is None:
+        tasks.append(asyncio.create_task(executor.take_answers()))
     if alive:
         tasks.append(asyncio.create_task(executor.take_offers()))
         await executor.beat()
@@ -230,8 +234,27 @@ async def engine(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for service in (*actors, *transports):
-            await (service.stop() if hasattr(service, "stop") else service.close())
+        for actor in actors:
+            await actor.stop()
+        for transport in transports:
+            await transport.close()
         await db.close()
         for closing in (stores, *opened.values()):
             await closing.close()
+
+
+async def _links(broker: MemoryBroker, amqp_url: str | None, clock: Clock, rng: random.Random) -> Sequence[Transport]:
+    """Return a link of each actor, and of the executor."""
+    shape = topology({"default": 1000})
+    links: Sequence[Transport]
+    if amqp_url is None:
+        broker.declare(shape)
+        links = [MemoryTransport(broker, clock, rng) for _ in range(4)]
+    else:
+        async with amqp_admin.admin(amqp_url) as operator:
+            await operator.declare(shape)
+        links = [AmqpTransport(amqp_url, actor="test", clock=clock, rng=rng) for _ in range(4)]
+    for link in links:
+        await link.start()
+        await link.wait_up(DEADLINE_S)
+    return links
