@@ -218,20 +218,20 @@ class EventDesk:
         known = await list_known_tenants(db, sorted({one.tenant for one in sent}))
         found: list[NewEvent] = []
         elsewhere: list[NewEvent] = []
-        for one in sent:
+        # Sorted: of one millisecond they have no order, and their publisher has sent them in this one.
+        for one, fresh in zip(sent, sorted(uuid7(self._actor.clock) for _ in sent), strict=True):
             said: Published = one.said
             if said.tenant not in known and said.tenant != OPERATOR:
                 said = said.for_nobody(f"there is no tenant {said.tenant}")
             if said.problem is not None:
                 invalid.append((one.delivery, said.problem))
-            content, apart = f"content:{said.content}", known.get(said.tenant, False)
-            event_id = uuid7(self._actor.clock)
+            content, apart, event_id = f"content:{said.content}", known.get(said.tenant, False), fresh
             if said.key is None and one.delivery.redelivered:
                 there = await find_contents(db, said.tenant, EventSource.AMQP, content)
                 if len(there) > one.place:
-                    event_id = there[one.place]
                     if not apart:
                         continue
+                    event_id = there[one.place]
             (elsewhere if apart else found).append(_new_event(said, content, event_id))
         return found, elsewhere
 

@@ -8,9 +8,11 @@ import pytest
 
 from scheduler.clock import SystemClock
 from scheduler.ids import uuid7
+from scheduler.ports import Out
 from scheduler.store.events import NewEvent, record_events
 from schemas.vocabulary import EventSource
 from tests.support.engine import Engine, engine
+from tests.support.transports import publish
 
 COMMAND = {"command": ["true"]}
 
@@ -95,6 +97,19 @@ async def test_events_are_collected_into_one_run_with_a_list(stage: Engine):
     assert ["collected"] * 4 == await verdicts(stage, ids)
     gathered = await stage.db.fetch("SELECT verdict, data FROM events WHERE source = 'gathered' ORDER BY id")
     assert [("started", 3), (None, None)] == [(row["verdict"], row["data"].get("count")) for row in gathered]
+
+
+async def test_what_one_publisher_sends_stays_in_its_order(stage: Engine):
+    count = 30
+    keys = {"collect": {"max": count, "within": "1h"}, "params": {"all": "{{ event.data.events }}"}}
+    await stage.apply(job=waiting(**keys))
+
+    sent = [Out("scheduler.events", "default.a", b'{"n": %d}' % number) for number in range(count)]
+    await publish(stage.executor.transport, *sent)
+
+    await stage.settled(1)
+    (given,) = params(stage)
+    assert list(range(count)) == [event["data"]["n"] for event in given["all"]]
 
 
 async def test_what_is_collected_starts_its_run_in_time_by_another_dispatcher(
