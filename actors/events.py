@@ -96,7 +96,7 @@ class PublisherListener(Actor):
             body=element.body,
             content_type=element.content_type,
             message_id=element.message_id,
-            user_id=element.user_id,
+            sender=element.sender,
             headers=element.headers,
         )
         said = read_published(raw)

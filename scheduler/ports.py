@@ -59,7 +59,7 @@ class Delivery:
     """A message in hand, to be settled exactly once: ack, release or bury.
 
     ``queue`` is the name the consumer was asked for. ``token``, the transport's, names the session it came in: a late
-    ack cannot settle another message. ``content_type``, ``message_id``, ``user_id``: None when the publisher gave none.
+    ack cannot settle another message. What a publisher did not give is None. ``sender``: its user id, else its app id.
     """
 
     queue: str
@@ -70,7 +70,7 @@ class Delivery:
     headers: Mapping[str, Any]
     redelivered: bool
     content_type: str | None
-    user_id: str | None
+    sender: str | None
     token: object
 
 

@@ -1,10 +1,10 @@
-"""A message of a publisher → an event, or why it is none. Any JSON object, or a CloudEvent (1.0, structured)."""
+"""A message of a publisher → an event, or why it is none. Any JSON object, or a CloudEvent (1.0)."""
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ UNREADABLE: Final = "x-unreadable"
 _TENANT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _CLOUD_EVENTS: Final = "application/cloudevents"
 _BATCH: Final = "application/cloudevents-batch"
+_BINARY: Final = ("cloudEvents:", "cloudEvents_")
+"""How the headers begin that are attributes of a CloudEvent whose data are the body."""
 _REQUIRED: Final = ("specversion", "id", "source", "type")
 _OWN_KEYS: Final = frozenset({"id", "time", "subject", "data", "data_base64"})
 _MAX_ID_CHARS: Final = 1024
@@ -34,7 +36,7 @@ class RawMessage:
     body: bytes
     content_type: str | None
     message_id: str | None
-    user_id: str | None
+    sender: str | None
     headers: Mapping[str, Any]
 
 
@@ -78,12 +80,23 @@ def read_published(message: RawMessage) -> Published:
         if UNREADABLE in message.headers:
             raise ValueError(f"its properties cannot be read: {message.headers[UNREADABLE]}")
         value = read_object(message.body)
+        if attributes := _attributes(message.headers):
+            rest = {name: item for name, item in message.headers.items() if not name.startswith(_BINARY)}
+            message = replace(message, content_type=_CLOUD_EVENTS, headers=rest)
+            value = attributes | {"data": value}
         if _is_cloud_event(message.content_type, value):
             return _cloud_event(tenant, topic, value, message, facts["content"])
     except ValueError as error:
         return Published(tenant=tenant, topic=topic, key=None, problem=str(error), **facts)
-    key = _key("message", message.user_id or "", message.exchange, message.key, message.message_id)
+    key = _key("message", message.sender or "", message.exchange, message.key, message.message_id)
     return Published(tenant=tenant, topic=topic, key=key, data=value, headers=_plain(message.headers), **facts)
+
+
+def _attributes(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a CloudEvent in binary mode; empty: it is none."""
+    found = {name[len(_BINARY[0]) :]: item for name, item in headers.items() if name.startswith(_BINARY)}
+    found.pop("data_base64", None)
+    return _plain({name: item.isoformat() if isinstance(item, datetime) else item for name, item in found.items()})
 
 
 def _is_cloud_event(content_type: str | None, value: Mapping[str, Any]) -> bool:

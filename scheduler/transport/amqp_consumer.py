@@ -176,7 +176,7 @@ class AmqpConsumer:
                 headers=props.headers or {},
                 redelivered=bool(frame.redelivered),
                 content_type=props.content_type,
-                user_id=props.user_id,
+                sender=props.user_id or props.app_id,
                 token=(self._epoch, tag),
             )
         )

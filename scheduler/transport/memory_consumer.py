@@ -49,7 +49,7 @@ class MemoryConsumer:
                 headers=dict(out.headers),
                 redelivered=stored.redelivered,
                 content_type=out.content_type,
-                user_id=None,
+                sender=None,
                 token=(self._epoch, self._tag),
             )
         )

@@ -51,6 +51,7 @@ DIGEST = JobSpec.model_validate(
         ],
     }
 )
+CLOUD_HEADERS = {f"cloudEvents_{name}": "1.0" for name in ("specversion", "id", "source", "type")}
 BAD = {
     b"{": "not JSON",
     b"\xff{}": "not UTF-8",
@@ -182,6 +183,8 @@ async def test_an_event_that_is_sent_again_starts_nothing(stage: Stage):
     for _ in range(2):
         await stage.publish("default.orders.eu.created", b'{"id": 7}', message_id="m-1")
         await stage.publish("default.orders.eu.created", json.dumps(cloud).encode())
+        await stage.publish("default.orders.eu.created", b'{"id": 5}', message_id="m-1", app_id="another")
+        await stage.publish("default.orders.eu.created", b'{"id": 6}', headers=CLOUD_HEADERS)
     await stage.publish("default.orders.eu.created", b'{"id": 7}', message_id="m-2")
     await stage.publish("default.orders.eu.created", b'{"id": 8}')
     await stage.publish("default.orders.eu.created", b'{"id": 8}')
@@ -190,7 +193,7 @@ async def test_an_event_that_is_sent_again_starts_nothing(stage: Stage):
 
     await stage.until("SELECT count(*) FROM events WHERE topic = 'last' AND verdict = 'unmatched'", 1)
     orders = [row[0] for row in await stage.db.fetch("SELECT params ->> 'order' FROM runs ORDER BY 1")]
-    assert orders == ["1", "7", "7", "8", "8"]
+    assert orders == ["1", "5", "6", "7", "7", "8", "8"]
 
 
 async def test_the_form_of_the_management_page_starts_a_run_and_shows_what_was_buried(

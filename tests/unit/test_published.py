@@ -1,6 +1,7 @@
 """What messages of publishers say, and by what they are known when they come again."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ CLOUD = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}
 
 def read(body: Any = None, key: str = "default.a.b", **fields: Any) -> Published:
     raw = body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode()
-    words: dict[str, Any] = {"content_type": None, "message_id": None, "user_id": None, "headers": {}}
+    words: dict[str, Any] = {"content_type": None, "message_id": None, "sender": None, "headers": {}}
     return read_published(RawMessage(exchange="scheduler.events", key=key, body=raw, **(words | fields)))
 
 
@@ -28,7 +29,7 @@ def test_an_id_belongs_to_its_sender_and_its_topic() -> None:
 
     assert first.key is not None
     assert first.key == read({"other": "body"}, message_id="1").key
-    different = [read(message_id="2"), read(message_id="1", user_id="u"), read(message_id="1", key="default.a.c")]
+    different = [read(message_id="2"), read(message_id="1", sender="u"), read(message_id="1", key="default.a.c")]
     assert first.key not in {one.key for one in different}
 
 
@@ -50,6 +51,19 @@ def test_a_cloud_event_is_known_by_its_attributes_or_its_content_type(kind: str 
     assert said.occurred_at.isoformat() == "2026-03-01T02:00:00+00:00"
     assert said.headers == {"ce_specversion": "1.0", "ce_source": "/s", "ce_type": "t", "ce_region": "eu"}
     assert said.key == read(body, key="default.elsewhere").key, "source and id are the identity"
+
+
+@pytest.mark.parametrize("begin", ["cloudEvents:", "cloudEvents_"])
+def test_a_cloud_event_may_have_its_attributes_in_headers_and_its_data_as_body(begin: str) -> None:
+    structured = read(CLOUD | {"data": {"n": 1}, "region": "eu"})
+    sent = {f"{begin}{name}": value for name, value in (CLOUD | {"region": "eu"}).items()}
+    said = read({"n": 1}, headers=sent | {f"{begin}time": datetime(2026, 3, 1, tzinfo=UTC)}, message_id="m")
+
+    assert (said.data, said.sender_id, said.headers) == ({"n": 1}, "1", structured.headers)
+    assert said.key == structured.key, "both are the same event"
+    assert said.occurred_at == datetime(2026, 3, 1, tzinfo=UTC)
+    lacking = read({}, headers={f"{begin}id": "1", f"{begin}source": 7, f"{begin}data_base64": "e30="})
+    assert lacking.problem == "a CloudEvent without specversion, source, type"
 
 
 @pytest.mark.parametrize(
