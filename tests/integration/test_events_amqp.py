@@ -1,5 +1,6 @@
 """Events through a real broker: what publishers and people send, and what an operator sees of it."""
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -29,6 +30,7 @@ from schemas.facts import RunSettled
 from schemas.job_spec import JobSpec
 from schemas.registry import dump
 from schemas.vocabulary import RunState
+from tests.support.transports import eventually
 
 JOB = JobSpec.model_validate(
     {
@@ -221,6 +223,15 @@ async def test_the_form_of_the_management_page_starts_a_run_and_shows_what_was_b
     assert {"scheduler.dispatcher.events", "scheduler.dead-letters", "scheduler.executor.default"} <= names
     bound = rabbit.management.call("GET", f"exchanges/{vhost}/scheduler.events/bindings/source")
     assert [(way["destination"], way["routing_key"]) for way in bound] == [("scheduler.dispatcher.events", "#")]
+
+    async def readers() -> set[str]:
+        rows = await asyncio.to_thread(rabbit.management.call, "GET", f"consumers/{vhost}")
+        names = {row["channel_details"]["connection_name"] for row in rows}
+        links = await asyncio.to_thread(rabbit.management.call, "GET", f"vhosts/{vhost}/connections")
+        shown = {link["name"]: link["client_properties"].get("connection_name", "") for link in links}
+        return {shown[name].split("@")[0] for name in names if name in shown}
+
+    await eventually(readers, {"scheduler/dispatcher"})
 
 
 async def test_an_end_that_a_trigger_waits_for_starts_its_alert(stage: Stage):
