@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors.file_watch import WatchSettings
+from tests.support.few_watches import watch_poorly
 from tests.support.watching import QUICK, WatchStage, watch_stage
 
 NOBODY = 65534
@@ -139,6 +140,13 @@ async def test_without_inotify_folders_are_polled(stage: WatchStage, tmp_path: P
 
     (polled,) = [line for line in lines if line["event"] == "watch.polled"]
     assert "Too many open files" in polled["reason"]
+
+
+async def test_folders_beyond_the_inotify_watches_there_are_are_polled(database_url: str, tmp_path: Path):
+    said = await asyncio.to_thread(watch_poorly, database_url, tmp_path)
+
+    assert said["reasons"] == ["no inotify watch is left (fs.inotify.max_user_watches)"]
+    assert [path for _, path in said["found"]] == ["0/new", "1/new", "2/new", "new"]
 
 
 @contextlib.contextmanager
