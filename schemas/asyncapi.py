@@ -84,6 +84,20 @@ _INTERNAL: Final = _channel(
 )
 
 
+_HEADERS: Final = {
+    "type": "object",
+    "properties": {
+        "traceparent": {"type": "string", "description": "W3C trace context that what is started joins."},
+        "x-scheduler-depth": {
+            "type": "string",
+            "pattern": "^[0-9]{1,4}$",
+            "description": "How many runs led to it, as messages of `publish` jobs say.",
+        },
+    },
+    "patternProperties": {"^cloudEvents[:_]": {"description": "An attribute of a CloudEvent in binary mode."}},
+}
+
+
 def _event() -> dict[str, Any]:
     """Return what a publisher may send: any JSON object, or a CloudEvent."""
     cloud = {
@@ -102,7 +116,9 @@ def _messages() -> dict[str, Any]:
         "event": {
             "title": "An event",
             "contentType": "application/json",
-            "description": "`message_id`, or the `id` of a CloudEvent, is its idempotency key.",
+            "description": "Sent again, it is known by `id` and `source` of a CloudEvent, else by `message_id`, "
+            "routing key and sender: `user_id`, else `app_id`.",
+            "headers": _HEADERS,
             "payload": {"$ref": "#/components/schemas/Event"},
         },
         "fact": {
