@@ -6,6 +6,7 @@ from typing import Any, Final
 from pydantic.json_schema import models_json_schema
 
 from schemas.feed import CONTENT_TYPE, FACTS, TYPE_PREFIX, CloudEvent
+from schemas.messages_schema import PlainSchema
 
 _TITLE: Final = "Scheduler over AMQP"
 _AMQP: Final = "0.3.0"
@@ -13,7 +14,7 @@ _AMQP: Final = "0.3.0"
 
 def asyncapi() -> dict[str, Any]:
     """Return the document. Operations are ours: we send the feed and receive events."""
-    _, found = models_json_schema([(CloudEvent, "validation")])
+    _, found = models_json_schema([(CloudEvent, "validation")], schema_generator=PlainSchema)
     schemas = {"Event": _event(), **found["$defs"]}
     document = {
         "asyncapi": "3.0.0",

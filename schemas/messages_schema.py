@@ -3,14 +3,25 @@
 import json
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core.core_schema import TaggedUnionSchema
 
 from schemas.registry import MESSAGES
 
 
+class PlainSchema(GenerateJsonSchema):
+    """JSON Schema without ``discriminator``: a word of OpenAPI's, which in AsyncAPI means something else."""
+
+    def tagged_union_schema(self, schema: TaggedUnionSchema) -> JsonSchemaValue:
+        """Return the schema of a union whose parts say by a constant which they are."""
+        made = super().tagged_union_schema(schema)
+        made.pop("discriminator", None)
+        return made
+
+
 def messages_schema() -> dict[str, Any]:
     """Return one JSON Schema: a body is one message or an array of them, told apart by ``type`` and ``v``."""
-    _, definitions = models_json_schema([(message, "validation") for message in MESSAGES])
+    _, definitions = models_json_schema([(message, "validation") for message in MESSAGES], schema_generator=PlainSchema)
     models: dict[str, Any] = definitions["$defs"]
     for message in MESSAGES:
         model = models[message.__name__]
