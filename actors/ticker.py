@@ -47,7 +47,7 @@ _HISTORY_LEAST_S = 2.0
 class TickSettings:
     interval_s: float = 5.0
     """The longest sleep: how late a change is seen whose notification was lost."""
-    batch_size: int = 500
+    batch_size: int = 1000
     """Triggers planned in one transaction."""
     per_minute: int = 600
     """Missed firings started in a minute, in each store."""

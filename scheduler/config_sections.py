@@ -73,7 +73,7 @@ class Section(BaseModel):
 class TickSection(Section):
     interval: Duration = timedelta(seconds=5)
     """The Ticker's longest sleep: how late a change is seen whose notification was lost."""
-    batch_size: Annotated[int, Field(ge=1, le=1000)] = 500
+    batch_size: Annotated[int, Field(ge=1, le=5000)] = 1000
     """Triggers planned in one transaction: more is faster in a herd, and holds their rows longer."""
 
 

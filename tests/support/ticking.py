@@ -42,7 +42,7 @@ class Stage:
         self.catch_up: dict[str, object] = {}
         """Of the jobs applied from now on."""
 
-    async def ticker(self, batch_size: int = 500, per_minute: int = 600, zone_data: str = TZDATA_VERSION) -> Ticker:
+    async def ticker(self, batch_size: int = 1000, per_minute: int = 600, zone_data: str = TZDATA_VERSION) -> Ticker:
         """Return a Ticker that ticks only when told to."""
         settings = TickSettings(5.0, batch_size, per_minute, zone_data)
         ticker = Ticker(self.stores, self.transport, self.clock, random.Random(1), settings)

@@ -81,7 +81,7 @@ def test_secrets_are_masked_wherever_settings_are_shown() -> None:
         ({"SCHEDULER_SLOTS": "many"}, "slots (from SCHEDULER_SLOTS): "),
         ({"SCHEDULER_LEASE": "10"}, "lease (from SCHEDULER_LEASE): "),
         ({"SCHEDULER_ALLOW_NETWORKS": "10.0.0.0/8,nonsense"}, "allow_networks (from SCHEDULER_ALLOW_NETWORKS): "),
-        ({"SCHEDULER_TICK__BATCH_SIZE": "5000"}, "tick.batch_size (from SCHEDULER_TICK__BATCH_SIZE): "),
+        ({"SCHEDULER_TICK__BATCH_SIZE": "5001"}, "tick.batch_size (from SCHEDULER_TICK__BATCH_SIZE): "),
         ({"SCHEDULER_AMQP_URL_FILE": "nowhere"}, "SCHEDULER_AMQP_URL_FILE: "),
         ({"SCHEDULER_CONFIG": "nowhere.toml"}, "nowhere.toml: no such file"),
     ],
