@@ -107,6 +107,21 @@ async def test_a_request_that_is_none_is_refused(database_url: str, request_head
         assert (await api.get("/livez")).status == 200
 
 
+async def test_a_page_of_another_site_is_never_told_that_it_may_read(database_url: str) -> None:
+    origin = {"Origin": "https://evil.example.com"}
+    async with serving(database_url) as api:
+        answers = [
+            await api.get("/api/v1/jobs", headers=origin),
+            await api.get("/livez", headers=origin),
+            await api.ask("OPTIONS", RUN, headers=origin | {"Access_Control_Request_Method": "POST"}),
+            await api.ask("OPTIONS", "/hooks/default/shop", headers=origin | {"Access_Control_Request_Method": "POST"}),
+            await api.post(RUN, headers=origin),
+        ]
+
+    assert [200, 200, 405, 405, 403] == [answer.status for answer in answers]
+    assert not [name for answer in answers for name in answer.headers if name.lower().startswith("access-control-")]
+
+
 async def test_no_cursor_but_its_own_opens_a_list(database_url: str) -> None:
     async with serving(database_url, http={"auth": "keys"}) as api:
         await api.apply(a=TRUE)
