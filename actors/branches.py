@@ -1,7 +1,7 @@
 """An actor and its branches: one more of its kind for each tenant that has a database of its own.
 
-A branch has a store, queues and loops of its own, so a database that is down, or slow, holds up nobody
-else. Which there are is read again and again: a new one joins, one that is gone is closed, and one
+A branch has a store, queues and loops of its own, perhaps a broker too, so one that is down, or slow, holds
+up nobody else. Which there are is read again and again: a new one joins, one that is gone is closed, and one
 that cannot be reached is tried until it can.
 """
 
@@ -17,6 +17,7 @@ import structlog
 from actors.base import Actor
 from scheduler.errors import TransientError
 from scheduler.service import Service
+from scheduler.store.registry import Home
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -24,15 +25,15 @@ _LOOK_S: Final = 5.0
 """Between two looks at the registry, and at each database."""
 _LOOP: Final = "database "
 
-Find = Callable[[], Awaitable[Mapping[str, str]]]
-"""Returns where the database of each tenant that has one is found."""
+Find = Callable[[], Awaitable[Mapping[str, Home]]]
+"""Returns where each tenant that has a database of its own is found."""
 Look = Callable[[], Awaitable[None]]
 """Sees that a branch's database is there.
 
 Raises:
     TransientError: it is not.
 """
-Open = Callable[[str, str], AbstractAsyncContextManager[tuple[Actor, Look]]]
+Open = Callable[[str, Home], AbstractAsyncContextManager[tuple[Actor, Look]]]
 """Opens the database of a tenant, by where it is found, and lends an actor for it that is not started."""
 
 
@@ -44,7 +45,7 @@ class Branches(Service):
         self.trunk = trunk
         self._find = find
         self._open = open_branch
-        self._found: dict[str, str] = {}
+        self._found: dict[str, Home] = {}
         self._actors: dict[str, Actor] = {}
 
     @property
@@ -90,9 +91,9 @@ class Branches(Service):
         self.well(f"{_LOOP}{tenant}")
         log.info("tenant.left", actor=self.name, tenant=tenant)
 
-    async def _live(self, tenant: str, reference: str) -> None:
+    async def _live(self, tenant: str, home: Home) -> None:
         """Work for one tenant until its database does not answer any more; whoever keeps this loop tries again."""
-        async with self._open(tenant, reference) as (actor, look), self._working(tenant, actor):
+        async with self._open(tenant, home) as (actor, look), self._working(tenant, actor):
             log.info("tenant.joined", actor=self.name, tenant=tenant)
             while True:
                 await look()

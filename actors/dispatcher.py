@@ -93,7 +93,7 @@ class Dispatcher(PublisherListener):
         self._feeds: dict[str, Feeding] = {}
         for store in stores.all():
             catalogue, new_id = Catalogue(), partial(uuid7, clock)
-            offering = Offering(catalogue, store.apart)
+            offering = Offering(catalogue, store.suffix)
             self._deciding[store.name] = Deciding(catalogue, offering, new_id)
             said = partial(self.well, f"feed {store.name}")
             self._feeds[store.name] = Feeding(store, transport, clock, settings.feed_retention_s, said)

@@ -223,9 +223,11 @@ class EventDesk:
             said: Published = one.said
             if said.tenant not in known and said.tenant != OPERATOR:
                 said = said.for_nobody(f"there is no tenant {said.tenant}")
+            elif (home := known.get(said.tenant)) is not None and home.broker is not None:
+                said = said.for_nobody(f"tenant {said.tenant} has a vhost of its own")
             if said.problem is not None:
                 invalid.append((one.delivery, said.problem))
-            content, apart, event_id = f"content:{said.content}", known.get(said.tenant, False), fresh
+            content, apart, event_id = f"content:{said.content}", known.get(said.tenant) is not None, fresh
             if said.key is None and one.delivery.redelivered:
                 there = await find_contents(db, said.tenant, EventSource.AMQP, content)
                 if len(there) > one.place:

@@ -130,20 +130,20 @@ class Recorder(Actor):
                 self._gave_back_at = self.clock.monotonic()
                 raise
             for beat, held in zip(batch, answers, strict=True):
-                if beat.store != store.apart:
+                if beat.store != store.suffix:
                     continue  # it told that the executor lives; the store it is for answers
                 answer = HeartbeatRecorded(
                     tenant=beat.tenant,
                     boot_id=beat.boot_id,
                     # Whether it takes anything, and whether it is heard, is a matter of the main store.
-                    seq=None if store.apart else beat.seq,
-                    hold=None if store.apart else held.hold,
+                    seq=None if store.suffix else beat.seq,
+                    hold=None if store.suffix else held.hold,
                     cancels=held.cancels,
                     kills=held.kills,
                     lost=held.lost,
                 )
                 self.post("scheduler.control", beat.executor, [answer], persistent=False)
-        own = self._stores.main.apart
+        own = self._stores.main.suffix
         barriers = [beat.barrier_at for beat in beats if beat.barrier_at is not None and beat.store == own]
         if barriers:
             self._read_through = max(*barriers, self._read_through or barriers[0])
@@ -236,7 +236,7 @@ class Recorder(Actor):
         barrier = ExecutorHeartbeat(
             tenant="default", executor=f"recorder-{self._id}", boot_id=self._id, seq=0, pool="", slots=0, busy=0,
             host="", pid=0, program="", barrier_at=now,
-            store=self._stores.main.apart,
+            store=self._stores.main.suffix,
         )  # fmt: skip
         for _ in range(_BARRIERS_SENT):
             self.post("scheduler.attempts", "executor.heartbeat", [barrier], persistent=False)

@@ -26,7 +26,7 @@ from scheduler.store.crash_book import StoreCrashBook
 from scheduler.store.definitions import ApplyResult, Wanted, apply, list_pools
 from scheduler.store.measuring import Measuring
 from scheduler.store.migrate import migrate
-from scheduler.store.registry import list_databases, store_of
+from scheduler.store.registry import list_homes, store_of
 from scheduler.store.stores import Stores
 from scheduler.transport.amqp_admin import admin
 from scheduler.transport.topology import topology_of
@@ -166,11 +166,15 @@ class EmbeddedScheduler:
         return server.dsn
 
     async def _declare(self) -> None:
-        """Make the queues of the pools there are now; costs one query when no pool changed."""
-        pools, databases = await list_pools(self.stores.main), await list_databases(self.stores.main)
-        if (pools, databases.keys()) == self._declared:
+        """Make the queues of the pools there are now; costs two queries when no pool changed.
+
+        Not in vhosts of tenants: there, and with their executors, it is for ``broker declare``.
+        """
+        pools, homes = await list_pools(self.stores.main), await list_homes(self.stores.main)
+        sharing = {tenant for tenant, home in homes.items() if home.broker is None}
+        if (pools, sharing) == self._declared:
             return
-        parts = topology_of(pools, databases)
+        parts = topology_of(pools, sharing)
         settings = self.world.settings
         if self.world.broker is not None:
             self.world.broker.declare(parts)
@@ -179,7 +183,7 @@ class EmbeddedScheduler:
             url = settings.amqp_url.get_secret_value()
             async with admin(url, management, queue_type=settings.queue_type) as operator:
                 await operator.declare(parts)
-        self._declared = (pools, databases.keys())
+        self._declared = (pools, sharing)
 
 
 _HEAR_OUT_S: Final = 5.0

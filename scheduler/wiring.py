@@ -279,7 +279,7 @@ async def prepare_actor(actor: str, world: World, stack: AsyncExitStack) -> Work
 
 def growth(world: World, make: Make, *, size: int = 5) -> Growth:
     """Return what the branches of an actor are made by; ``size`` is that of each one's pool of connections."""
-    return Growth(make, size, world.settings.insecure_database, counts_crashes=world.broker is None)
+    return Growth(make, size, world.settings, counts_crashes=world.broker is None)
 
 
 def store_check(stores: Stores) -> Check:

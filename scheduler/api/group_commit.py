@@ -38,7 +38,10 @@ class _Group:
 
 
 class GroupCommit:
-    """Writes events. ``on_written`` is called with those of each transaction that are new, after its commit."""
+    """Writes events. ``on_written`` is called with those of each transaction that are new, after its commit.
+
+    It tells their Dispatchers of them; those of a tenant with a vhost of its own, where it is not, are rung.
+    """
 
     def __init__(self, store_of: Callable[[str], TenantStore], on_written: OnWritten) -> None:
         self._store_of = store_of
@@ -101,8 +104,9 @@ class GroupCommit:
         """Write a batch; where one event cannot be stored, the others are."""
         events = [event for event, _, _ in batch]
         try:
-            async with self._store_of(tenant).plain() as db:
-                recorded = await record_events(db, events, hinted=True, forgets=False)
+            store = self._store_of(tenant)
+            async with store.plain() as db:
+                recorded = await record_events(db, events, hinted=not store.alone, forgets=False)
         except TransientError as error:
             _fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whoever waits for the event is told

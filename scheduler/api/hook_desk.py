@@ -105,16 +105,17 @@ class HookDesk(Service):
 
     def _hint(self, events: Sequence[NewEvent]) -> None:
         """Tell the Dispatcher of recorded events, without waiting: it finds them by looking, too."""
-        if self._publisher is None or not events:
+        if self._publisher is None or not events or (store := self._stores.of(events[0].tenant)).alone:
             return
-        key = _RECEIVED.key(self._stores.of(events[0].tenant).apart)
+        key = _RECEIVED.key(store.apart)
         facts = [EventReceived(tenant=event.tenant, event_id=event.id) for event in events]
         for at in range(0, len(facts), _LIST):
             _ = self._publisher.publish(Out(_RECEIVED.exchange, key, dump(facts[at : at + _LIST])))
 
     async def _hand_over(self, event: NewEvent, why: TransientError) -> Recorded:
         """Have the broker keep an event that could not be recorded."""
-        if self._publisher is None or not self._keeps or self._transport.state is not LinkState.UP:
+        store = self._stores.of(event.tenant)
+        if self._publisher is None or not self._keeps or self._transport.state is not LinkState.UP or store.alone:
             raise why
         if not self._away:
             self._away = True
@@ -131,7 +132,7 @@ class HookDesk(Service):
         body = dump([EventReceived.model_construct(tenant=event.tenant, event_id=event.id, event=carried)])
         if len(body) > MAX_BODY_BYTES:
             raise why
-        key = _RECEIVED.key(self._stores.of(event.tenant).apart)
+        key = _RECEIVED.key(store.apart)
         outcome = self._publisher.publish(Out(_RECEIVED.exchange, key, body))
         try:
             async with asyncio.timeout(_CONFIRM_S):

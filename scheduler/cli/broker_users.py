@@ -25,7 +25,12 @@ Publishers = Annotated[
 Readers = Annotated[
     list[str] | None, typer.Option("--reader", help="Who reads the feed by queues of its own; repeatable.")
 ]
-Prefix = Annotated[str, typer.Option("--prefix", help="What the users' names begin with.")]
+Prefix = Annotated[
+    str | None, typer.Option("--prefix", help="What the users' names begin with: scheduler, or scheduler-TENANT.")
+]
+VhostOf = Annotated[
+    str | None, typer.Option("--vhost-of", metavar="TENANT", help="The users of the vhost that a tenant has to itself.")
+]
 
 
 def users(
@@ -36,7 +41,8 @@ def users(
     pool: Pools = None,
     publisher: Publishers = None,
     reader: Readers = None,
-    prefix: Prefix = "scheduler",
+    prefix: Prefix = None,
+    vhost_of: VhostOf = None,
     json: Json = False,
 ) -> None:
     """Examples:
@@ -47,6 +53,8 @@ def users(
 
       scheduler broker users --publisher shop --reader crm --pool default --pool gpu --json
 
+      scheduler broker users --vhost-of bank --apply --passwords ./passwords
+
     Print the commands that make a user for each actor, each pool's executors, publishers and readers, with the
     rights it needs and no others; or make them. A new user's password is taken from its file; where there is none it
     is made up, and written there, or shown this once without --passwords. Users that are there keep theirs unless
@@ -54,20 +62,20 @@ def users(
     """
     import asyncio
 
-    from scheduler.transport.broker_url import vhost_of
     from scheduler.transport.broker_users import broker_users
 
     settings = load(context).settings
     pools = pool or asyncio.run(_pools(settings))
+    named = prefix or ("scheduler" if vhost_of is None else f"scheduler-{vhost_of}")
     try:
-        wanted = broker_users(pools, prefix=prefix, publishers=publisher or (), readers=reader or ())
+        wanted = broker_users(pools, prefix=named, publishers=publisher or (), readers=reader or ())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    vhost = vhost_of(settings.amqp_url.get_secret_value()) if settings.amqp_url is not None else "/"
+    url = asyncio.run(_url(settings, vhost_of))
     if apply:
-        _say(asyncio.run(_apply(settings, wanted, passwords)), as_json=json)
+        _say(asyncio.run(_apply(settings, url, wanted, passwords)), as_json=json)
     else:
-        _print(wanted, vhost, as_json=json)
+        _print(wanted, url, as_json=json)
 
 
 async def _pools(settings: "Settings") -> list[str]:
@@ -78,16 +86,32 @@ async def _pools(settings: "Settings") -> list[str]:
         return list(await list_pools(store))
 
 
-async def _apply(settings: "Settings", wanted: Sequence["BrokerUser"], folder: Path | None) -> list[dict[str, Any]]:
+async def _url(settings: "Settings", tenant: str | None) -> str | None:
+    """Return the URL of the vhost that is meant; None: that of all, and it is not named."""
+    from scheduler.cli.vhosts import find_vhosts, url_of
+    from scheduler.errors import NotFoundError
+
+    if tenant is None:
+        return None if settings.amqp_url is None else settings.amqp_url.get_secret_value()
+    for vhost in await find_vhosts(settings):
+        if vhost.tenant == tenant:
+            return url_of(settings, vhost)
+    raise NotFoundError(f"there is no tenant {tenant} with a vhost of its own")
+
+
+async def _apply(
+    settings: "Settings", amqp_url: str | None, wanted: Sequence["BrokerUser"], folder: Path | None
+) -> list[dict[str, Any]]:
+    from scheduler.cli.vhosts import management_of
     from scheduler.errors import ConfigurationError
     from scheduler.transport.amqp_management import Management
-    from scheduler.transport.broker_url import check_management_url, vhost_of
+    from scheduler.transport.broker_url import vhost_of
 
-    if settings.amqp_url is None or settings.management_url is None:
-        raise ConfigurationError("set AMQP_URL, for the vhost, and SCHEDULER_MANAGEMENT_URL, of an administrator")
-    url = settings.management_url.get_secret_value()
-    check_management_url(url, allow_insecure=settings.insecure_broker)
-    async with Management(url, vhost_of(settings.amqp_url.get_secret_value())) as management:
+    url = management_of(settings, amqp_url) if amqp_url is not None else None
+    if url is None or amqp_url is None:
+        why = "set AMQP_URL, for the vhost, and SCHEDULER_MANAGEMENT_URL, of an administrator of the same broker"
+        raise ConfigurationError(why)
+    async with Management(url, vhost_of(amqp_url)) as management:
         return [await _make(management, user, folder) for user in wanted]
 
 
@@ -139,11 +163,13 @@ def _say(made: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         print_line(f"{user['name']}: {words}{password}")
 
 
-def _print(wanted: Sequence["BrokerUser"], vhost: str, *, as_json: bool) -> None:
+def _print(wanted: Sequence["BrokerUser"], url: str | None, *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from scheduler.cli.output import print_json, print_line
+    from scheduler.transport.broker_url import vhost_of
 
+    vhost = "/" if url is None else vhost_of(url)
     if as_json:
         print_json({"vhost": vhost, "users": [asdict(user) for user in wanted]})
         return

@@ -27,7 +27,8 @@ Examples:
 
   scheduler executors drain nightly-3f9a12bc --wait
 
-List executors that live, or stopped within a day; drain one of them, or let it work again.""",
+List executors that live, or stopped within a day; drain one of them, or let it work again.
+With --tenant NAME of a tenant with a vhost of its own: those that are there.""",
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The executor, as the list names it.")]
@@ -44,7 +45,7 @@ def list_all(context: typer.Context, *, json: Json = False) -> None:
     async def question(store: "Store", settings: "Settings") -> "list[Row]":
         return await list_executors(store, lease_s=lease_s(settings))
 
-    found = ask(context, question, of_tenant=False)
+    found = ask(context, question, of_tenant=False, of_executors=True)
     if json:
         print_json({"executors": found})
         return
@@ -84,7 +85,7 @@ def drain(
             return None
         return await wait_drained(store, drained, lease_s=lease, timeout_s=timeout_s, clock=SystemClock())
 
-    running = ask(context, question, of_tenant=False)
+    running = ask(context, question, of_tenant=False, of_executors=True)
     document: dict[str, Any] = {"executor": name, "drain": True}
     if json:
         print_json(document | ({"drained": running == 0, "running": running} if wait else {}))
@@ -106,7 +107,7 @@ def undrain(context: typer.Context, *, name: Name, json: Json = False) -> None:
     async def question(store: "Store", settings: "Settings") -> Sequence[UUID]:
         return await undrain_executor(store, name, lease_s=lease_s(settings))
 
-    ask(context, question, of_tenant=False)
+    ask(context, question, of_tenant=False, of_executors=True)
     if json:
         print_json({"executor": name, "drain": False})
     else:

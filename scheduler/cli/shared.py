@@ -52,11 +52,13 @@ def ask(
     of_tenant: bool = True,
     home: str | None = None,
     in_main: bool = False,
+    of_executors: bool = False,
 ) -> T:
     """Open the database that is named or runs, put ``question`` to it, and return the answer.
 
     ``of_tenant`` is False for questions that the tenant of the settings has no part in, but perhaps another:
     ``home``, which need not be there yet. ``in_main``: what is kept of the tenant in the main store is meant.
+    ``of_executors``: the store that hears the executors which serve the tenant is asked.
 
     Raises:
         DatabaseUnavailableError: there is none, or its schema is not this program's.
@@ -69,7 +71,9 @@ def ask(
     settings = load(context).settings
 
     async def answer() -> T:
-        async with open_store(settings, name="cli", of_tenant=of_tenant, home=home, in_main=in_main) as store:
+        async with open_store(
+            settings, name="cli", of_tenant=of_tenant, home=home, in_main=in_main, of_executors=of_executors
+        ) as store:
             return await question(store, settings)
 
     return asyncio.run(answer())

@@ -25,7 +25,7 @@ async def list_everywhere(main: Store, *, allow_insecure: bool) -> list[dict[str
                 known = next((own for own in await list_tenants(store) if own["name"] == row["name"]), {})
         except (TransientError, ConfigurationError) as error:
             return row | {"trouble": str(error)}
-        return row | known | {"database": row["database"], "trouble": None}
+        return row | known | {"database": row["database"], "broker": row["broker"], "trouble": None}
 
     return list(await asyncio.gather(*map(look, await list_tenants(main))))
 

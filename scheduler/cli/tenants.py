@@ -23,9 +23,13 @@ Database = Annotated[
     str | None,
     typer.Option("--database", help="A database of its own: where its DSN is found, {env:NAME} or {file:PATH}."),
 ]
+Broker = Annotated[
+    str | None,
+    typer.Option("--broker", help="A vhost of its own: where its URL is found, {env:NAME} or {file:PATH}."),
+]
 _COLUMNS: Final = (
     "name", "suspended_at", "weight", "jobs", "max_jobs", "max_runs_per_minute", "stores", "max_storage", "database",
-    "trouble",
+    "broker", "trouble",
 )  # fmt: skip
 
 
@@ -39,6 +43,7 @@ def create(
     max_runs_per_minute: Runs = None,
     max_storage: Storage = None,
     database: Database = None,
+    broker: Broker = None,
     json: Json = False,
 ) -> None:
     """Examples:
@@ -47,24 +52,32 @@ def create(
 
       scheduler tenant create bank --database '{env:BANK_DATABASE_URL}'
 
+      scheduler tenant create bank --database '{env:BANK_DATABASE_URL}' --broker '{env:BANK_AMQP_URL}'
+
     Make a tenant. With a database of its own, that database gets the schema first; afterwards
-    `scheduler broker declare` makes its queues, and actors that run take it up by themselves.
+    `scheduler broker declare` makes its queues, and actors that run take it up by themselves. With a
+    vhost of its own too, its events and its work are there, for executors that are started there.
     """
+    from scheduler.cli.tenant_places import place_of
     from scheduler.store.moving import found_tenant
     from scheduler.store.tenants import Terms, create_tenant
 
     _check_name(name)
+    if broker is not None and database is None:
+        raise typer.BadParameter("--broker: a vhost of its own is for a tenant with a database of its own: --database")
     terms = Terms(**_given(weight, max_jobs, max_runs_per_minute, max_storage))
 
     async def question(store: "Store", settings: "Settings") -> None:
         if database is None:
             await create_tenant(store, name, terms)
         else:
-            await found_tenant(store, name, terms, _place(name, database, settings))
+            await found_tenant(store, name, terms, place_of(name, database, settings, broker))
 
     ask(context, question, of_tenant=False)
     after = "" if database is None else "; without `scheduler up`, run `scheduler broker declare` to make its queues"
-    _say({"name": name, "database": database}, f"{name}: made{after}", as_json=json)
+    if broker is not None:
+        after = "; run `scheduler broker declare`, and executors in its vhost"
+    _say({"name": name, "database": database, "broker": broker}, f"{name}: made{after}", as_json=json)
 
 
 @tenant.command(name="set")
@@ -76,22 +89,29 @@ def set_one(
     max_jobs: Jobs = None,
     max_runs_per_minute: Runs = None,
     max_storage: Storage = None,
+    broker: Annotated[str | None, typer.Option("--broker", help="Its own vhost, as in `create`; none.")] = None,
     json: Json = False,
 ) -> None:
     """Examples:
 
       scheduler tenant set shop --max-runs-per-minute 600 --max-storage none
 
-    Change a tenant's share and quotas. What is not named stays as it is.
+      scheduler tenant set bank --broker '{env:BANK_AMQP_URL}'
+
+    Change a tenant's share and quotas, or where its work and events are. What is not named stays as it
+    is. A vhost of its own is for a tenant with a database of its own, and changes while it is suspended.
     """
     from dataclasses import asdict
 
+    from scheduler.cli.tenant_places import set_broker
     from scheduler.store.tenants import change_tenant
 
     changes = _given(weight, max_jobs, max_runs_per_minute, max_storage)
 
     async def question(store: "Store", settings: "Settings") -> dict[str, Any]:
         async with _home(store, name, settings) as home:
+            if broker is not None:
+                await set_broker(store, home, broker, settings)
             return asdict(await change_tenant(home, name, changes))
 
     terms = ask(context, question, of_tenant=False)
@@ -199,6 +219,7 @@ def move(
     and compare its rows, delete them here, and activate it there. Exit 4, and nothing is moved, while runs
     are active. Run `scheduler broker declare` first or right after it: its queues have names of their own.
     """
+    from scheduler.cli.tenant_places import place_of
     from scheduler.clock import SystemClock
     from scheduler.store.moving import move_tenant
     from schemas.durations import parse_duration
@@ -209,18 +230,11 @@ def move(
         raise typer.BadParameter(f"--drain-timeout: {error}") from None
 
     async def question(store: "Store", settings: "Settings") -> dict[str, int]:
-        place = _place(name, database, settings)
+        place = place_of(name, database, settings)
         return await move_tenant(store, name, place, drain_s=drain_s, clock=SystemClock())
 
     moved = ask(context, question, of_tenant=False)
     _say({"name": name, "rows": moved}, f"{name}: {sum(moved.values())} rows moved to {database}", as_json=json)
-
-
-def _place(name: str, database: str, settings: "Settings") -> Any:
-    from scheduler.store.moving import Place
-    from scheduler.store.registry import find_dsn
-
-    return Place(database, find_dsn(name, database, allow_insecure=settings.insecure_database))
 
 
 def _home(store: "Store", name: str, settings: "Settings") -> Any:

@@ -11,18 +11,25 @@ from scheduler.store.audit import person
 from scheduler.store.database_url import check_database_url
 from scheduler.store.migrate import check_schema
 from scheduler.store.reading import has_tenant
-from scheduler.store.registry import store_of
+from scheduler.store.registry import list_homes, store_of
 from scheduler.store.stores import Store, Stores
 
 
 @asynccontextmanager
 async def open_store(
-    settings: Settings, *, name: str, of_tenant: bool = True, home: str | None = None, in_main: bool = False
+    settings: Settings,
+    *,
+    name: str,
+    of_tenant: bool = True,
+    home: str | None = None,
+    in_main: bool = False,
+    of_executors: bool = False,
 ) -> AsyncIterator[Store]:
     """Open the store that the tenant of ``settings`` lives in; ``name`` shows in pg_stat_activity and in the audit log.
 
     ``of_tenant=False``: for questions that the tenant has no part in; then it is the main store, or that of
     ``home``, a tenant that need not be there yet. ``in_main``: the main store, wherever the tenant lives.
+    ``of_executors``: the one that hears the executors which serve the tenant.
 
     Raises:
         DatabaseUnavailableError: there is none, or its schema is not this program's.
@@ -37,6 +44,8 @@ async def open_store(
         if of_tenant and settings.tenant != DEFAULT_TENANT and not await has_tenant(stores.main, settings.tenant):
             raise NotFoundError(f"there is no tenant {settings.tenant}")
         lives = settings.tenant if of_tenant else home
+        if of_executors and getattr((await list_homes(stores.main)).get(settings.tenant), "broker", None):
+            lives = settings.tenant
         if lives is None or in_main:
             yield stores.main
         else:

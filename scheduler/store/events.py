@@ -14,6 +14,7 @@ from scheduler.store.audit import Change, record_changes
 from scheduler.store.doorbell import WORK
 from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
+from scheduler.store.registry import Home
 from scheduler.store.stores import Store
 from schemas.vocabulary import EventSource
 
@@ -136,9 +137,10 @@ async def find_contents(db: "Connection", tenant: str, source: EventSource, pref
     return [row["event_id"] for row in await db.fetch(Q["find_contents"], tenant, source.value, prefix)]
 
 
-async def list_known_tenants(db: "Connection", names: Sequence[str]) -> dict[str, bool]:
-    """Return those of ``names`` that are tenants, and whether each has a database of its own."""
-    return {row["name"]: row["apart"] for row in await db.fetch(Q["list_tenants"], list(names))}
+async def list_known_tenants(db: "Connection", names: Sequence[str]) -> dict[str, Home | None]:
+    """Return those of ``names`` that are tenants, and where each is found that has a database of its own."""
+    rows = await db.fetch(Q["list_tenants"], list(names))
+    return {row["name"]: Home(row["database"], row["broker"]) if row["database"] else None for row in rows}
 
 
 async def find_undecided(store: Store, limit: int) -> list[UUID]:

@@ -8,7 +8,7 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.errors import ConfigurationError, TransientError
 from scheduler.service import Service
-from scheduler.store.registry import find_dsn, list_databases, open_apart
+from scheduler.store.registry import Home, find_dsn, list_homes, open_apart
 from scheduler.store.stores import Stores
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -24,7 +24,7 @@ class Homes(Service):
         self._stores = stores
         self._size = size
         self._allow_insecure = allow_insecure
-        self._found: dict[str, str] = {}
+        self._found: dict[str, Home] = {}
 
     async def start(self) -> None:
         """Know of every tenant that has a store of its own; they are opened afterwards.
@@ -32,13 +32,13 @@ class Homes(Service):
         Raises:
             DatabaseUnavailableError: the main one does not answer.
         """
-        for tenant in await list_databases(self._stores.main):
+        for tenant in await list_homes(self._stores.main):
             self._stores.note_missing(tenant, f"tenant {tenant}: its database is being opened")
         self.keep("registry", self._tend)
 
     async def look(self) -> None:
         """Read the registry once; open what is new, or could not be opened before, and close what is gone."""
-        found = await list_databases(self._stores.main)
+        found = await list_homes(self._stores.main)
         for tenant in [tenant for tenant in self._found if found.get(tenant) != self._found[tenant]]:
             del self._found[tenant]
             await self._stores.forget(tenant)
@@ -51,13 +51,13 @@ class Homes(Service):
             self.well("registry")
             await self.clock.sleep(_LOOK_S)
 
-    async def _open(self, tenant: str, reference: str) -> None:
+    async def _open(self, tenant: str, home: Home) -> None:
         try:
-            dsn = await asyncio.to_thread(find_dsn, tenant, reference, allow_insecure=self._allow_insecure)
-            store = await open_apart(tenant, dsn, name="ingress", size=self._size)
+            dsn = await asyncio.to_thread(find_dsn, tenant, home.database, allow_insecure=self._allow_insecure)
+            store = await open_apart(tenant, dsn, name="ingress", size=self._size, alone=home.broker is not None)
         except (TransientError, ConfigurationError) as error:
             self._stores.note_missing(tenant, str(error))
             log.warning("tenant.not_reached", tenant=tenant, error=str(error))
             return
-        self._found[tenant] = reference
+        self._found[tenant] = home
         self._stores.add(store)

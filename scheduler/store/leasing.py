@@ -46,7 +46,7 @@ async def record_heartbeats(store: Store, beats: Sequence[ExecutorHeartbeat], le
     """
     newest = {beat.boot_id: beat for beat in sorted(beats, key=lambda beat: (beat.stopped, beat.seq))}
     keys = sorted(
-        {key for beat in beats if beat.store == store.apart for key in beat.attempts}, key=lambda key: key.run_id
+        {key for beat in beats if beat.store == store.suffix for key in beat.attempts}, key=lambda key: key.run_id
     )
     async with store.transaction() as db:
         arrived = await db.fetch(

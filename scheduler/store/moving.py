@@ -20,7 +20,7 @@ from scheduler.store.doorbell import DEFINITIONS
 from scheduler.store.migrate import migrate
 from scheduler.store.pool import connect, unwell
 from scheduler.store.queries import queries
-from scheduler.store.registry import open_apart, register_database
+from scheduler.store.registry import Home, list_homes, open_apart, register_home
 from scheduler.store.stores import Store
 from scheduler.store.tenants import Terms, activate_tenant, create_tenant, suspend_tenant
 
@@ -44,6 +44,8 @@ class Place:
 
     reference: str
     dsn: str = field(repr=False)
+    broker: str | None = None
+    """Where the URL of a vhost of its own is found; None: it has none."""
 
 
 async def found_tenant(main: Store, name: str, terms: Terms, place: Place) -> None:
@@ -61,7 +63,7 @@ async def found_tenant(main: Store, name: str, terms: Terms, place: Place) -> No
             await create_tenant(apart.acting(main.by), name, terms)
     finally:
         await apart.close()
-    await register_database(main, name, place.reference)
+    await register_home(main, name, Home(place.reference, place.broker))
 
 
 async def move_tenant(main: Store, name: str, place: Place, *, drain_s: float, clock: Clock) -> dict[str, int]:
@@ -97,6 +99,24 @@ async def move_tenant(main: Store, name: str, place: Place, *, drain_s: float, c
         return moved
     finally:
         await apart.close()
+
+
+async def move_broker(main: Store, apart: Store, broker: str | None) -> None:
+    """Have the tenant of ``apart`` work in the vhost whose URL is found at ``broker``; None: at the broker of all.
+
+    Raises:
+        ConflictError: it is not suspended, or an executor holds runs of it, whose ends nobody would hear.
+        NotFoundError: ``main`` has no such tenant.
+    """
+    async with apart.transaction() as db:
+        row = await db.fetchrow(_TENANTS["lock_tenant"], apart.name)
+        [held] = await db.fetch(_TENANTS["count_held"], apart.name)
+        if row is None or row["suspended_at"] is None:
+            raise ConflictError(f"tenant {apart.name} changes its broker only while it is suspended")
+        if held["out"]:
+            raise ConflictError(f"executors hold {held['out']} runs of it: wait for them, or cancel them")
+        home = (await list_homes(main))[apart.name]
+        await register_home(main, apart.name, Home(home.database, broker))
 
 
 async def _drain(main: Store, name: str, drain_s: float, clock: Clock) -> None:

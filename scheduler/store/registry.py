@@ -1,20 +1,19 @@
 """Tenants in databases of their own: where each is found, and how it is opened.
 
-The main store names, for each of them, where the DSN is found: ``{env:NAME}`` or ``{file:PATH}``. The
-DSN itself, with its password, is in no database.
+The main store names, for each of them, where the DSN is found, and the URL of its vhost if it has one of
+its own: ``{env:NAME}`` or ``{file:PATH}``. What is found there, with its password, is in no database.
 """
 
 import asyncio
-import os
-import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from scheduler.domain.addresses import DATABASE_SCHEMES, check_scheme
 from scheduler.domain.audit import AuditAction, AuditKind, By
 from scheduler.errors import ConfigurationError, DatabaseUnavailableError, NotFoundError
+from scheduler.places import read_place
 from scheduler.roles import ACTOR_ROLES
 from scheduler.store.audit import Change, record_changes
 from scheduler.store.database_url import check_database_url
@@ -27,7 +26,15 @@ from scheduler.store.stores import MAIN, Store
 
 Q: Final = queries("registry")
 _RING: Final = queries("definitions")["ring"]
-_REFERENCE: Final = re.compile(r"\{(env|file):([^{}]{1,4096})\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a tenant with a database of its own is found: places, not what is there."""
+
+    database: str
+    broker: str | None = None
+    """Of the URL of a vhost of its own; None: it is at the broker of all, with queues of its own."""
 
 
 def find_dsn(tenant: str, reference: str, *, allow_insecure: bool = False) -> str:
@@ -36,16 +43,10 @@ def find_dsn(tenant: str, reference: str, *, allow_insecure: bool = False) -> st
     Raises:
         ConfigurationError: it leads nowhere, to no DSN, or to one that is not safe to use; never repeats it.
     """
-    match = _REFERENCE.fullmatch(reference)
-    if match is None:
-        raise ConfigurationError(f"tenant {tenant}: the database is given as {{env:NAME}} or {{file:PATH}}")
-    kind, place = match.groups()
     try:
-        dsn = (os.environ.get(place, "") if kind == "env" else Path(place).read_text(encoding="utf-8")).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"tenant {tenant}: {reference} cannot be read: {error}") from None
-    if not dsn:
-        raise ConfigurationError(f"tenant {tenant}: {reference} is empty or not set")
+        dsn = read_place(reference, "the database")
+    except ConfigurationError as error:
+        raise ConfigurationError(f"tenant {tenant}: {error}") from None
     try:
         check_scheme(dsn, DATABASE_SCHEMES)
         check_database_url(dsn, allow_insecure=allow_insecure)
@@ -54,10 +55,15 @@ def find_dsn(tenant: str, reference: str, *, allow_insecure: bool = False) -> st
     return dsn
 
 
+async def list_homes(main: Store) -> dict[str, Home]:
+    """Return where each tenant is found that has a database of its own."""
+    async with main.connection() as db:
+        return {row["name"]: Home(row["database"], row["broker"]) for row in await db.fetch(Q["list_homes"])}
+
+
 async def list_databases(main: Store) -> dict[str, str]:
     """Return the reference of each tenant that has a database of its own."""
-    async with main.connection() as db:
-        return {row["name"]: row["database"] for row in await db.fetch(Q["list_databases"])}
+    return {tenant: home.database for tenant, home in (await list_homes(main)).items()}
 
 
 async def find_database_of(main: Store, tenant: str) -> str | None:
@@ -67,8 +73,8 @@ async def find_database_of(main: Store, tenant: str) -> str | None:
     return found
 
 
-async def register_database(main: Store, tenant: str, reference: str) -> None:
-    """Say where the database of a tenant is, which is migrated and has its row.
+async def register_home(main: Store, tenant: str, home: Home) -> None:
+    """Say where the database of a tenant is, which is migrated and has its row, and its vhost if it has its own.
 
     Raises:
         NotFoundError: there is no such tenant.
@@ -76,22 +82,23 @@ async def register_database(main: Store, tenant: str, reference: str) -> None:
     if tenant == MAIN:
         raise ConfigurationError(f"tenant {MAIN}: the store of that name is the main one; choose another")
     async with main.transaction() as db:
-        if await db.fetchval(Q["register_database"], tenant, reference) is None:
+        if await db.fetchval(Q["register_home"], tenant, home.database, home.broker) is None:
             raise NotFoundError(f"there is no tenant {tenant}")
-        done = Change(AuditAction.CHANGE, AuditKind.TENANT, tenant, after={"database": reference})
+        done = Change(AuditAction.CHANGE, AuditKind.TENANT, tenant, after=asdict(home))
         await record_changes(db, main.by, tenant, [done])
         await db.execute(_RING, DEFINITIONS, tenant)
 
 
-async def open_apart(tenant: str, dsn: str, *, name: str, size: int = 5) -> Store:
-    """Open the database of a tenant; an actor, named so, takes its role where it may.
+async def open_apart(tenant: str, dsn: str, *, name: str, size: int = 5, alone: bool = False) -> Store:
+    """Open the database of a tenant, ``alone`` at its broker; an actor, named so, takes its role where it may.
 
     Raises:
         DatabaseUnavailableError: no connection, or its schema is not the one of this program.
     """
     if name in ACTOR_ROLES:
         dsn = await take_role(dsn, name)
-    store = Store(tenant, dsn, await open_pool(dsn, name=name, size=size), By(f"system:{name}", tenant))
+    pool = await open_pool(dsn, name=name, size=size)
+    store = Store(tenant, dsn, pool, By(f"system:{name}", tenant), alone=alone)
     try:
         async with store.connection() as db:
             if (wrong := await check_schema(db)) is not None:

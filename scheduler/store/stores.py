@@ -37,11 +37,17 @@ class Store:
     by: By
     """Who is to be written down for what is changed through it."""
 
-    def __init__(self, name: str, dsn: str, pool: "asyncpg.Pool[asyncpg.Record]", by: By) -> None:
+    alone = False
+    """Whether it has a broker, or a vhost, to itself."""
+
+    def __init__(
+        self, name: str, dsn: str, pool: "asyncpg.Pool[asyncpg.Record]", by: By, *, alone: bool = False
+    ) -> None:
         self.name = name
         self.dsn = dsn
         self.by = by
         self._pool = pool
+        self.alone = alone
 
     def acting(self, by: By) -> Self:
         """Return the same store on behalf of somebody else."""
@@ -53,6 +59,11 @@ class Store:
     def apart(self) -> str | None:
         """The name of a store other than the main one, which is that of its tenant; None: the main one."""
         return None if self.name == MAIN else self.name
+
+    @property
+    def suffix(self) -> str | None:
+        """What its messages carry, where several stores share a broker; None: those of the main one, or alone there."""
+        return None if self.alone else self.apart
 
     @contextlib.asynccontextmanager
     async def transaction(self, *, flush: bool = True) -> AsyncIterator["Connection"]:

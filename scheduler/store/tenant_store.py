@@ -22,6 +22,7 @@ class TenantStore(Store):
         self.name = store.name
         self.dsn = store.dsn
         self.by = store.by
+        self.alone = store.alone
         self._store = store
         self._tenant = tenant
 

@@ -22,7 +22,7 @@ from scheduler.store.definitions import apply
 from scheduler.store.homes import Homes
 from scheduler.store.migrate import migrate
 from scheduler.store.moving import Place, found_tenant, move_tenant
-from scheduler.store.registry import register_database, store_of
+from scheduler.store.registry import Home, register_home, store_of
 from scheduler.store.stores import Store, Stores
 from scheduler.store.tenant_store import TenantStore
 from scheduler.store.tenants import Terms, create_tenant
@@ -259,7 +259,7 @@ async def test_who_answers_for_all_tenants_finds_each_at_home(server: PostgresSe
         await found(main, server, tmp_path, "own")
         await give_job(main, "default")
         await create_tenant(main, "gone", Terms())
-        await register_database(main, "gone", "{env:NO_SUCH_VARIABLE}")
+        await register_home(main, "gone", Home("{env:NO_SUCH_VARIABLE}"))
         stores = await Stores.open(server.dsn("main"), name="test", size=2)
         homes = Homes(stores, CLOCK, random.Random(1), size=2, allow_insecure=False)
         try:
@@ -273,7 +273,7 @@ async def test_who_answers_for_all_tenants_finds_each_at_home(server: PostgresSe
             with pytest.raises(DatabaseUnavailableError, match="NO_SUCH_VARIABLE"):
                 stores.of("gone")
             (tmp_path / "gone").write_text(server.dsn("spare"))
-            await register_database(main, "gone", f"{{file:{tmp_path / 'gone'}}}")
+            await register_home(main, "gone", Home(f"{{file:{tmp_path / 'gone'}}}"))
             await homes.look()
             assert "gone" == stores.of("gone").name
         finally:

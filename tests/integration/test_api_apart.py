@@ -13,7 +13,7 @@ from scheduler.clock import SystemClock
 from scheduler.store.homes import Homes
 from scheduler.store.moving import Place, found_tenant
 from scheduler.store.pool import connect
-from scheduler.store.registry import register_database
+from scheduler.store.registry import Home, register_home
 from scheduler.store.tenants import Terms
 from tests.integration.test_api_runs import INSERT
 from tests.integration.test_api_streams import heard, skipped
@@ -125,7 +125,7 @@ async def test_a_database_that_is_down_is_503_for_its_tenant_and_nothing_for_oth
     api, keys = town.api, {tenant: await town.api.key("admin", tenant) for tenant in ("default", "own")}
     assert 200 == (await api.get("/api/v1/jobs", key=keys["own"])).status
     (town.folder / "own").write_text(f"postgresql://postgres@127.0.0.1:{free_port()}/gone")
-    await register_database(api.stores.main, "own", f"{{file:{town.folder}/./own}}")  # it is opened anew
+    await register_home(api.stores.main, "own", Home(f"{{file:{town.folder}/./own}}"))  # it is opened anew
     await town.homes.look()
 
     answers = await asyncio.gather(*(api.get("/api/v1/runs", key=key) for key in keys.values()))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors.dispatcher import Dispatcher
-from scheduler.store.registry import register_database
+from scheduler.store.registry import Home, register_home
 from schemas.sizes import format_size
 from tests.support.engine import Engine, engine
 
@@ -146,7 +146,7 @@ async def test_the_database_of_a_tenant_that_does_not_answer_is_told_of(stage: E
     monkeypatch.setenv("ACME_DATABASE", f"postgresql://127.0.0.1:1/{uuid.uuid4().hex}")
     await stage.apply(down=on("tenant_database_down"))
     await stage.db.execute("INSERT INTO tenants (name) VALUES ('acme')")
-    await register_database(stage.stores.main, "acme", "{env:ACME_DATABASE}")
+    await register_home(stage.stores.main, "acme", Home("{env:ACME_DATABASE}"))
 
     data = await told(stage, "tenant_database_down")
 

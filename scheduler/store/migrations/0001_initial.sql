@@ -14,6 +14,7 @@ CREATE TABLE tenants (
     max_storage_bytes bigint CHECK (max_storage_bytes >= 0),
     storage_bytes bigint NOT NULL DEFAULT 0,  -- of its rows, as last measured
     database    text,                     -- where the DSN of its own database is found; null: it lives here
+    broker      text CHECK (broker IS NULL OR database IS NOT NULL),  -- where the URL of a vhost of its own is found
     created_at  timestamptz NOT NULL DEFAULT now()
 );
 
@@ -135,10 +136,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = scheduler, pg_temp AS $$
 $$;
 REVOKE EXECUTE ON FUNCTION all_webhooks() FROM PUBLIC;
 
--- Which tenants have a database of their own, and where its DSN is found: for who has to know before it can see them.
-CREATE FUNCTION all_databases() RETURNS TABLE (name text, database text)
+-- Which tenants have a database of their own, where its DSN is found, and that of their vhost if they have one: for who has
+-- to know before it can see them.
+CREATE FUNCTION all_databases() RETURNS TABLE (name text, database text, broker text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = scheduler, pg_temp AS $$
-    SELECT t.name, t.database FROM tenants AS t WHERE t.database IS NOT NULL;
+    SELECT t.name, t.database, t.broker FROM tenants AS t WHERE t.database IS NOT NULL;
 $$;
 REVOKE EXECUTE ON FUNCTION all_databases() FROM PUBLIC;
 

@@ -30,7 +30,7 @@ SELECT event_id FROM event_keys
 WHERE tenant = $1 AND source = $2 AND key >= $3 || ':' AND key < $3 || ';' AND expires_at > now() ORDER BY event_id;
 
 -- name: list_tenants
-SELECT name, database IS NOT NULL AS apart FROM tenants WHERE name = ANY ($1::text[]);
+SELECT name, database, broker FROM tenants WHERE name = ANY ($1::text[]);
 
 -- name: forget_keys
 DELETE FROM event_keys WHERE (tenant, source, key) IN (

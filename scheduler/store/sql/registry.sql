@@ -1,11 +1,11 @@
--- name: list_databases
-SELECT name, database FROM all_databases() ORDER BY name;
+-- name: list_homes
+SELECT name, database, broker FROM all_databases() ORDER BY name;
 
 -- name: find_database
 SELECT database FROM tenants WHERE name = $1;
 
--- name: register_database
-UPDATE tenants SET database = $2 WHERE name = $1 RETURNING name;
+-- name: register_home
+UPDATE tenants SET database = $2, broker = $3 WHERE name = $1 RETURNING name;
 
 -- name: list_pools
 SELECT name, queue_limit, paused_at FROM pools ORDER BY name;

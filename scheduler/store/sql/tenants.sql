@@ -11,7 +11,7 @@ SELECT suspended_at, database FROM tenants WHERE name = $1 FOR NO KEY UPDATE;
 
 -- name: list_tenants
 SELECT t.name, t.suspended_at, t.suspend_note, t.weight, t.max_jobs, t.max_runs_per_minute, t.max_storage_bytes,
-       t.storage_bytes, t.database,
+       t.storage_bytes, t.database, t.broker,
        (SELECT count(*)::int FROM jobs AS j WHERE j.tenant = t.name AND j.deleted_at IS NULL) AS jobs
 FROM tenants AS t ORDER BY t.name;
 
