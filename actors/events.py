@@ -31,7 +31,6 @@ from scheduler.store.events import (
 )
 from scheduler.store.stores import Store, Stores
 from scheduler.store.sweeping import spare
-from scheduler.transport.topology import ROUTES
 from schemas.facts import CarriedEvent, EventReceived
 from schemas.message import Message
 from schemas.registry import MAX_BODY_BYTES, dump
@@ -167,8 +166,7 @@ class EventDesk:
             why = f"with what belongs to it, it has {size} bytes; a database of its own gets at most {MAX_BODY_BYTES}"
             carried = carried.model_copy(update={"data": None, "headers": {}, "problem": why})
         fact = EventReceived(tenant=event.tenant, event_id=event_id, event=carried)
-        key = ROUTES[EventReceived.type].key(event.tenant)
-        if await self._actor.say(FIRINGS, key, [fact]) != [PublishOutcome.STORED]:
+        if await self._actor.say(FIRINGS, f"{EventReceived.type}.{event.tenant}", [fact]) != [PublishOutcome.STORED]:
             raise SessionLostError("the broker did not confirm an event that is for another database")
 
     async def receive(self, facts: Sequence[EventReceived]) -> None:
