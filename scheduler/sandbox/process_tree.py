@@ -8,6 +8,7 @@ from contextlib import suppress
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -31,6 +32,18 @@ def refuse_inspection() -> None:
 def hand_on_no_capability() -> None:
     """Let programs that this *thread* starts have no capability of its own, unless they run as root."""
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def hand_on_no_more_rights(*, enclosed: bool) -> None:
+    """Let the program that this *thread* becomes have no more rights than its user, who has to be able to kill it.
+
+    Setuid programs give none from then on; root has nothing to gain. Bubblewrap (``enclosed``) sees to that for its
+    jobs, and refuses to have capabilities that it was not given as root.
+    """
+    if enclosed:
+        hand_on_no_capability()
+    elif os.geteuid() != 0:
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def allow_inspection() -> None:
@@ -106,6 +119,6 @@ def _live_parent(pid: str) -> int | None:
 
 
 def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, value, 0, 0, 0) != 0:
+    if _libc.prctl(option, *map(ctypes.c_ulong, (value, 0, 0, 0))) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -26,7 +26,7 @@ from scheduler.sandbox.process_tree import (
     descendants,
     die_with_parent,
     enclosed_group,
-    hand_on_no_capability,
+    hand_on_no_more_rights,
     has_descendants_beside,
     kill_all,
     signal_all,
@@ -280,8 +280,7 @@ def _become_job(order: dict[str, Any], stdio: list[int], error_fd: int, limiter:
         first_closed = RESULT_FD + len(more)
         os.closerange(first_closed, error_fd)
         os.closerange(error_fd + 1, os.sysconf("SC_OPEN_MAX"))
-        if order["enclosed"]:  # bubblewrap refuses to have capabilities that it was not given as root
-            hand_on_no_capability()
+        hand_on_no_more_rights(enclosed=order["enclosed"])
         if limiter is not None:
             what = "limits"
             limiter.enter()

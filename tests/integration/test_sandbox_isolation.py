@@ -39,6 +39,13 @@ asyncio.run(main())
 """
 
 
+# The capability only opens a private checkout.
+UNPRIVILEGED = [
+    "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all,+dac_read_search",
+    "--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search", "--",
+] if os.geteuid() == 0 else []  # fmt: skip
+
+
 @pytest.fixture
 async def place(tmp_path):
     async with a_place(tmp_path) as opened:
@@ -191,24 +198,28 @@ async def test_all_of_a_job_dies_with_an_executor_that_is_killed(executor, tmp_p
 
 @pytest.mark.parametrize("protected", [True, False])
 async def test_a_protected_executors_environment_cannot_be_read_by_its_jobs(executor, tmp_path, protected):
-    """Root reads everything, so the executor runs as another uid; the capability only opens a private checkout."""
-    unprivileged = [
-        "setpriv",
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-        "--bounding-set=-all,+dac_read_search",
-    ]
-    unprivileged += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search", "--"]
+    """Root reads everything, so the executor runs as another uid."""
     tmp_path.chmod(0o777)
     script = 'cat /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | grep -c canary; id -u'
 
-    process = executor(script, *(unprivileged if os.geteuid() == 0 else []), protected=protected)
+    process = executor(script, *UNPRIVILEGED, protected=protected)
     output = await asyncio.to_thread(process.stdout.read)
 
     seen_lines, uid = output.split()
     assert uid != "0"
     assert seen_lines == ("0" if protected else "2")
+
+
+async def test_a_job_of_an_unprivileged_executor_gains_no_rights_by_setuid_programs(executor, tmp_path):
+    """What became root by one could not be killed by the executor any more."""
+    tmp_path.chmod(0o777)
+
+    process = executor("grep NoNewPrivs /proc/self/status; id -u", *UNPRIVILEGED)
+    output = await asyncio.to_thread(process.stdout.read)
+
+    *bound, uid = output.split()
+    assert uid != "0"
+    assert bound == ["NoNewPrivs:", "1"]
 
 
 async def test_what_a_killed_executor_left_on_disk_is_removed_by_the_next(executor, tmp_path):
