@@ -26,10 +26,7 @@ _FEW_WATCHES: Final = 8192
 """A Watcher takes one for each folder that it looks into."""
 _FEW_INSTANCES: Final = 16
 """A Watcher takes one, and so does many a program of the same user."""
-_PROGRAMS: Final = {
-    "prlimit": "limits of a process are set by it; install util-linux",
-    "setpriv": "`scheduler up` as root starts PostgreSQL by it; install util-linux",
-}
+_PROGRAMS: Final = {"setpriv": "`scheduler up` as root starts PostgreSQL by it; install util-linux"}
 
 
 def look_at_machine(data_dir: Path, now: datetime, *, needs_postgres: bool) -> Iterator[Finding]:
