@@ -12,15 +12,19 @@ from uuid import UUID
 
 from scheduler.domain.trace import span_id_of, trace_id_of
 from scheduler.errors import ConfigurationError
+from schemas.vocabulary import Outcome
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.trace import Status
 
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _SAMPLED: Final = 1
 _CLAIM: Final = 1 << 63
 """What tells the span of a claim from that of its attempt."""
+OUTCOME: Final = "scheduler.outcome"
+_WENT_WRONG: Final = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.OUT_OF_LIMITS, Outcome.LOST})
 
 
 class Tracer:
@@ -57,13 +61,14 @@ class Tracer:
     def attempt(
         self, flow_id: UUID, run_id: UUID, number: int, given: str | None, times: "Times", **facts: Any
     ) -> None:
-        """Tell of an attempt and of its claim before it; below the firing of the flow."""
+        """Tell of an attempt and of its claim before it; below the firing of the flow. ``facts`` may have OUTCOME."""
         trace_id, span_id = trace_id_of(flow_id, given), span_id_of(run_id, number)
         flags = _SAMPLED if given is None else int(given[-2:], 16)
         parent = span_id_of(flow_id, 0), flags
         claim_id = f"{int(span_id, 16) ^ _CLAIM:016x}"
         facts = {"scheduler.run_id": str(run_id), "scheduler.attempt": number, **facts}
-        self._say("claim", (trace_id, claim_id), parent, (times.asked_at, times.started_at), facts)
+        of_claim = {name: value for name, value in facts.items() if name != OUTCOME}
+        self._say("claim", (trace_id, claim_id), parent, (times.asked_at, times.started_at), of_claim)
         self._say("attempt", (trace_id, span_id), parent, (times.started_at, times.ended_at), facts)
 
     def flush(self) -> None:
@@ -86,6 +91,8 @@ class Tracer:
         span = self._tracer.start_span(
             name, context=_below(ids[0], parent), start_time=_ns(times[0]), attributes={**facts}
         )
+        if (outcome := facts.get(OUTCOME)) in _WENT_WRONG:
+            span.set_status(_error(outcome))
         span.end(end_time=_ns(times[1]))
 
 
@@ -98,6 +105,12 @@ class Times:
         self.started_at = started_at
         self.asked_at = started_at - timedelta(seconds=claim_s)
         self.ended_at = started_at + timedelta(seconds=elapsed_s)
+
+
+def _error(outcome: str) -> "Status":
+    from opentelemetry.trace import Status, StatusCode
+
+    return Status(StatusCode.ERROR, str(outcome))
 
 
 def _below(trace_id: str, parent: tuple[str, int] | None) -> "Context":

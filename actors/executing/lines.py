@@ -31,7 +31,7 @@ def say_ended(executor: str, ended: Sequence[tuple[Run, Ended]], now: float) -> 
     if (tracer := tracing.current()) is not None:
         for run, end in ended:
             s, times = run.start, Times(run.started_at, run.began - run.asked_at, now - run.began)
-            facts = {"scheduler.tenant": s.tenant, "scheduler.job": s.order.job, "scheduler.outcome": end.outcome.value}
+            facts = {"scheduler.tenant": s.tenant, "scheduler.job": s.order.job, tracing.OUTCOME: end.outcome.value}
             tracer.attempt(s.order.flow_id, s.run_id, s.attempt, s.traceparent, times, **facts)
     if not run_lines.wanted("attempt.succeeded"):
         return

@@ -4,15 +4,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
 from scheduler import tracing
 from scheduler.domain.trace import span_id_of, traceparent_of
 from scheduler.errors import ConfigurationError
+from schemas.vocabulary import Outcome
 
 FLOW, RUN = UUID("018f0000-0000-7000-8000-000000000004"), UUID("018f0000-0000-7000-8000-0000000000f2")
 GIVEN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -31,10 +34,10 @@ class Spans:
         self._kept = InMemorySpanExporter()
         self.tracer = tracing.Tracer("test", self._kept)
 
-    def of(self, given: str | None) -> dict[str, ReadableSpan]:
+    def of(self, given: str | None, **facts: Any) -> dict[str, ReadableSpan]:
         """Tell of a firing, a claim and an attempt; return the spans by name."""
         self.tracer.firing(FLOW, given, AT, AT + timedelta(seconds=1), **{"scheduler.job": "nightly"})
-        self.tracer.attempt(FLOW, RUN, 2, given, tracing.Times(AT + timedelta(seconds=3), 2.0, 4.0))
+        self.tracer.attempt(FLOW, RUN, 2, given, tracing.Times(AT + timedelta(seconds=3), 2.0, 4.0), **facts)
         self.tracer.flush()
         return {span.name: span for span in self._kept.get_finished_spans()}
 
@@ -65,6 +68,25 @@ def test_spans_last_from_the_instant_to_the_end(spans: Spans) -> None:
         "attempt": (3, 7),
     }
     assert (made["attempt"].attributes or {})["scheduler.attempt"] == 2
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (Outcome.SUCCEEDED, (StatusCode.UNSET, None)),
+        (Outcome.SNOOZED, (StatusCode.UNSET, None)),
+        (Outcome.CANCELLED, (StatusCode.UNSET, None)),
+        (Outcome.TIMED_OUT, (StatusCode.ERROR, "timed_out")),
+        (Outcome.FAILED, (StatusCode.ERROR, "failed")),
+    ],
+)
+def test_an_attempt_that_went_wrong_is_an_error_and_its_claim_is_not(
+    spans: Spans, outcome: Outcome, said: tuple[StatusCode, str | None]
+) -> None:
+    made = spans.of(None, **{tracing.OUTCOME: outcome.value})
+
+    status = {name: (span.status.status_code, span.status.description) for name, span in made.items()}
+    assert status == {"firing": (StatusCode.UNSET, None), "claim": (StatusCode.UNSET, None), "attempt": said}
 
 
 def test_a_trace_that_its_caller_does_not_keep_is_not_kept_here(spans: Spans) -> None:
