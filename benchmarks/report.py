@@ -26,6 +26,7 @@ _LABELS: Final = {
     "cpu_us_per_webhook": "CPU µs per webhook",
     "webhook_runs": "… each starting a run",
     "cpu_us_per_webhook_run": "CPU µs per webhook with its run",
+    "start_ms": "a job started in a process, ms (order → its own first look at a clock)",
     "tick_cost": "a tick that plans 100 due triggers, and one with nothing due, by triggers stored",
     "simulate": "`scheduler simulate`, every schedule hourly (seconds: the whole command)",
     "rss_mb": "memory of each actor, MB (RSS)",

@@ -18,6 +18,7 @@ from benchmarks.latency import measure_dag_edge, measure_firing_lag, measure_idl
 from benchmarks.load import Load, load
 from benchmarks.report import print_table, versions
 from benchmarks.simulate import measure_simulate
+from benchmarks.starts import measure_starts
 from benchmarks.system import SLOTS, System, system
 from benchmarks.tick_cost import measure_tick_cost
 from benchmarks.webhooks import measure_webhooks
@@ -96,15 +97,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("scale", metavar="N", type=float, nargs="?", default=1.0)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--part", action="append", choices=[*PARTS, "simulate", "tick_cost", "idle-up"])
+    parser.add_argument("--part", action="append", choices=[*PARTS, "starts", "simulate", "tick_cost", "idle-up"])
     parser.add_argument("--out", type=Path, default=_OUT)
     given = parser.parse_args()
     scale = _QUICK if given.quick else given.scale
-    wanted = given.part or [*PARTS, "simulate", "tick_cost", *([] if given.quick else ["idle-up"])]
+    wanted = given.part or [*PARTS, "starts", "simulate", "tick_cost", *([] if given.quick else ["idle-up"])]
     figures: Figures = {}
     if parts := [part for part in PARTS if part in wanted]:
         with system() as running:
             figures |= asyncio.run(_measure(running, parts, scale))
+    if "starts" in wanted:
+        print("measuring starts …", flush=True)
+        figures["start_ms"] = measure_starts(scale)
     if "simulate" in wanted:
         print("measuring simulate …", flush=True)
         figures["simulate"] = measure_simulate(scale)

@@ -32,6 +32,8 @@ def test_a_quick_benchmark_measures_every_part(tmp_path: Path):
     assert figures["throughput"]["runs"] == 100
     assert figures["herd"]["firings"] == 200
     assert 0 < figures["herd"]["seconds"] <= figures["herd"]["ended_seconds"]
+    for started in ("command", "warm_python"):
+        assert 0 < figures["start_ms"][f"{started}_p50"] <= figures["start_ms"][f"{started}_p99"]
     assert figures["tick_cost"]["stored"] == 20_000
     assert 0 < figures["tick_cost"]["idle_few_ms"] < figures["tick_cost"]["few_ms"]
     assert figures["simulate"]["firings"] == 300 * 24 * figures["simulate"]["days"]
