@@ -1,15 +1,22 @@
 """The examples in Python and those of the page load, and run as they say."""
 
+import asyncio
+import random
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scheduler.clock import SystemClock
+from scheduler.config import Settings
 from scheduler.definitions.load import load
+from scheduler.embedded_scheduler import EmbeddedScheduler
 from scheduler.sandbox.address_guard import NetworkPolicy
 from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.runner import Runner
+from scheduler.transport.memory_broker import MemoryBroker
+from scheduler.wiring import Code, World
 from schemas.vocabulary import Outcome
 from schemas.work import HandlerWork, PythonWork
 from tests.support.attempts import Place, an_order
@@ -69,3 +76,25 @@ def test_the_tests_of_the_page_pass(monkeypatch, text):
     for test in tests:
         test()
     assert tests
+
+
+@pytest.mark.slow
+async def test_the_client_of_the_page_talks_to_the_jobs_of_the_page(tmp_path, monkeypatch):
+    (jobs,) = [text for text in BLOCKS if text.startswith("from scheduler import HandlerContext")]
+    (client,) = [text for text in BLOCKS if "SyncClient" in text]
+    file = tmp_path / "page_of_clients.py"
+    file.write_text(jobs, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCHEDULER_DATA_DIR", str(tmp_path / ".scheduler"))
+    code = Code(tmp_path, (str(file),))
+    said: list[tuple[Any, ...]] = []
+    names: dict[str, Any] = {"print": lambda *words: said.append(words)}
+    exec(client, names)
+
+    world = World(Settings(data_dir=tmp_path / ".scheduler"), SystemClock(), random.Random(1), code, MemoryBroker())
+    async with asyncio.timeout(60), EmbeddedScheduler(world) as scheduler:
+        await scheduler.apply(load([file]))
+        await names["nightly"]()
+        await asyncio.to_thread(names["by_hand"])
+
+    assert said == [("succeeded", {"rows": 3}, None), ("sum_up", True, False), ("say_alive", True, True)]
