@@ -20,6 +20,9 @@ from schemas.vocabulary import FoldRule, GapRule
 
 _NOTHING: Final = timedelta(0)
 _SECOND: Final = timedelta(seconds=1)
+_LAST_MICROSECOND: Final = 999_999
+_WHOLE_MINUTES: Final = 1973
+"""From this year on, all zones are whole minutes off UTC, and change at one (Monrovia was the last to)."""
 
 
 class CronSchedule:
@@ -34,7 +37,16 @@ class CronSchedule:
         self._zone = str(tz)
 
     def next_after(self, instant: datetime) -> PlannedInstant | None:
-        return _find(self, to_utc(instant))
+        return _find(self, self._asked_from(to_utc(instant)))
+
+    def _asked_from(self, now: datetime) -> datetime:
+        """Return the begin of the minute, where all that ask within it get the same answer; else ``now``.
+
+        What a gap leaves out stands a microsecond before it: the next after that is not the next after the begin.
+        """
+        if self._fields.seconds != (0,) or now.year < _WHOLE_MINUTES or now.microsecond == _LAST_MICROSECOND:
+            return now
+        return now.replace(second=0, microsecond=0)
 
     def find(self, now: datetime) -> PlannedInstant | None:
         """Return what next_after does, worked out anew; ``now`` is UTC."""
@@ -109,7 +121,7 @@ class CronSchedule:
 
 @lru_cache(maxsize=16_384)
 def _find(schedule: CronSchedule, now: datetime) -> PlannedInstant | None:
-    """Remember what was found: of a herd that is due together, most share an expression and the last instant."""
+    """Remember what was found, by expression, zone and minute: a herd shares them."""
     return schedule.find(now)
 
 

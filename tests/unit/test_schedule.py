@@ -277,6 +277,33 @@ def test_triggers_with_the_same_times_share_what_was_found():
     assert one is other
 
 
+@pytest.mark.parametrize(
+    ("words", "worked_out"),
+    [
+        ({"cron": "8 3 * * *"}, 2),
+        ({"cron": "0 8 3 * * *", "seconds": True}, 2),
+        ({"cron": "*/8 8 3 * * *", "seconds": True}, 4),
+    ],
+)
+def test_what_was_found_is_shared_by_all_who_ask_within_a_minute(words, worked_out, monkeypatch):
+    schedule = build(CronTrigger(**words), "Asia/Katmandu")
+    asked: list[datetime] = []
+    find = CronSchedule.find
+    monkeypatch.setattr(CronSchedule, "find", lambda self, now: asked.append(now) or find(self, now))
+
+    times = ["2026-05-01T12:30", "2026-05-01T12:30:00.000001", "2026-05-01T12:30:59.999998", "2026-05-01T12:31"]
+    assert {utc("2026-05-01T21:23")} == {schedule.next_after(utc(time)).fires_at for time in times}
+    assert worked_out == len(asked)
+
+
+def test_what_a_gap_leaves_out_at_the_end_of_a_minute_comes_once():
+    schedule = build(CronTrigger(cron="30 2 * * *", dst={"gap": "skip"}), "America/New_York")
+    gap = utc("2026-03-08T07:00") - timedelta(microseconds=1)
+
+    assert gap == schedule.next_after(utc("2026-03-08T06:59:59")).fires_at
+    assert utc("2026-03-09T06:30") == schedule.next_after(gap).fires_at
+
+
 def test_the_two_passes_of_an_hour_are_told_apart_in_any_zone():
     """Python takes both 01:45 of a zone for equal, as it leaves fold aside there."""
     schedule = build(CronTrigger(cron="*/30 * * * *"), "America/New_York")
