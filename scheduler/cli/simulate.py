@@ -97,6 +97,18 @@ class _Times:
             if not slash:
                 raise typer.BadParameter("--outage: give begin and end, as in 2026-03-01T01:50Z/2026-03-01T03:30Z")
             self.outages.append((read_instant(begin, zone, "--outage"), read_instant(end, zone, "--outage")))
+        self._check()
+
+    def _check(self) -> None:
+        from scheduler.cli.output import rfc3339
+
+        if self.until <= self.since:
+            words = f"--to: {rfc3339(self.until)} is not later than --from, which is {rfc3339(self.since)}"
+            raise typer.BadParameter(words)
+        for begin, end in self.outages:
+            if not self.since <= begin < end < self.until:
+                words = f"--outage: {rfc3339(begin)}/{rfc3339(end)} must end after it begins, between --from and --to: "
+                raise typer.BadParameter(f"{words}{rfc3339(self.since)}, {rfc3339(self.until)}")
 
 
 def _assumptions(
@@ -111,17 +123,14 @@ def _assumptions(
             raise typer.BadParameter(f"--fail: {count!r} is no number of attempts, as in {job}=2")
         fails[job] = min(int(count[:7]), ALWAYS) if count else ALWAYS
     pairs = read_pairs(durations, definitions.jobs, "--duration")
-    try:
-        return Assumptions(
-            since=times.since,
-            until=times.until,
-            outages=tuple(times.outages),
-            run_time=read_span(run_time, "--run-time"),
-            run_times={job: read_span(span, "--duration") for job, span in pairs},
-            failing=fails,
-        )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+    return Assumptions(
+        since=times.since,
+        until=times.until,
+        outages=tuple(times.outages),
+        run_time=read_span(run_time, "--run-time"),
+        run_times={job: read_span(span, "--duration") for job, span in pairs},
+        failing=fails,
+    )
 
 
 def _print_json(definitions: "Definitions", assumptions: "Assumptions", found: "Simulation", limit: int) -> None:

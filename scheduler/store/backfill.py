@@ -88,7 +88,7 @@ async def start_backfill(store: Store, tenant: str, wanted: Wanted, *, dry_run: 
         ConflictError: the job has no triggers by time, the range ends before it begins, or holds too many instants.
     """
     if wanted.until < wanted.since:
-        raise ConflictError("the range ends before it begins")
+        raise ConflictError(f"to: {wanted.until.isoformat()} is earlier than from, which is {wanted.since.isoformat()}")
     async with store.connection() as db:
         past = await Past.read(db, tenant, wanted.job)
     try:

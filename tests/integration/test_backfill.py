@@ -213,7 +213,7 @@ async def test_instants_are_shown_with_their_runs(database_url: str) -> None:
     [
         ("nobody", {}, NotFoundError, "there is no job nobody"),
         ("still", {}, ConflictError, "has no triggers by time"),
-        ("report", {"until": START - DAY}, ConflictError, "ends before it begins"),
+        ("report", {"until": START - DAY}, ConflictError, "to: .* is earlier than from"),
         ("often", {"until": START + 9 * DAY}, ConflictError, "more than 100000 instants"),
     ],
 )

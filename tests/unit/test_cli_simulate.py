@@ -142,8 +142,9 @@ def test_many_days_are_laid_upon_one_another(cli: Cli):
         (["--duration", "dmup=1m"], 'did you mean "dump"?'),
         (["--duration", "dump=1"], "has no unit"),
         (["--fail", "dump=x"], "no number"),
-        (["--from", "2026-03-02 00:00", "--to", "2026-03-01 00:00"], "later than the beginning"),
-        ([*TWO_DAYS, "--outage", "2026-02-01T00:00:00Z/2026-02-02T00:00:00Z"], "outage must begin"),
+        (["--from", "2026-03-02 00:00", "--to", "2026-03-01 00:00"], "--to: 2026-03-01T00:00:00Z is not later"),
+        ([*TWO_DAYS, "--outage", "2026-02-01T00:00:00Z/2026-02-02T00:00:00Z"], "must end after it begins, between"),
+        ([*TWO_DAYS, "--outage", "2026-03-01T04:00:00Z/2026-03-01T02:00:00Z"], "--outage: 2026-03-01T04:00:00Z/"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(cli: Cli, arguments: list[str], says: str):
