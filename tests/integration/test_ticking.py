@@ -253,7 +253,10 @@ async def test_clock_set_back_during_a_pause_plans_nothing_twice(stage: Stage) -
     assert ledger == await stage.ledger()
 
 
-async def test_week_of_outage_of_a_thousand_fast_triggers_is_a_few_thousand_rows(stage: Stage) -> None:
+@pytest.mark.parametrize("paused", [False, True])
+async def test_week_of_outage_or_pause_of_a_thousand_fast_triggers_is_a_few_thousand_rows(
+    stage: Stage, *, paused: bool
+) -> None:
     """600 million instants, counted; the rows say of each stretch what became of it."""
     ticker = await stage.ticker()
     catch_up = {"window": "1h"}
@@ -261,7 +264,12 @@ async def test_week_of_outage_of_a_thousand_fast_triggers_is_a_few_thousand_rows
     fast |= {f"cron{n}": [{"cron": "* * * * * *", "seconds": True, "catch_up": catch_up}] for n in range(500)}
     await stage.apply(**fast)
 
+    if paused:
+        await pause_all(stage.stores.main, "default", clock=stage.clock)
     stage.clock.jump(START + timedelta(days=7, seconds=45))
+    if paused:
+        await ticker.tick(stage.stores.main)
+        await resume_all(stage.stores.main, "default", clock=stage.clock)
     await ticker.tick(stage.stores.main)
 
     row = await stage.db.fetchrow("SELECT count(*) AS rows, sum(count) AS instants FROM firings")
