@@ -1,4 +1,4 @@
-"""Two Tickers, of which one dies before, right at, and right after firings are written that are due at once."""
+"""Two Tickers: one dies a second before firings are due, while and right after they are written, and a second later."""
 
 import re
 from dataclasses import replace
@@ -36,12 +36,12 @@ async def test_each_instant_has_one_row_that_starts_whenever_a_ticker_dies(stage
     """Nothing is late either: what is found more than 30 s late would be merged or held, and nothing is."""
     tickers = [stage.only("ticker"), stage.start("ticker")]
     await tickers[1].works()
-    first = soon(2)
-    instants = [first, first + 3 * SECOND, first + 6 * SECOND]
+    first = soon(4)
+    instants = [first + 4 * n * SECOND for n in range(4)]
     run = {"command": ["true"]}
     times = [{"at": [at.isoformat() for at in instants], "catch_up": {"policy": "all"}}]
     jobs = {f"herd{n}": {"run": run, "triggers": times, "overlap": "allow"} for n in range(HERD)}
-    beats = [first + n * SECOND for n in range(10)]
+    beats = [first + n * SECOND for n in range(16)]
     fast = {"every": "1s", "anchor": first.isoformat(), "starts_at": first.isoformat(), "max_fires": len(beats)}
     jobs["fast"] = {"run": run, "triggers": [fast | {"catch_up": {"policy": "all"}}], "overlap": "allow"}
     work = make_work("kills", jobs, {name: beats if name == "fast" else instants for name in jobs})
@@ -52,11 +52,14 @@ async def test_each_instant_has_one_row_that_starts_whenever_a_ticker_dies(stage
         await tickers[-1].works()
 
     await stage.apply(work)
+    await stage.until("SELECT clock_timestamp() >= $1", instants[0] - SECOND)
     await kill_one()
     # Whoever plans it does so at this moment; a kill that comes a little late hits right after it.
     await stage.until("SELECT clock_timestamp() >= $1", instants[1] - LEAD)
     await kill_one()
     await stage.until("SELECT count(*) FROM scheduler.firings WHERE tenant = 'kills' AND fires_at = $1", instants[2])
+    await kill_one()
+    await stage.until("SELECT clock_timestamp() >= $1", instants[3] + SECOND)
     await kill_one()
     await stage.settled(work)
 
