@@ -156,7 +156,8 @@ class Recorder(Actor):
         for store, batch in self._stores.sort(facts):
             try:
                 await self._settle_ends(store, batch)
-            except TransientError:
+            except TransientError:  # nobody beats for what has ended: its lease must not end before its end is recorded
+                self._gave_back_at = self.clock.monotonic()
                 raise
             except Exception as error:
                 if len(batch) > 1:
@@ -224,7 +225,7 @@ class Recorder(Actor):
             await self.clock.sleep(pause_s)
 
     def _steady(self) -> bool:
-        """Whether for a whole lease the link was up and no heartbeat given back: every executor was heard since."""
+        """Whether for a whole lease the link was up and nothing given back: every executor was heard since."""
         since = self.transport.up_since
         if since is None:
             return False

@@ -1,6 +1,7 @@
 """What bounds the end of a lease, and what is believed of executors, whatever order words come in."""
 
 from scheduler.store.leasing import find_expired
+from schemas.vocabulary import Outcome
 from tests.support.engine import engine
 
 RUN = """
@@ -54,3 +55,24 @@ async def test_a_recorder_that_gave_heartbeats_back_holds_every_lease_until_it_h
         await stage.db.execute("ALTER TABLE elsewhere RENAME TO executors")
 
         await stage.until("SELECT read_through > '-infinity' FROM recorders")
+
+
+async def test_a_recorder_that_gave_ends_back_holds_every_lease_until_it_has_recorded_them(database_url: str) -> None:
+    async with engine(database_url, lease_s=1.0) as stage:
+        stage.executor.script = {"job": [None]}
+        await stage.apply(job={"run": {"command": ["true"]}})
+        await stage.until("SELECT read_through > '-infinity' FROM recorders")
+        await stage.executor.beat()
+        await stage.fire("job")
+        offer, claim_id = await stage.grant(0)
+        await stage.db.execute("ALTER TABLE attempts RENAME TO elsewhere")
+
+        await stage.executor.finish(offer, claim_id, Outcome.SUCCEEDED)
+        await stage.until("SELECT read_through = '-infinity' FROM recorders")
+        await stage.until("SELECT now() > lease_until + interval '1 second' FROM runs")
+        await stage.db.execute("ALTER TABLE elsewhere RENAME TO attempts")
+
+        assert {"job": ["succeeded"]} == await stage.settled(1)
+        assert [(1, "succeeded")] == [
+            tuple(row) for row in await stage.db.fetch("SELECT attempt, outcome FROM attempts")
+        ]
