@@ -32,6 +32,7 @@ from scheduler.store import (
 )
 from scheduler.store.audit import AuditFilter, Change, list_audit, record_changes
 from scheduler.store.pool import connect
+from scheduler.store.registry import open_apart
 from scheduler.store.rehearsal import rehearse
 from scheduler.store.stores import Store, Stores
 from schemas.calendar_spec import CalendarSpec
@@ -136,6 +137,16 @@ async def cancelled_backfill(stage: Stage) -> None:
     await backfill.cancel_backfill(stage.store, TENANT, started, reason="x")
 
 
+async def moved_broker(stage: Stage) -> None:
+    """Of a tenant in a database of its own, which is suspended there."""
+    await moving.found_tenant(stage.store, "bank", tenants.Terms(), moving.Place("{env:BANK}", stage.apart))
+    home = await open_apart("bank", stage.apart, name="test")
+    await tenants.suspend_tenant(home, "bank", note=None, clock=stage.clock)
+    await stage.mark()
+    await moving.move_broker(stage.store, home, "{env:BROKER}")
+    await home.close()
+
+
 def event(stage: Stage) -> events.NewEvent:
     return events.NewEvent(id=uuid.uuid4(), tenant=TENANT, source=EventSource.CLI, topic="t", data={"secret": "s3cret"})
 
@@ -175,6 +186,7 @@ CHANGES: dict[str, Callable[[Stage], Any]] = {
     "move_tenant": lambda s: moving.move_tenant(
         s.store, "shop", moving.Place("{env:SHOP}", s.apart), drain_s=1.0, clock=s.clock
     ),
+    "move_broker": moved_broker,
     "create_key": lambda s: api_keys.create_key(s.store, TENANT, "ci", Role.ADMIN, expires_at=None, clock=s.clock),
     "revoke_key": lambda s: api_keys.revoke_key(s.store, TENANT, "old"),
     "revoke_tokens": lambda s: revoked_tokens.revoke_tokens(s.store, revoked_tokens.TokenMark.SUBJECT, "ann"),
