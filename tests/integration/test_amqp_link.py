@@ -101,7 +101,7 @@ async def test_an_executor_works_with_the_rights_it_needs_and_no_others(rig: Amq
 
     assert (claimed, forbidden) == ([STORED], [UNKNOWN])
     assert bodies([offer, answer, claim]) == [b"offer", b"answer", b"claim"]
-    assert claim.user_id == vhost
+    assert claim.sender == vhost
 
 
 async def test_a_confirm_lost_on_the_way_is_unknown_and_the_message_is_there(rig: AmqpRig) -> None:
