@@ -22,7 +22,7 @@ from scheduler.crash import crash_point
 from scheduler.domain.plain_end import plain_end
 from scheduler.errors import TransientError
 from scheduler.ids import uuid7
-from scheduler.ports import Transport
+from scheduler.ports import Consumer, Delivery, Transport
 from scheduler.store.catalogue import Catalogue
 from scheduler.store.circuits import note_ends
 from scheduler.store.claiming import claim, take_back
@@ -109,6 +109,15 @@ class Recorder(Actor):
             AttemptTold: self.on_told,
         }
 
+    async def _retry(self, consumer: Consumer, batch: Sequence[Delivery], error: TransientError) -> None:
+        """Give a batch back, and hold all leases for the time of one.
+
+        Barriers already in hand overtake heartbeats that go back; and nobody beats for an attempt that has ended,
+        was handed back, or waits for the answer to its claim: what says so must be recorded before its lease ends.
+        """
+        self._gave_back_at = self.clock.monotonic()
+        await super()._retry(consumer, batch, error)
+
     async def on_claims(self, claims: Sequence[ClaimAttempt]) -> None:
         """Grant each attempt to the first claim that fits; answer all."""
         for store, batch in self._stores.sort(claims):
@@ -124,11 +133,7 @@ class Recorder(Actor):
     async def on_heartbeats(self, beats: Sequence[ExecutorHeartbeat]) -> None:
         """Extend leases; tell executors what to stop and which attempts are theirs no more."""
         for store, batch in self._stores.sort(beat for beat in beats if beat.barrier_at is None):
-            try:
-                answers = await record_heartbeats(store, batch, self._lease_s)
-            except TransientError:  # the batch goes back, and barriers already in hand overtake it
-                self._gave_back_at = self.clock.monotonic()
-                raise
+            answers = await record_heartbeats(store, batch, self._lease_s)
             for beat, held in zip(batch, answers, strict=True):
                 if beat.store != store.suffix:
                     continue  # it told that the executor lives; the store it is for answers
@@ -156,8 +161,7 @@ class Recorder(Actor):
         for store, batch in self._stores.sort(facts):
             try:
                 await self._settle_ends(store, batch)
-            except TransientError:  # nobody beats for what has ended: its lease must not end before its end is recorded
-                self._gave_back_at = self.clock.monotonic()
+            except TransientError:
                 raise
             except Exception as error:
                 if len(batch) > 1:
