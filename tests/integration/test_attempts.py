@@ -6,6 +6,7 @@ from scheduler.transport.topology import topology
 from schemas.message import AttemptKey
 from schemas.vocabulary import Outcome
 from tests.support.engine import engine
+from tests.support.transports import eventually
 
 TRUE = {"command": ["true"]}
 RETRY = {"attempts": 3, "backoff": "fixed", "initial": "100ms", "jitter": 0.0}
@@ -187,7 +188,11 @@ async def test_offers_lost_by_the_broker_are_said_again(database_url: str) -> No
         await stage.executor.beat()
         await stage.apply(job={"run": TRUE})
         await stage.fire("job")
-        await stage.until("SELECT count(*) FROM runs WHERE state = 'queued'")
+
+        async def offered() -> int:
+            return (await stage.executor.transport.depth("scheduler.executor.default"))[0]
+
+        await eventually(offered, 1)  # what is committed is not published yet
 
         stage.broker.wipe(topology({"default": 1000}))
         stage.broker.declare(topology({"default": 1000}))
