@@ -170,7 +170,7 @@ class Dispatcher(PublisherListener):
         return decided.looked_at
 
     async def _decide_ahead(self, store: Store, firing_ids: Sequence[UUID]) -> None:
-        """Decide and offer what starts at ``instant``, a moment before it; what is left is decided at the instant."""
+        """Decide and offer what starts at an instant, a moment before it; what is left is decided at the instant."""
         deciding, desk = self._deciding[store.name], self._desks[store.name]
         async with store.transaction(flush=False) as db:
             decided = await deciding.decide_ahead(db, firing_ids, desk.pace)
