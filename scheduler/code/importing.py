@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +19,7 @@ def import_below(module: str, code_dir: Path | None, *, what: str) -> ModuleType
     ``what`` it is for is said in errors. A file imported before is not imported again.
 
     Raises:
-        ConfigurationError: not found, or failed to import (with file and line).
+        ConfigurationError: not found, failed to import (with file and line), or another module of its name is loaded.
     """
     folder = str(code_dir.resolve()) if code_dir is not None else None
     if folder is not None:
@@ -27,6 +28,8 @@ def import_below(module: str, code_dir: Path | None, *, what: str) -> ModuleType
     try:
         if module.endswith(".py"):
             return _import_file(_path_of(module, code_dir, what))
+        if folder is not None:
+            _refuse_namesake(module.partition(".")[0], folder, what)
         return importlib.import_module(module)
     except ConfigurationError:
         raise
@@ -38,6 +41,19 @@ def import_below(module: str, code_dir: Path | None, *, what: str) -> ModuleType
             sys.path.remove(folder)
             if folder not in sys.path:
                 sys.path.append(folder)
+
+
+def _refuse_namesake(name: str, folder: str, what: str) -> None:
+    """Raise when Python would give the module ``name`` that is loaded already, and ``folder`` has another one."""
+    loaded, meant = sys.modules.get(name), PathFinder.find_spec(name, [folder])
+    if loaded is None or meant is None or meant.origin is None:
+        return
+    there = getattr(loaded, "__file__", None)
+    if there is None or Path(there).resolve() != Path(meant.origin).resolve():
+        raise ConfigurationError(
+            f"{meant.origin}: cannot load {what}: a module {name} is loaded already, from {there or 'Python itself'}; "
+            f"rename one of them, or give the path of the file instead of its name"
+        )
 
 
 def _path_of(module: str, code_dir: Path | None, what: str) -> Path:

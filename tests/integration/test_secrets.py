@@ -3,10 +3,12 @@
 import asyncio
 import random
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
 import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from scheduler import logs
@@ -28,7 +30,7 @@ defaults: {secrets: {TOKEN: {env: CANARY_TOKEN}, KEY: {file: KEY_FILE}}}
 jobs:
   command: {run: {command: [sh, -c, 'echo "$TOKEN"; echo "$KEY" >&2; echo "\\"$KEY\\"" >"$SCHEDULER_RESULT"']}}
   script: {run: {script: {text: 'echo "$TOKEN" | base64; exit 3'}}}
-  function: {run: {python: "work:fail"}}
+  function: {run: {python: "work_with_secrets:fail"}}
   handler: {run: {handler: tell}}
   call:
     run:
@@ -68,14 +70,17 @@ async def _echo(request: web.Request) -> web.Response:
     return web.json_response(said, headers={"X-Echo": request.path})
 
 
-async def _echo_server() -> tuple[web.AppRunner, int]:
+@pytest_asyncio.fixture
+async def echo_port() -> AsyncIterator[int]:
+    """The port of a server that answers with what it is told."""
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", _echo)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     listening = socket.create_server(("127.0.0.1", 0))
     await web.SockSite(runner, listening).start()
-    return runner, listening.getsockname()[1]
+    yield listening.getsockname()[1]
+    await runner.cleanup()
 
 
 async def _everything_stored(db: asyncpg.Connection) -> str:
@@ -90,19 +95,18 @@ async def _everything_stored(db: asyncpg.Connection) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(180)  # a machine that does other things too
 async def test_no_value_of_a_secret_is_stored_sent_logged_or_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], echo_port: int
 ) -> None:
-    server, port = await _echo_server()
     (tmp_path / "key").write_text(f"{CANARY}-key\n")
     monkeypatch.setenv("CANARY_TOKEN", f"{CANARY}-token")
-    jobs = JOBS.replace("KEY_FILE", str(tmp_path / "key")).replace("PORT", str(port))
+    jobs = JOBS.replace("KEY_FILE", str(tmp_path / "key")).replace("PORT", str(echo_port))
     (tmp_path / "jobs.yaml").write_text(jobs)
-    (tmp_path / "work.py").write_text(CODE)
+    (tmp_path / "work_with_secrets.py").write_text(CODE)
     clock, broker, state = SystemClock(), KeepingBroker(), tmp_path / "state"
     logs.configure(clock, level="debug", log_format="json")
     settings = Settings.model_validate({"data_dir": state, "allow_networks": "127.0.0.1/32"})
     names = ["command", "script", "function", "handler", "call"]
-    world = World(settings, clock, random.Random(1), Code(tmp_path, ("work",)), broker)
+    world = World(settings, clock, random.Random(1), Code(tmp_path, ("work_with_secrets",)), broker)
     async with EmbeddedScheduler(world) as scheduler:
         await scheduler.apply(load([tmp_path / "jobs.yaml"]))
         store = scheduler.stores.main
@@ -118,7 +122,6 @@ async def test_no_value_of_a_secret_is_stored_sent_logged_or_shown(
             for run in runs
             for command in (("run", "show", str(run["id"]), "--json"), ("run", "logs", str(run["id"])))
         ]
-    await server.cleanup()
 
     result = {run["job"]: run["result"] for run in runs}
     assert result["call"] == {"path": "/***", "auth": "Bearer ***", "json": {"key": "***"}}

@@ -32,7 +32,7 @@ jobs:
   inline: {run: {handler: slow}}
   thread: {run: {handler: slow-sync}}
   child: {run: {handler: slow-sync}, isolation: process}
-  python: {run: {python: "work:count"}}
+  python: {run: {python: "work_told:count"}}
   command:
     run:
       script: {text: 'echo "1/4 begun" >"$SCHEDULER_PROGRESS"; echo first
@@ -119,10 +119,14 @@ class Running:
 async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     folder = tmp_path_factory.mktemp("told")
     (folder / "jobs.yaml").write_text(JOBS.replace("secret.txt", str(folder / "secret.txt")))
-    (folder / "work.py").write_text(HANDLERS.replace("GO", repr(str(folder / "go"))))
+    (folder / "work_told.py").write_text(HANDLERS.replace("GO", repr(str(folder / "go"))))
     (folder / "secret.txt").write_text(SECRET)
     world = World(
-        Settings(data_dir=folder / "state"), SystemClock(), random.Random(1), Code(folder, ("work",)), MemoryBroker()
+        Settings(data_dir=folder / "state"),
+        SystemClock(),
+        random.Random(1),
+        Code(folder, ("work_told",)),
+        MemoryBroker(),
     )
     async with EmbeddedScheduler(world) as scheduler:
         await scheduler.apply(load([folder / "jobs.yaml"]))

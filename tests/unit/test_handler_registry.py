@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from scheduler.errors import ConfigurationError
@@ -55,6 +57,22 @@ def test_a_duplicate_names_both_places(tmp_path):
 def test_what_cannot_be_loaded_is_named_with_its_place(tmp_path, name, text, error):
     with pytest.raises(ConfigurationError, match=error):
         HandlerRegistry(tmp_path).load([written(tmp_path, name, text)])
+
+
+@pytest.mark.parametrize("name", ["same_name_1", "json"])
+def test_another_module_of_the_same_name_does_not_stand_in_for_it(tmp_path, name):
+    folders = [tmp_path / "old", tmp_path / "new"]
+    for folder in folders:
+        folder.mkdir()
+        written(folder, name, ONE)
+    if name not in sys.modules:
+        HandlerRegistry(folders[0]).load([name])
+
+    with pytest.raises(ConfigurationError, match=rf"new/{name}\.py: cannot load handlers: a module {name} is loaded"):
+        HandlerRegistry(folders[1]).load([name])
+    registry = HandlerRegistry(folders[1])
+    registry.load([f"{name}.py"])
+    assert registry.names == ("one",)
 
 
 @pytest.mark.parametrize("module", ["no_such_module_1", "no_such_file.py"])
