@@ -104,8 +104,11 @@ class Forked:
 
 
 def be_source() -> None:
-    """Answer requests until nobody is left to make any; return in a fork, as the program that it is to be, ended."""
-    die_with_parent()
+    """Answer requests until nobody is left to make any; return in a fork, as the program that it is to be, ended.
+
+    Nobody is left when pytest closes its end of the pipe, which it also does by dying. The kernel's signal for
+    that comes too early: it is sent when the thread ends that asked first, and tests ask from threads of a loop.
+    """
     for name in _LOADED:
         importlib.import_module(name)
     for line in sys.stdin:
