@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any, Final
 
 import typer
@@ -143,6 +144,12 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
     return [*front, *rest]
 
 
+@cache
+def command_line() -> Any:
+    """Return the command as a whole; reading the signatures of all its parts takes some time, once."""
+    return get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     given = hoisted(sys.argv[1:] if arguments is None else arguments)
@@ -150,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.write("error: an argument is not valid UTF-8\n")
         sys.exit(2)
     try:
-        code: Any = get_command(app).main(args=given, prog_name="scheduler", standalone_mode=False)
+        code: Any = command_line().main(args=given, prog_name="scheduler", standalone_mode=False)
     except typer.Abort:
         code = 130
     except Exception as error:  # noqa: BLE001 - the last place that can say it in one line

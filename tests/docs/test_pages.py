@@ -9,9 +9,8 @@ from types import ModuleType
 
 import pytest
 from pydantic import BaseModel
-from typer.main import get_command
 
-from scheduler.cli.main import app, hoisted
+from scheduler.cli.main import command_line, hoisted
 from scheduler.definitions.load import load
 from schemas.definitions_file import DefinitionsFile
 from schemas.job_spec import (
@@ -72,13 +71,13 @@ def test_links_and_paths_lead_somewhere(page):
 def test_commands_and_their_options_exist(page):
     unknown = []
     for words in commands(page):
-        command = get_command(app)
+        command = command_line()
         for word in hoisted(words):
             options = {
                 option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
             }
             if word.startswith("--"):
-                everywhere = {option for parameter in get_command(app).params for option in parameter.opts}
+                everywhere = {option for parameter in command_line().params for option in parameter.opts}
                 if word.partition("=")[0] not in options | everywhere:
                     unknown.append(" ".join(words))
             elif hasattr(command, "commands") and word in command.commands:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
-from scheduler.cli.main import app
+from scheduler.cli.main import command_line
 from tests.support.cli import Cli
 from tests.support.embedded import query
 
@@ -82,7 +81,7 @@ def leaves(command: Any, path: str = "") -> Iterator[str]:
 
 
 def test_every_command_is_known_to_change_something_or_not() -> None:
-    found = set(leaves(get_command(app)))
+    found = set(leaves(command_line()))
 
     assert CHANGING.keys() <= found
     assert set() == found - CHANGING.keys() - OTHERS

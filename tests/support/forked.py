@@ -8,6 +8,7 @@ A fork belongs to the source: it is reaped when it is asked for its end, so its 
 """
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -111,6 +112,7 @@ def be_source() -> None:
     """
     for name in _LOADED:
         importlib.import_module(name)
+    _make_ready()
     for line in sys.stdin:
         verb, *words = json.loads(line)
         if verb == "end":
@@ -122,6 +124,17 @@ def be_source() -> None:
                 _be_program(*words)
         sys.stdout.write(f"{json.dumps(answer)}\n")
         sys.stdout.flush()
+
+
+def _make_ready() -> None:
+    """Make once what each program would make first, and let no fork look through it for garbage.
+
+    That would copy most of the memory that it shares with the source.
+    """
+    from scheduler.cli.main import command_line
+
+    command_line()
+    gc.freeze()
 
 
 def _be_program(arguments: list[str], environment: dict[str, str], folder: str, output: str, errors: str) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
-from scheduler.cli.main import app, hoisted
+from scheduler.cli.main import command_line, hoisted
 from scheduler.cli.output import cell, print_fields, print_output, print_rows
 from scheduler.wiring import ACTORS
 
@@ -43,9 +42,7 @@ def leaves(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def test_every_command_that_ends_by_itself_takes_json() -> None:
-    without = {
-        path for path, command in leaves(get_command(app)) if not any("--json" in p.opts for p in command.params)
-    }
+    without = {path for path, command in leaves(command_line()) if not any("--json" in p.opts for p in command.params)}
 
     assert without == {"up", *(f"start {actor}" for actor in ACTORS)}
 

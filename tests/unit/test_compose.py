@@ -7,10 +7,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 import yaml
-from typer.main import get_command
 
 from scheduler.api.authentication import check_http_settings
-from scheduler.cli.main import app
+from scheduler.cli.main import command_line
 from scheduler.cli.process import PORTS
 from scheduler.config import Settings, knobs, load_settings
 from scheduler.transport.broker_url import check_broker_url, user_of, vhost_of
@@ -32,7 +31,7 @@ VARIABLES = {"DATABASE_URL", "AMQP_URL", *(knob.variable for knob in knobs())}
 @pytest.mark.parametrize("name", OURS)
 def test_the_command_line_takes_each_command(name: str) -> None:
     """Parsing stops before anything runs: an unknown command or option raises."""
-    command, arguments = get_command(app), list(OURS[name]["command"])
+    command, arguments = command_line(), list(OURS[name]["command"])
     context = command.make_context("scheduler", list(arguments))
     while hasattr(command, "resolve_command"):
         _, command, arguments = command.resolve_command(context, arguments)
