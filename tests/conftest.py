@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from tests.support import workers
+from tests.support import said, workers
 from tests.support.leaks import children, left_children, left_tasks
 from tests.support.services import SESSION_PIDS, Estate
 from tests.support.services_postgres import PostgresServer, with_database
@@ -21,6 +21,7 @@ from tests.support.services_rabbit import Management, RabbitNode
 _TEMPLATE = f"template_{uuid.uuid4().hex[:12]}"
 pytest_configure = workers.prepare
 pytest_collection_modifyitems = workers.order
+pytest_runtest_makereport = said.report
 
 
 @pytest.fixture(autouse=True)
