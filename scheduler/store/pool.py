@@ -24,6 +24,7 @@ UNAVAILABLE: Final = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -37,6 +38,17 @@ UNAVAILABLE: Final = (
     asyncpg.InvalidCatalogNameError,
 )
 """What passes by itself: no connection, a server that restarts, a full disk, a lost lock."""
+
+ENDED: Final = (
+    ConnectionError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+"""What says that the session is over. asyncpg calls it an internal error when the server has said so to a connection
+that nobody used, and its end has not come yet."""
 
 
 _SESSION_ENDS: Final = ("FATAL", "PANIC")

@@ -6,17 +6,21 @@ actor works for one store; what answers questions about all tenants is told of e
 
 import contextlib
 import copy
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import asyncpg
 
 from scheduler.domain.audit import By
 from scheduler.errors import DatabaseUnavailableError
-from scheduler.store.pool import UNAVAILABLE, open_pool, unwell, where
+from scheduler.store.pool import ENDED, UNAVAILABLE, open_pool, unwell, where
 
 if TYPE_CHECKING:
     from scheduler.store.pool import Connection
+
+    Begin = Callable[[Connection], AbstractAsyncContextManager[object]]
 
 MAIN = "main"
 
@@ -77,22 +81,58 @@ class Store:
         Raises:
             DatabaseUnavailableError: the database went away, or lost a lock: try again.
         """
-        async with self.connection() as connection:
-            try:  # a task that is cancelled at BEGIN may have a transaction all the same
-                await connection.execute("BEGIN" if flush else "BEGIN; SET LOCAL synchronous_commit TO off")
-                yield connection
-            except BaseException:
-                if not connection.is_closed():
-                    await connection.execute("ROLLBACK")
-                raise
-            await connection.execute("COMMIT")
+        words = "BEGIN" if flush else "BEGIN; SET LOCAL synchronous_commit TO off"
+        async with self.within(partial(begun, words)) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def within(self, begin: "Begin") -> AsyncIterator["Connection"]:
+        """Lend a connection within ``begin`` of it, of which nothing stays when it does not begin.
+
+        Where the server has ended the session since it was used last, it begins on another connection.
+
+        Raises:
+            DatabaseUnavailableError: the database went away, or lost a lock: try again.
+        """
+        with self._ours():
+            for again in (True, False):
+                async with contextlib.AsyncExitStack() as stack:
+                    connection = await stack.enter_async_context(self._lent())
+                    try:
+                        await stack.enter_async_context(begin(connection))
+                    except ENDED:
+                        if not again:
+                            raise
+                        _end(connection)
+                        continue
+                    yield connection
+                    return
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator["Connection"]:
-        """Lend a connection for single statements, each its own transaction."""
-        try:
-            async with self._pool.acquire() as connection:
+        """Lend a connection for single statements, each its own transaction.
+
+        Raises:
+            DatabaseUnavailableError: the database went away: try again.
+        """
+        with self._ours():
+            async with self._lent() as connection:
                 yield connection
+
+    @contextlib.asynccontextmanager
+    async def _lent(self) -> AsyncIterator["Connection"]:
+        async with self._pool.acquire() as connection:
+            try:
+                yield connection
+            except asyncpg.InternalClientError:  # nobody can use it any more, and the pool would lend it
+                _end(connection)
+                raise
+
+    @contextlib.contextmanager
+    def _ours(self) -> Iterator[None]:
+        """Turn what asyncpg raises of an unwell database into what we do."""
+        try:
+            yield
         except (*UNAVAILABLE, asyncpg.PostgresError) as error:
             if not unwell(error):
                 raise
@@ -110,6 +150,24 @@ class Store:
 
     async def close(self) -> None:
         await self._pool.close()
+
+
+@contextlib.asynccontextmanager
+async def begun(words: str, connection: "Connection") -> AsyncIterator[None]:
+    """Begin a transaction with ``words``, and commit it at the end."""
+    try:  # a task that is cancelled at BEGIN may have a transaction all the same
+        await connection.execute(words)
+        yield
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
+    await connection.execute("COMMIT")
+
+
+def _end(connection: "Connection") -> None:
+    with contextlib.suppress(asyncpg.InterfaceError):  # the pool has it back already
+        connection.terminate()
 
 
 class Stores:

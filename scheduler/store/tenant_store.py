@@ -2,9 +2,10 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from scheduler.store.stores import Store
+from scheduler.store.stores import Store, begun
 
 if TYPE_CHECKING:
     from scheduler.store.pool import Connection
@@ -28,9 +29,14 @@ class TenantStore(Store):
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator["Connection"]:
-        async with self._store.connection() as db, db.transaction():
-            await db.execute(_ENTER, self._tenant)
+        async with self._store.within(self._entered) as db:
             yield db
+
+    @contextlib.asynccontextmanager
+    async def _entered(self, db: "Connection") -> AsyncIterator[None]:
+        async with db.transaction():
+            await db.execute(_ENTER, self._tenant)
+            yield
 
     @contextlib.asynccontextmanager
     async def transaction(self, *, flush: bool = True) -> AsyncIterator["Connection"]:
@@ -43,15 +49,8 @@ class TenantStore(Store):
     async def plain(self) -> AsyncIterator["Connection"]:
         """Lend a connection in a transaction that is begun in one round trip, and in which none may be begun."""
         tenant = "'" + self._tenant.replace("'", "''") + "'"
-        async with self._store.connection() as db:
-            await db.execute("BEGIN; " + _ENTER.replace("$1", tenant))
-            try:
-                yield db
-            except BaseException:
-                if not db.is_closed():
-                    await db.execute("ROLLBACK")
-                raise
-            await db.execute("COMMIT")
+        async with self._store.within(partial(begun, "BEGIN; " + _ENTER.replace("$1", tenant))) as db:
+            yield db
 
     @contextlib.asynccontextmanager
     async def unit(self) -> AsyncIterator["UnitStore"]:

@@ -15,6 +15,8 @@ class Mode(StrEnum):
     BLACKHOLE_DOWN = "blackhole_down"
     """What the server sends is kept back."""
     BLACKHOLE = "blackhole"
+    HOLD_END = "hold_end"
+    """That one side has closed is kept from the other."""
     REFUSE = "refuse"
     """New connections are reset at once; those that stand go on."""
 
@@ -33,6 +35,8 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self.latency_s = 0.0
         self.accepted = 0
+        self.held = 0
+        """How many ends it has kept back."""
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -104,6 +108,9 @@ class Proxy:
                     await self._changed.wait()
                 writer.write(data)
                 await writer.drain()
+        self.held += self.mode is Mode.HOLD_END
+        while self.mode is Mode.HOLD_END:
+            await self._changed.wait()
         writer.close()
 
 
