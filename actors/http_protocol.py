@@ -7,6 +7,7 @@ byte, by h11; that takes it or says 400.
 
 import asyncio
 from typing import Any, Final
+from urllib.parse import unquote
 
 import httptools
 from uvicorn._types import ASGI3Application
@@ -19,6 +20,10 @@ LONGEST_PART: Final = 32 * 1024
 """Of a head that is not whole, and of what is between two pieces of a body; past it nobody says more than 400."""
 _MOST_WAITING: Final = 16
 """So many requests may stand behind one that is being answered; what comes then is not read."""
+
+
+def _is_absolute(target: bytes) -> bool:
+    return target[:7].lower() == b"http://"
 
 
 class _NotPlainError(Exception):
@@ -82,7 +87,13 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if not self._is_plain():
             raise _NotPlainError
+        target = self.url
+        if _is_absolute(target):
+            self.url = b"/"  # else its host would be dropped
         super().on_headers_complete()
+        if target is not self.url:
+            raw, _, query = target.partition(b"?")
+            self.scope |= {"raw_path": raw, "path": unquote(raw.decode("ascii")), "query_string": query}
         self._in_head, self._raw, self._unheard = False, b"", 0
 
     def on_body(self, body: bytes) -> None:
@@ -103,7 +114,7 @@ class HttpProtocol(HttpToolsProtocol):
             (self._raw.startswith(line) if self._alone else self.parser.get_http_version() == "1.1")
             and not self.parser.should_upgrade()
             and len(self.pipeline) < _MOST_WAITING
-            and self.url.startswith(b"/")
+            and (self.url.startswith(b"/") or _is_absolute(self.url))
             and b"#" not in self.url
             and names.count(b"host") == 1
             and named.get(b"transfer-encoding", b"chunked") == b"chunked"

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from scheduler.api.problems import Problem, ProblemError, answer_to
 from scheduler.domain.addresses import is_loopback
@@ -44,6 +44,7 @@ class Guard:
             await send(message)
 
         try:
+            scope = _with_own_target(scope)
             self._check(scope)
         except ProblemError as error:
             refusal: Problem = answer_to(error, scope["path"][:LONGEST_ADDRESS])
@@ -74,6 +75,26 @@ class Guard:
             _check_site(
                 given.get("sec-fetch-site", "none"), [value for name, value in headers if name == b"origin"], host
             )
+
+
+def _with_own_target(scope: Scope) -> Scope:
+    """Return ``scope`` as if it came with a path, where its target is absolute: RFC 9112, 3.2.2.
+
+    Its host is that of the target then, whatever Host says, so that all that judges by Host judges by that.
+    """
+    scheme, separator, rest = (scope.get("raw_path") or b"").partition(b"://")
+    if not separator or b"/" in scheme:
+        return scope
+    if scheme.lower() != b"http":  # what is to come by TLS only (RFC 9110, 7.4), or is nothing that we serve
+        raise ProblemError(421, "this is not a target of ours: its scheme is not http")
+    host, slash, path = rest.partition(b"/")
+    if not host or b"@" in host:
+        raise ProblemError(400, "the target names no host, or a user")
+    raw = slash + path or b"/"
+    headers = [(name, host if name == b"host" else value) for name, value in scope["headers"]]
+    if all(name != b"host" for name, _ in headers):
+        headers.append((b"host", host))
+    return {**scope, "raw_path": raw, "path": unquote(raw.decode("ascii")), "headers": headers}
 
 
 def _given_once(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -27,7 +27,10 @@ GOOD = {
     "spaces around a value": b"GET / HTTP/1.1\r\nHost: \t h \t\r\nX:\r\nY: \xe9\r\n\r\n",
     "encoded": b"GET /a%2Fb%00%ff?%zz HTTP/1.1\r\nHost: h\r\n\r\n",
     "1.0": b"GET / HTTP/1.0\r\n\r\n",
-    "absolute": b"GET http://other/x HTTP/1.1\r\nHost: h\r\n\r\n",
+    "absolute": b"GET http://other/x?y HTTP/1.1\r\nHost: h\r\n\r\n",
+    "absolute without a path": b"GET http://other?y HTTP/1.1\r\nHost: h\r\n\r\n",
+    "absolute in capitals": b"POST HTTP://O:80/%41 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok",
+    "absolute of another scheme": b"GET https://other/x HTTP/1.1\r\nHost: h\r\n\r\n",
     "all": b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
     "fragment": b"GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n",
     "two slashes": b"GET //other/x HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -194,6 +197,30 @@ async def test_requests_behind_one_another_are_answered_in_their_order() -> None
 
     assert ["/next", "/a", "/next", "/a", "/next"] == [answer[1] for _, answer in answers]
     assert not closed
+
+
+async def test_absolute_targets_behind_one_another_are_answered_too() -> None:
+    answers, closed = await exchange(GET + GOOD["absolute"] + GOOD["absolute in capitals"], GET)
+
+    assert ["/next", "http://other/x", "HTTP://O:80/A", "/next"] == [answer[1] for _, answer in answers]
+    assert not closed
+
+
+@pytest.mark.parametrize("kind", [HttpProtocol, H11Protocol])
+async def test_the_host_of_an_absolute_target_is_the_one_that_counts(kind: Any) -> None:
+    async def asked(target: bytes, host: bytes = b"h", version: bytes = b"1.1") -> tuple[int, Any]:
+        data = b"GET %s HTTP/%s\r\n%s\r\n" % (target, version, b"Host: %s\r\n" % host if host else b"")
+        [(status, said)], _ = await exchange(data, kind=kind, app=Guard(echo, ["ours"]))
+        return status, said and (said[1], said[2], said[3], [value for name, value in said[4] if name == "host"])
+
+    ours = (200, ("/a/b c", "/a/b%20c", "d=http://e", ["ours:80"]))
+    assert ours == await asked(b"http://ours:80/a/b%20c?d=http://e", b"theirs")
+    assert ours == await asked(b"HTTP://ours:80/a/b%20c?d=http://e", b"", b"1.0")
+    assert (200, ("/", "/", "d", ["ours"])) == await asked(b"http://ours?d", b"ours")
+    assert (421, None) == await asked(b"http://theirs/a", b"ours")
+    assert (421, None) == await asked(b"https://ours/a", b"ours")
+    assert (400, None) == await asked(b"http://me@ours/a", b"ours")
+    assert (400, None) == await asked(b"http:///a", b"ours")
 
 
 @pytest.mark.parametrize("more", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", GOOD["a wish to switch"]])
