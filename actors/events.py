@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from uuid import UUID
@@ -150,22 +151,11 @@ class EventDesk:
 
     async def _hand_on(self, event: NewEvent, event_id: UUID) -> None:
         """Have the Dispatchers of the tenant's own database record an event; repeated, it is the same one there."""
-        carried = CarriedEvent(
-            source=event.source,
-            topic=event.topic,
-            data=event.data,
-            key=event.key,
-            sender_id=event.sender_id,
-            subject=event.subject,
-            headers=dict(event.headers or {}),
-            occurred_at=event.occurred_at,
-            problem=event.problem,
-        )
-        size = len(dump([EventReceived(tenant=event.tenant, event_id=event_id, event=carried)]))
-        if size > MAX_BODY_BYTES:
+        event = replace(event, id=event_id)
+        fact = event.carried()
+        if (size := len(dump([fact]))) > MAX_BODY_BYTES:
             why = f"with what belongs to it, it has {size} bytes; a database of its own gets at most {MAX_BODY_BYTES}"
-            carried = carried.model_copy(update={"data": None, "headers": {}, "problem": why})
-        fact = EventReceived(tenant=event.tenant, event_id=event_id, event=carried)
+            fact = replace(event, data=None, headers=None, problem=why).carried()
         if await self._actor.say(FIRINGS, f"{EventReceived.type}.{event.tenant}", [fact]) != [PublishOutcome.STORED]:
             raise SessionLostError("the broker did not confirm an event that is for another database")
 

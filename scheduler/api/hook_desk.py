@@ -21,7 +21,7 @@ from scheduler.store.events import NewEvent, Recorded
 from scheduler.store.stores import Stores
 from scheduler.store.tenant_store import TenantStore
 from scheduler.transport.topology import ROUTES
-from schemas.facts import CarriedEvent, EventReceived
+from schemas.facts import EventReceived
 from schemas.registry import MAX_BODY_BYTES, dump
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -120,16 +120,7 @@ class HookDesk(Service):
         if not self._away:
             self._away = True
             log.warning("webhooks.kept_by_broker", error=str(why))
-        carried = CarriedEvent.model_construct(
-            source=event.source,
-            topic=event.topic,
-            data=event.data,
-            key=event.key,
-            sender_id=event.sender_id,
-            headers=dict(event.headers or {}),
-            occurred_at=event.occurred_at or self.clock.now(),
-        )
-        body = dump([EventReceived.model_construct(tenant=event.tenant, event_id=event.id, event=carried)])
+        body = dump([event.carried()])
         if len(body) > MAX_BODY_BYTES:
             raise why
         key = _RECEIVED.key(store.apart)

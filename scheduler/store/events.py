@@ -16,6 +16,7 @@ from scheduler.store.pool import json_text
 from scheduler.store.queries import queries
 from scheduler.store.registry import Home
 from scheduler.store.stores import Store
+from schemas.facts import CarriedEvent, EventReceived
 from schemas.vocabulary import EventSource
 
 if TYPE_CHECKING:
@@ -55,6 +56,24 @@ class NewEvent:
     occurred_at: datetime | None = None
     problem: str | None = None
     """Why nothing can be made of it: it is recorded as invalid."""
+
+    def carried(self) -> EventReceived:
+        """Return the message that has all of it, for the Dispatchers of a database that it is not recorded in yet.
+
+        It is not validated again: an event is made of what was.
+        """
+        carried = CarriedEvent.model_construct(
+            source=self.source,
+            topic=self.topic,
+            data=self.data,
+            key=self.key,
+            sender_id=self.sender_id,
+            subject=self.subject,
+            headers=dict(self.headers or {}),
+            occurred_at=self.occurred_at,
+            problem=self.problem,
+        )
+        return EventReceived.model_construct(tenant=self.tenant, event_id=self.id, event=carried)
 
 
 @dataclass(frozen=True, slots=True)
