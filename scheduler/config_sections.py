@@ -154,7 +154,7 @@ class HttpSection(Section):
     per_second: Annotated[float, Field(gt=0, le=100_000)] = 50.0
     """Requests a second that one caller may make for long; four seconds' worth at once."""
     failures_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 20
-    """Refused credentials a minute that one address may offer."""
+    """Refused credentials a minute that one address may offer; of IPv6, one network (/64)."""
     concurrency: Annotated[int, Field(ge=1, le=100_000)] = 500
     """Connections and requests held at once; more are answered 503."""
     streams: Annotated[int, Field(ge=1, le=10_000)] = 10
@@ -178,4 +178,4 @@ class JwtSection(Section):
     """Tokens that were issued before this time are refused: set it to now when a key was stolen; for single tokens
     and subjects there is `scheduler token revoke`."""
     leeway: Annotated[Duration, Field(le=timedelta(seconds=60))] = timedelta(seconds=30)
-    """So far may clocks differ."""
+    """So far may clocks differ; a subject that is revoked gets a new token after as long."""

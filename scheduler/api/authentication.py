@@ -13,7 +13,7 @@ from scheduler.api.rates import Buckets
 from scheduler.clock import Clock
 from scheduler.config import Settings
 from scheduler.domain.access import Caller, Role
-from scheduler.domain.addresses import is_loopback
+from scheduler.domain.addresses import is_loopback, network_of
 from scheduler.errors import ConfigurationError
 from scheduler.store.api_keys import PREFIX, use_key
 from scheduler.store.revoked_tokens import is_revoked
@@ -65,12 +65,12 @@ class Authenticator:
         """
         if header is None and not self._settings.http.auth:
             return Caller(self._settings.tenant, "local", frozenset({Role.ADMIN}), "loopback", runs_installation=True)
-        now = self._clock.monotonic()
-        if (wait_s := self._failures.wait(address, now)) > 0:
+        now, network = self._clock.monotonic(), network_of(address)
+        if (wait_s := self._failures.wait(network, now)) > 0:
             raise too_many("too many refused credentials", wait_s)
         caller = await self._judge(header or "", stores)
         if caller is None:
-            self._failures.take(address, now)
+            self._failures.take(network, now)
             raise ProblemError(401, "give a valid API key or token: Authorization: Bearer …", headers=_CHALLENGE)
         return caller
 
@@ -101,7 +101,8 @@ class Authenticator:
             self._tokens = Tokens(self._settings.jwt, self._clock, self._settings.tenant)
         try:
             judged = await self._tokens.judge(credential)
-            if await is_revoked(stores.main, judged.token_id, judged.caller.name, judged.issued_at):
+            earliest = judged.issued_at - self._settings.jwt.leeway  # as our clock would say, if the issuer's is ahead
+            if await is_revoked(stores.main, judged.token_id, judged.caller.name, earliest):
                 raise RefusedTokenError("it was revoked")
         except RefusedTokenError as error:
             log.warning("http.token_refused", reason=str(error))

@@ -12,6 +12,7 @@ from scheduler.api.problems import ProblemError
 from scheduler.api.rates import Buckets
 from scheduler.counts import COUNTS
 from scheduler.domain.access import Action, Caller
+from scheduler.domain.addresses import network_of
 from scheduler.domain.audit import By, plain
 from scheduler.errors import ForeignError, NotFoundError, NotPermittedError
 from scheduler.logs import Redactor
@@ -80,7 +81,7 @@ async def note_denial(site: "Site", request: Request, action: Action, error: Exc
     by = By(_NOBODY, site.settings.tenant, address, request.state.id)
     if caller is not None:
         by = by_of(caller, address, request.state.id)
-    count = site.denials.admit(f"{by.actor} {address}", site.clock.monotonic())
+    count = site.denials.admit(f"{by.tenant} {by.actor} {network_of(address)}", site.clock.monotonic())
     if not count:
         return
     route = request.scope["route"]

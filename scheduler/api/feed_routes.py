@@ -45,7 +45,7 @@ async def read_feed(
         page = await list_feed(call.store, after, tenant=call.tenant, limit=limit)
         return Feed(events=[fact.event for fact in page.facts], cursor=page.cursor, more=page.more)
     page = await list_feed(call.store, after or await feed_end(call.store), tenant=call.tenant, limit=_MOST)
-    return call.site.streams.answer(call.caller.credential, _happening(call, page))
+    return call.site.streams.answer(call.caller.account, _happening(call, page))
 
 
 async def _happening(call: Call, page: FeedPage) -> Source:

@@ -18,6 +18,7 @@ from scheduler.api.problems import ProblemError, answer_to
 from scheduler.api.route import read_body
 from scheduler.api.shapes import EventTaken
 from scheduler.api.site import Site
+from scheduler.domain.addresses import network_of
 from scheduler.domain.matching import WEBHOOK_TOPIC
 from scheduler.domain.signature import Proved, RefusedError, verify
 from scheduler.domain.strict_json import read_object
@@ -137,7 +138,7 @@ def _check_type(given: str) -> None:
 def _refusal(site: Site, request: Request, hook: _Hook, reason: str) -> ProblemError:
     """Return what a sender is told that proves nothing; the reason is for our log alone."""
     address = site.address_of(request)
-    wait_s = site.refusals.take(address, site.clock.monotonic())
+    wait_s = site.refusals.take(network_of(address), site.clock.monotonic())
     if wait_s > 0:
         return too_many("too many refused requests", wait_s)
     tenant, name = (part[:64] for part in hook)

@@ -128,8 +128,8 @@ async def _answer(request: _Strict, rules: _Rules, original: Callable[[Request],
     caller = await site.authenticator.identify(request.headers.get("authorization"), address, site.opened())
     request.state.caller = caller
     now = site.clock.monotonic()
-    wait_s = site.rates.take(caller.credential, now)
-    request.state.rate_limit = site.rates.said(caller.credential, now)
+    wait_s = site.rates.take(caller.account, now)
+    request.state.rate_limit = site.rates.said(caller.account, now)
     if wait_s > 0:
         raise too_many("too many requests", wait_s)
     authorize(caller, rules.action, _target(rules.action, caller, request))

@@ -35,7 +35,7 @@ async def stream_run(call: Call, run_id: UUID, attempt: int | None, last_event_i
         begin = int(last_event_id)
     follower = Follower(call.store, call.tenant, run_id, call.clock, attempt=begin)
     words = await follower.look()
-    return call.site.streams.answer(call.caller.credential, _said(call, follower, words, begin))
+    return call.site.streams.answer(call.caller.account, _said(call, follower, words, begin))
 
 
 async def _said(call: Call, follower: Follower, words: Sequence[Word], attempt: int) -> Source:

@@ -48,7 +48,7 @@ class Site:
     """Who takes webhooks in; None: nobody yet, or no more."""
     rates: Buckets = field(init=False)
     refusals: Buckets = field(init=False)
-    """By address: webhooks that prove nothing."""
+    """By network: webhooks that prove nothing."""
     denials: Denials = field(init=False)
     authenticator: Authenticator = field(init=False)
     streams: Streams = field(init=False)

@@ -49,9 +49,14 @@ class Caller:
     name: str
     roles: frozenset[Role]
     credential: str
-    """What they proved it by, without the secret: what is counted and written down."""
+    """What they proved it by, without the secret: what is written down."""
     runs_installation: bool = False
     """Of the tenant to which what all tenants share belongs."""
+
+    @property
+    def account(self) -> str:
+        """What its requests are counted by: two tenants may have subjects of the same name."""
+        return f"{self.tenant} {self.credential}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
+_OF_ONE_HOST: Final = 64
+"""Bits of an IPv6 address that say the network: a host may take any address in it."""
+
 DATABASE_SCHEMES: Final = ("postgresql", "postgres")
 BROKER_SCHEMES: Final = ("amqp", "amqps", "memory")
 MANAGEMENT_SCHEMES: Final = ("http", "https")
@@ -42,6 +45,19 @@ def client_of(peer: str, forwarded: str, proxies: Sequence[ipaddress.IPv4Network
             break
         found = said.strip()
     return found
+
+
+def network_of(address: str) -> str:
+    """Return what somebody at ``address`` is counted by: of IPv6 its network, else the address as it is."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((int(found), _OF_ONE_HOST), strict=False))
 
 
 def _is_within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:

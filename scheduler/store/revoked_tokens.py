@@ -23,7 +23,7 @@ class TokenMark(StrEnum):
     ID = "id"
     """The claim ``jti``: that one token."""
     SUBJECT = "subject"
-    """The claim ``sub``: all that were issued before."""
+    """The claim ``sub``: all that were issued before, or up to ``jwt.leeway`` later by their own word."""
 
 
 async def revoke_tokens(store: Store, mark: TokenMark, value: str) -> None:
@@ -42,6 +42,8 @@ async def list_revoked(store: Store) -> list[Mapping[str, Any]]:
 
 
 async def is_revoked(store: Store, token_id: str | None, subject: str, issued_at: datetime) -> bool:
-    """Return whether a token with these claims was revoked; None: it has no id."""
+    """Return whether a token with these claims was revoked; ``token_id`` None: it has none. ``issued_at``: at the
+    earliest, if the clock of its issuer is ahead.
+    """
     async with store.connection() as db:
         return bool(await db.fetchval(Q["is_revoked"], token_id, subject, issued_at))

@@ -88,7 +88,8 @@ async def test_a_body_without_a_length_is_measured_while_it_comes(database_url: 
         ("GET /livez HTTP/1.1\r\n\r\n", 400),
         ("GET /api/v1/runs?job=%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         ("GET /api/v1/jobs/%ff%fe HTTP/1.1\r\nHost: localhost\r\n\r\n", 422),
-        ("GET http://169.254.169.254/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        ("GET http://169.254.169.254/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 421),
+        ("GET http://localhost/api/v1/jobs/a HTTP/1.1\r\nHost: evil.example\r\n\r\n", 200),
         (HEAD + "Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", 415),
         (HEAD + "Origin: http://evil.example\r\nContent-Length: 0\r\n\r\n", 403),
         (HEAD + "Origin: http://[\r\nContent-Length: 0\r\n\r\n", 403),
@@ -165,6 +166,17 @@ async def test_behind_a_proxy_of_ours_each_client_has_a_count_of_its_own(databas
         ]
 
         assert statuses == [401, 429, 401, 429]
+
+
+async def test_who_has_a_network_of_addresses_guesses_no_more_often(database_url: str) -> None:
+    http = {"failures_per_minute": 1, "trusted_proxies": "127.0.0.0/8"}
+    async with serving(database_url, http=http) as api:
+        statuses = [
+            (await api.get("/api/v1/jobs", key="wrong", headers={"X_Forwarded_For": client})).status
+            for client in ("2001:db8::1", "2001:db8::2:3", "2001:db8:0:1::1", "::ffff:8.8.8.8", "8.8.8.8")
+        ]
+
+        assert statuses == [401, 429, 401, 401, 429]
 
 
 async def test_thousands_of_broken_bodies_never_make_a_fault(database_url: str) -> None:

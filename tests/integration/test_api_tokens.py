@@ -63,6 +63,15 @@ async def test_a_token_says_tenant_and_roles(database_url: str) -> None:
         }  # fmt: skip
 
 
+async def test_who_has_the_same_name_in_another_tenant_is_somebody_else(database_url: str) -> None:
+    async with serving(database_url, http={"auth": "jwt", "per_second": 1}, jwt=HS256["jwt"]) as api:
+        busy = [(await api.get("/api/v1/jobs", key=token())).status for _ in range(8)]
+
+        assert 429 in busy
+        assert 200 == (await api.get("/api/v1/jobs", key=token(tenant="other"))).status
+        assert 200 == (await api.get("/api/v1/jobs", key=token(sub="bob"))).status
+
+
 OWN = {"kty": "oct", "k": jwt.utils.base64url_encode(b"k" * 40).decode()}
 FORGED = {
     "no signature": lambda: token("", "none"),
@@ -110,7 +119,7 @@ async def test_a_token_is_revoked_by_its_id_or_with_all_of_its_subject(database_
             "another": token(jti="t-2"),
             "of bob": token(sub="bob", jti="t-3"),
             "of bob, without an id": token(sub="bob"),
-            "of bob, from later": token(sub="bob", iat=int(time.time()) + 20),
+            "of bob, by a clock that is ahead": token(sub="bob", iat=int(time.time()) + 20),
         }
 
         async def refused() -> set[str]:
@@ -127,9 +136,11 @@ async def test_a_token_is_revoked_by_its_id_or_with_all_of_its_subject(database_
 
         assert before == set()
         assert one == {"one"}
-        assert both == {"one", "of bob", "of bob, without an id"}
+        assert both == {"one", "of bob", "of bob, without an id", "of bob, by a clock that is ahead"}
         assert await refused() == both, "an id is no subject"
         found = await list_revoked(api.stores.main)
+        await api.db.execute("UPDATE revoked_tokens SET revoked_at = revoked_at - interval '90 s' WHERE value = 'bob'")
+        assert await refused() == {"one"}, "what is issued after it, by more than clocks may differ, is good"
         assert [(row["kind"], row["value"]) for row in found] == [("subject", "t-2"), ("subject", "bob"), ("id", "t-1")]
         await api.db.execute("UPDATE revoked_tokens SET revoked_at = now() - interval '800 days'")
         await revoke_tokens(api.stores.main, TokenMark.ID, "t-1")

@@ -4,7 +4,14 @@ from ipaddress import ip_network
 
 import pytest
 
-from scheduler.domain.addresses import DATABASE_SCHEMES, check_scheme, client_of, database_refusal, database_warning
+from scheduler.domain.addresses import (
+    DATABASE_SCHEMES,
+    check_scheme,
+    client_of,
+    database_refusal,
+    database_warning,
+    network_of,
+)
 
 
 @pytest.mark.parametrize("url", ["foo://me:hunter2@db/x", "/var/run/postgresql", "db", "postgresql://db:port/x"])
@@ -59,3 +66,20 @@ def test_the_words_name_the_host_and_not_the_password() -> None:
 )
 def test_only_proxies_of_ours_say_where_a_request_came_from(peer: str, forwarded: str, client: str) -> None:
     assert client_of(peer, forwarded, [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]) == client
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("8.8.8.8", "8.8.8.8"),
+        ("::ffff:8.8.8.8", "8.8.8.8"),
+        ("2001:DB8:0:1:2:3:4:5", "2001:db8:0:1::/64"),
+        ("2001:db8:0:1::", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("nonsense", "nonsense"),
+        ("", ""),
+    ],
+)
+def test_of_ipv6_a_host_may_have_a_whole_network_and_is_counted_by_it(address: str, network: str) -> None:
+    assert network == network_of(address)

@@ -10,6 +10,6 @@ DELETE FROM revoked_tokens WHERE revoked_at < now() - $1::interval;
 SELECT kind, value, revoked_at FROM revoked_tokens ORDER BY revoked_at DESC, kind, value;
 
 -- name: is_revoked
--- $3: when the token was issued, as it says.
+-- $3: when the token was issued, at the earliest.
 SELECT EXISTS (SELECT FROM revoked_tokens WHERE kind = 'id' AND value = $1)
     OR EXISTS (SELECT FROM revoked_tokens WHERE kind = 'subject' AND value = $2 AND revoked_at >= $3);
