@@ -55,6 +55,8 @@ class Calendar:
     """Where a list written by hand ends; the days after it are judged by weekday alone. None: no such list."""
     source: str = ""
     """What the holidays come from: ``holidays 0.108``."""
+    remedy: str = field(default="", compare=False)
+    """What may let it go on after ``last``, in words; known where it is worked out, and not stored."""
     version: int = field(default=0, compare=False)
     """Counts the changes of its data in the database; 0: not stored."""
 
@@ -99,8 +101,8 @@ class Calendar:
             return None
         ends = f"its data {'end' if self.runs_out >= today else 'ended'} on {self.runs_out}"
         if self.last < END:
-            remedy = "a newer holidays package may know more" if self.source else "renew its list"
-            return f"{ends}: nothing is planned after that day; {remedy}, then apply again"
+            remedy = f"; {self.remedy}, then apply again" if self.remedy else ""
+            return f"{ends}: nothing is planned after that day{remedy}"
         return f"{ends}: later days are judged by the weekday alone; list the next year, or say valid_until"
 
     def has_open_day(self) -> bool:

@@ -1,6 +1,7 @@
 """From the ``calendars`` of a definitions file to calendars: countries looked up, unions joined."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Final
 
@@ -12,6 +13,7 @@ from schemas.job_spec import JobSpec
 
 _WEEKEND: Final = frozenset({5, 6})
 _LISTED: Final = "closed by definition"
+_NEWER: Final = "a newer holidays package may know more"
 
 
 class CalendarError(ValueError):
@@ -53,9 +55,8 @@ class Calendars:
             if not calendar.first <= spec.valid_until <= calendar.last:
                 message = f"{spec.valid_until} lies outside of the data, which go from {calendar.first} to"
                 raise CalendarError(("valid_until",), f"{message} {calendar.last}")
-            calendar = Calendar(
-                name, calendar.parts, calendar.first, spec.valid_until, listed_until=None, source=calendar.source
-            )
+            remedy = _remedy(spec.valid_until, calendar)
+            calendar = replace(calendar, last=spec.valid_until, listed_until=None, remedy=remedy)
         if not calendar.has_open_day():
             raise CalendarError((), "every day is closed, so nothing would ever fire")
         return calendar
@@ -63,7 +64,8 @@ class Calendars:
     def _joined(self, name: str, union: tuple[str, ...]) -> Calendar:
         members = [self._member(index, member) for index, member in enumerate(union)]
         listed = [calendar.listed_until for calendar in members if calendar.listed_until is not None]
-        first, last = max(member.first for member in members), min(member.last for member in members)
+        first, ends = max(member.first for member in members), min(members, key=lambda member: member.last)
+        last = ends.last
         if first > last:
             raise CalendarError(("union",), "the years with data of these calendars have none in common")
         return Calendar(
@@ -73,6 +75,7 @@ class Calendars:
             last=last,
             listed_until=min(listed, default=None),
             source=next((calendar.source for calendar in members if calendar.source), ""),
+            remedy=f"it ends with {ends.name}: {ends.remedy}" if ends.remedy else "",
         )
 
     def _member(self, index: int, member: str) -> Calendar:
@@ -83,6 +86,14 @@ class Calendars:
             return self.get(member)
         except CalendarError as error:
             raise CalendarError(("union", index), f"{member}: {error}") from None
+
+
+def _remedy(valid_until: date, calendar: Calendar) -> str:
+    if calendar.last == END:
+        return "renew its lists and its valid_until"
+    if valid_until == calendar.last:
+        return f"{calendar.remedy}, for a later valid_until"
+    return f"a later valid_until lets it go on, at most to {calendar.last}"
 
 
 def implied(name: str) -> CalendarSpec:
@@ -128,4 +139,4 @@ def _listed(name: str, spec: CalendarSpec) -> Calendar:
                 raise CalendarError((key, index), message)
     opened = (days.worked - own.keys()) | set(spec.open)
     part = CalendarPart(days.weekend if weekend is None else weekend, days.closed | own, opened)
-    return Calendar(name, (part,), days.first, days.last, None, days.source)
+    return Calendar(name, (part,), days.first, days.last, None, days.source, _NEWER)

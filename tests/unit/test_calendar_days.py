@@ -206,6 +206,44 @@ def test_calendar_that_cannot_be_used_is_refused(specs, path, message):
     assert path == refused.value.path
 
 
+@pytest.mark.parametrize(
+    ("spec", "today", "said"),
+    [
+        ({"country": "LK"}, "2026-12-01", "on 2026-12-31: nothing is planned after that day; a newer holidays package"),
+        (
+            {"country": "JP", "valid_until": "2027-03-31"},
+            "2027-03-01",
+            "nothing is planned after that day; a later valid_until lets it go on, at most to 2099-12-31",
+        ),
+        ({"country": "LK", "valid_until": "2026-12-31"}, "2026-12-01", "may know more, for a later valid_until"),
+        (
+            {"closed": ["2026-12-24"], "valid_until": "2026-12-31"},
+            "2026-12-01",
+            "nothing is planned after that day; renew its lists and its valid_until",
+        ),
+        (
+            {"union": ["JP", "shop"]},
+            "2026-12-01",
+            "nothing is planned after that day; it ends with shop: renew its lists and its valid_until",
+        ),
+        ({"union": ["JP", "LK"]}, "2026-12-01", "it ends with LK: a newer holidays package may know more"),
+        (
+            {"union": ["JP", "LK"], "valid_until": "2026-11-30"},
+            "2026-11-01",
+            "a later valid_until lets it go on, at most to 2026-12-31, then apply again",
+        ),
+    ],
+)
+def test_what_lets_a_calendar_go_on_is_what_ends_it(spec, today, said):
+    shop = {"closed": ["2026-12-24"], "valid_until": "2026-12-31"}
+    specs = {name: CalendarSpec.model_validate(each) for name, each in {"a": spec, "shop": shop}.items()}
+
+    told = Calendars(specs).get("a").expiry(date.fromisoformat(today)) or ""
+
+    assert said in told
+    assert told.endswith(", then apply again")
+
+
 def test_calendar_says_when_its_data_end():
     listed = Calendars({"own": CalendarSpec.model_validate({"closed": ["2026-12-24"]})}).get("own")
     limited = Calendars({"own": CalendarSpec.model_validate({"country": "JP", "valid_until": "2027-03-31"})}).get("own")
