@@ -130,7 +130,7 @@ class HandlerRuns:
         self.abandoned += 1
         if isinstance(call.place, HandlerThreads):
             call.place.give_up()
-        reason = f"{call.ladder.reason}; it goes on and is left to itself"
+        reason = f"{call.ladder.said('given up')}: it goes on and is left to itself"
         self._finish([(call, Ended(call.ladder.outcome or Outcome.CANCELLED, reason=one_line(reason)))])
 
     def _ping(self, now: float) -> None:
@@ -159,7 +159,7 @@ class HandlerRuns:
         for call, ended in ends:
             outcome = call.ladder.outcome
             if outcome is not None:
-                ended = replace(ended, outcome=outcome, reason=one_line(call.ladder.reason or ""))  # noqa: PLW2901
+                ended = replace(ended, outcome=outcome, reason=one_line(call.ladder.reason))  # noqa: PLW2901
             judged.append((call, ended))
         self._finish(judged)
 

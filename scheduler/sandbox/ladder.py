@@ -23,10 +23,10 @@ class Ladder:
 
     ``soft_s`` after the start the job is asked, ``grace_s`` after it was asked it is killed, and
     ``hard_s`` after the start it is killed in any case. A wish to stop asks now. The first cause
-    is the one that is recorded.
+    is the one that is recorded, with the kill that a job needed which did not heed it.
     """
 
-    __slots__ = ("_ask_at", "_grace_s", "_kill_at", "_limits", "outcome", "reason")
+    __slots__ = ("_ask_at", "_cause", "_grace_s", "_kill_after", "_kill_at", "_killed", "_limits", "outcome")
 
     def __init__(self, limits: TimeLimits, now: float) -> None:
         self._limits = limits
@@ -35,7 +35,18 @@ class Ladder:
         self._kill_at = now + limits.hard_s
         self.outcome: Outcome | None = None
         """Set as soon as we interfere; then it is the attempt's outcome, whatever the job says."""
-        self.reason: str | None = None
+        self._cause = ""
+        self._kill_after = f"the hard timeout of {limits.hard_s:g} s"
+        self._killed = ""
+
+    @property
+    def reason(self) -> str:
+        """Why we interfered, and after what the job was killed if that was needed."""
+        return self.said("killed")
+
+    def said(self, killed: str) -> str:
+        """Return the reason, with a word of the caller's for what the kill has come to."""
+        return ", ".join(filter(None, (self._cause, self._killed and f"{killed} {self._killed}")))
 
     @property
     def due(self) -> float:
@@ -49,9 +60,10 @@ class Ladder:
     def stop(self, reason: str, now: float, *, at_once: bool) -> Step:
         """Somebody wants the job to stop."""
         if at_once:
+            if self.outcome is not None:
+                self._killed = "at once" if reason == self._cause else f"at once: {reason}"
             self._interfere(Outcome.CANCELLED, reason)
-            self._ask_at = self._kill_at = math.inf
-            return Step.KILL
+            return self._kill()
         if self.outcome is not None:
             return Step.WAIT
         return self._ask(Outcome.CANCELLED, reason, now)
@@ -59,9 +71,9 @@ class Ladder:
     def step(self, now: float) -> Step:
         """Return what is due at ``now``."""
         if now >= self._kill_at:
-            self._interfere(Outcome.TIMED_OUT, f"killed after the hard timeout of {self._limits.hard_s:g} s")
-            self._ask_at = self._kill_at = math.inf
-            return Step.KILL
+            self._killed = f"after {self._kill_after}"
+            self._interfere(Outcome.TIMED_OUT, "")
+            return self._kill()
         if now >= self._ask_at:
             return self._ask(
                 Outcome.TIMED_OUT, f"asked to stop after the soft timeout of {self._limits.soft_s:g} s", now
@@ -71,9 +83,14 @@ class Ladder:
     def _ask(self, outcome: Outcome, reason: str, now: float) -> Step:
         self._interfere(outcome, reason)
         self._ask_at = math.inf
-        self._kill_at = min(self._kill_at, now + self._grace_s)
+        if now + self._grace_s < self._kill_at:
+            self._kill_at, self._kill_after = now + self._grace_s, f"the grace of {self._grace_s:g} s"
         return Step.ASK
 
-    def _interfere(self, outcome: Outcome, reason: str) -> None:
+    def _kill(self) -> Step:
+        self._ask_at = self._kill_at = math.inf
+        return Step.KILL
+
+    def _interfere(self, outcome: Outcome, cause: str) -> None:
         if self.outcome is None:
-            self.outcome, self.reason = outcome, reason
+            self.outcome, self._cause = outcome, cause

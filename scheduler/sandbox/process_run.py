@@ -192,11 +192,12 @@ def _outcome(child: Child, what: ChildOrder, order: WorkOrder, ladder: Ladder, a
         ended = _with_report(ended, child.read_result(_REPORT_BYTES))
     elif isinstance(order.work, CommandWork | ScriptWork):
         ended = with_left_files(ended, attempt_dir)
-    left = child.gone.result() if child.gone.done() else 0
-    if left and ended.reason is None:
-        ended = replace(ended, reason=f"processes it left behind were killed: {left}")
     if ladder.outcome is not None:
-        ended = replace(ended, outcome=ladder.outcome, reason=one_line(ladder.reason or ""))
+        ended = replace(ended, outcome=ladder.outcome, reason=ladder.reason)
+    left = child.gone.result() if child.gone.done() else 0
+    if left and number != signal.SIGKILL:  # else all was killed together
+        said = f"processes it left behind were killed: {left}"
+        ended = replace(ended, reason=one_line("; ".join(filter(None, (ended.reason, said)))))
     return ended
 
 

@@ -31,7 +31,7 @@ async def within_limits(
             futures: set[asyncio.Future[Any]] = {work} if asked.is_set() else {work, waiting}
             await asyncio.wait(futures, timeout=ladder.wait_s(now), return_when=asyncio.FIRST_COMPLETED)
         if ladder.outcome is not None:
-            return Ended(ladder.outcome, reason=one_line(ladder.reason or ""))
+            return Ended(ladder.outcome, reason=one_line(ladder.reason))
         return work.result()
     finally:
         waiting.cancel()

@@ -12,6 +12,9 @@ from tests.support.attempts import a_place, an_attempt, calling
 from tests.support.handlers import ALL, entered, release
 
 SHORT = TimeLimits(hard_s=0.3, grace_s=0.1)
+SOFT = TimeLimits(soft_s=0.2, grace_s=0.1, hard_s=9)
+ASKED = "asked to stop after the soft timeout of 0.2 s"
+GOES_ON = ": it goes on and is left to itself"
 
 
 @pytest.fixture
@@ -29,9 +32,11 @@ async def place(tmp_path):
         ("waits", TimeLimits(soft_s=0.1, grace_s=5, hard_s=9), "asked to stop after the soft timeout of 0.1 s"),
         ("waits", SHORT, "killed after the hard timeout of 0.3 s"),
         ("sync_looks", SHORT, "killed after the hard timeout of 0.3 s"),
-        ("stubborn", SHORT, "killed after the hard timeout of 0.3 s; it goes on and is left to itself"),
-        ("sync_blocks", SHORT, "killed after the hard timeout of 0.3 s; it goes on and is left to itself"),
-        ("blocks", SHORT, "killed after the hard timeout of 0.3 s; it goes on and is left to itself"),
+        ("stubborn", SHORT, f"given up after the hard timeout of 0.3 s{GOES_ON}"),
+        ("sync_blocks", SHORT, f"given up after the hard timeout of 0.3 s{GOES_ON}"),
+        ("blocks", SHORT, f"given up after the hard timeout of 0.3 s{GOES_ON}"),
+        ("stubborn", SOFT, f"{ASKED}, given up after the grace of 0.1 s{GOES_ON}"),
+        ("sync_blocks", SOFT, f"{ASKED}, given up after the grace of 0.1 s{GOES_ON}"),
     ],
 )
 async def test_a_handler_over_its_time_is_timed_out(place, name, limits, reason):

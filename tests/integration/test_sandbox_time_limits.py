@@ -15,6 +15,10 @@ async def waits():
     print("begun", flush=True)
     try: await asyncio.sleep(60)
     finally: print("cleaned up", flush=True)
+async def swallows():
+    while True:
+        try: await asyncio.sleep(60)
+        except asyncio.CancelledError: pass
 def blocks():
     print("begun", flush=True)
     try: time.sleep(60)
@@ -49,12 +53,37 @@ async def test_a_soft_timeout_asks_and_lets_clean_up(place, order):
     assert ended.signal is None
 
 
-async def test_who_ignores_the_asking_is_killed_after_the_grace(place):
-    limits = TimeLimits(soft_s=0.2, grace_s=0.2, hard_s=20)
+@pytest.mark.parametrize("order", [shell("trap '' TERM; sleep 30; sleep 30"), python("jobs:swallows")])
+async def test_who_ignores_the_asking_is_killed_after_the_grace_and_both_are_said(place, order):
+    limits = TimeLimits(soft_s=1.0, grace_s=0.2, hard_s=20)
 
-    ended = await place.run(shell("trap '' TERM; sleep 30; sleep 30", limits=limits))
+    ended = await place.run(order.model_copy(update={"limits": limits}))
 
     assert (ended.outcome, ended.signal) == (Outcome.TIMED_OUT, 9)
+    assert ended.reason == "asked to stop after the soft timeout of 1 s, killed after the grace of 0.2 s"
+
+
+async def test_who_ignores_a_cancel_is_killed_and_both_are_said(place):
+    stop = StopRequest()
+    text = "trap '' TERM; touch begun; sleep 30; sleep 30"
+    order = shell(text, cwd=str(place.code_dir), limits=TimeLimits(grace_s=0.2))
+    running = asyncio.ensure_future(place.run(order, stop))
+    await seen(place.code_dir / "begun")
+    stop.request("cancelled by ann")
+
+    ended = await running
+
+    assert (ended.outcome, ended.signal) == (Outcome.CANCELLED, 9)
+    assert ended.reason == "cancelled by ann, killed after the grace of 0.2 s"
+
+
+async def test_what_stays_behind_after_the_asking_is_counted(place):
+    order = shell("(trap '' TERM; sleep 30; sleep 30) & sleep 30", limits=TimeLimits(soft_s=0.5, grace_s=5, hard_s=20))
+
+    ended = await place.run(order)
+
+    assert (ended.outcome, ended.signal) == (Outcome.TIMED_OUT, 15)
+    assert ended.reason.startswith("asked to stop after the soft timeout of 0.5 s; processes it left behind")
 
 
 async def test_a_hard_timeout_kills_at_once(place):
