@@ -34,6 +34,14 @@ _BATCH: Final = 200
 _OF_JOB: Final = ("id", "name", "version", "enabled", "paused", "suspended")
 
 
+class Size(NamedTuple):
+    """Cores, and bytes of memory and disk space; 0: none in particular."""
+
+    cpu: float
+    memory: int
+    disk: int
+
+
 class Unreadable(NamedTuple):
     """A stored definition that this program cannot read."""
 
@@ -60,6 +68,8 @@ class TenantJobs:
         self.ids_by_name: Mapping[str, UUID] = {entry.name: entry.id for entry in self.by_id.values()}
         self.demands: Mapping[str, list[UUID]] = self._by_demand()
         """Jobs by what their executor has to have: the name of a handler, or a label, key=value."""
+        self.sizes: Mapping[Size, list[UUID]] = self._by_size()
+        """Jobs by how large an executor they demand."""
         self.circuits: Mapping[str, list[UUID]] = self._by_circuit()
         self.enclosed = frozenset(entry.id for entry in self.by_id.values() if entry.spec.isolation == "sandbox")
         self.rates: Mapping[UUID, float] = {
@@ -104,6 +114,16 @@ class TenantJobs:
                 found.setdefault(entry.spec.run.handler, []).append(entry.id)
             for label in label_texts(entry.spec.labels):
                 found.setdefault(label, []).append(entry.id)
+        return found
+
+
+    def _by_size(self) -> dict[Size, list[UUID]]:
+        found: dict[Size, list[UUID]] = {}
+        for entry in self.by_id.values():
+            wanted = entry.spec.resources
+            if wanted is not None and (wanted.cpu or wanted.memory or wanted.disk):
+                size = Size(wanted.cpu or 0.0, wanted.memory or 0, wanted.disk or 0)
+                found.setdefault(size, []).append(entry.id)
         return found
 
 

@@ -15,7 +15,7 @@ from scheduler.domain.flow import PlannedRun
 from scheduler.domain.matching import Event
 from scheduler.domain.template_errors import TemplateError
 from scheduler.domain.work_order import RunFacts, make_order
-from scheduler.store.catalogue import Catalogue
+from scheduler.store.catalogue import Catalogue, Size
 from scheduler.store.circuits import Standing, Trial, let_one_try, look
 from scheduler.store.event_rows import find_events
 from scheduler.store.limits import Limits
@@ -144,13 +144,15 @@ class Offering:
         limit = await db.fetchval(Q["lock_pool"], pool)
         if limit is None:  # the pool is paused, or nobody has set it up yet
             return Room()
-        wanted = self._demands()
-        strength = await db.fetchrow(Q["pool_strength"], pool, pace.alive_s, list(wanted))
+        wanted, sizes = self._demands(), self._sizes()
+        columns = ([size[part] for size, _ in sizes] for part in range(3))
+        strength = await db.fetchrow(Q["pool_strength"], pool, pace.alive_s, list(wanted), *columns)
         if strength is None or strength["slots"] == 0:
             return Room()
         most = limit if pace.most is None else min(limit, pace.most)
         left = places(most, strength["slots"], pace.elapsed_s) - strength["queued"]
         blocked = frozenset(job_id for what in strength["gaps"] for job_id in wanted[what])
+        blocked |= {job_id for place in strength["too_large"] for job_id in sizes[place - 1][1]}
         if strength["no_sandbox"]:
             blocked |= {job_id for jobs in self._catalogue.loaded.values() for job_id in jobs.enclosed}
         loaded = self._catalogue.loaded.items()
@@ -167,6 +169,10 @@ class Offering:
             for what, ids in jobs.demands.items():
                 wanted.setdefault(what, []).extend(ids)
         return wanted
+
+    def _sizes(self) -> list[tuple[Size, list[UUID]]]:
+        """Return the jobs that demand an executor of some size, over all tenants."""
+        return [found for jobs in self._catalogue.loaded.values() for found in jobs.sizes.items()]
 
     async def repeat(self, db: "Connection", pool: str, pace: Pace) -> Filled:
         """Make offers again that nobody has claimed for a while: same attempt, same token."""

@@ -132,7 +132,7 @@ async def _queue(db: "Connection", run: "asyncpg.Record", lease_s: float) -> Fou
         return Found(
             Gate.QUEUE, True, f"pool {run['pool']} is paused since {since}: scheduler queue resume {run['pool']}"
         )
-    strength = await db.fetchrow(_OFFERS["pool_strength"], run["pool"], lease_s, [])
+    strength = await db.fetchrow(_OFFERS["pool_strength"], run["pool"], lease_s, [], [], [], [])
     slots, queued = (strength["slots"], strength["queued"]) if strength else (0, 0)
     most = places(run["queue_limit"], slots, None)
     text = f"{queued} offers wait in pool {run['pool']}, which has {slots} slots"

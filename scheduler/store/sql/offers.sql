@@ -13,9 +13,9 @@ WHERE paused_at IS NULL
 -- name: pool_strength
 -- What stands ready in a pool: slots of live executors, offers in the queue, and what some live executor
 -- lacks, so that an offer might land where it cannot run: the sandbox, and which of the handlers
--- and labels $3.
+-- and labels $3. Of the sizes $4 to $6 those that no live executor has: from one that is too small it comes back.
 WITH alive AS MATERIALIZED (
-    SELECT slots, handlers || labels AS has, sandboxes FROM executors
+    SELECT slots, handlers || labels AS has, sandboxes, cpu, memory_bytes, disk_bytes FROM executors
     WHERE pool = $1 AND stopped_at IS NULL AND held IS NULL AND NOT draining
       AND seen_at > now() - $2::float8 * interval '1 second')
 SELECT coalesce(sum(slots), 0)::int AS slots, count(*)::int AS executors, NOT bool_and(sandboxes) AS no_sandbox,
@@ -23,7 +23,11 @@ SELECT coalesce(sum(slots), 0)::int AS slots, count(*)::int AS executors, NOT bo
        EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready' AND limit_key IS NULL) AS backlog,
        EXISTS (SELECT FROM runs WHERE pool = $1 AND state = 'ready' AND limit_key IS NOT NULL) AS limited,
        ARRAY (SELECT name FROM unnest($3::text[]) AS wanted (name)
-              WHERE EXISTS (SELECT FROM alive WHERE NOT wanted.name = ANY (has))) AS gaps
+              WHERE EXISTS (SELECT FROM alive WHERE NOT wanted.name = ANY (has))) AS gaps,
+       ARRAY (SELECT place::int FROM unnest($4::float8[], $5::int8[], $6::int8[]) WITH ORDINALITY
+                                     AS wanted (cores, memory, disk, place)
+              WHERE NOT EXISTS (SELECT FROM alive WHERE coalesce(cpu >= cores, true) AND coalesce(memory_bytes >= memory, true)
+                                AND coalesce(disk_bytes >= disk, true))) AS too_large
 FROM alive;
 
 -- name: offer_runs
