@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -83,6 +84,7 @@ class Deciding:
     ) -> Decided:
         if not firings:
             return Decided()
+        firings = sorted(firings, key=itemgetter("fires_at"))  # runs wait for their turn in the order they are made
         tenants = await self._catalogue.current(db, {firing["tenant"]: firing["revision"] for firing in firings})
         starts = await Starts.lock(db, tenants)
         decisions = await self._judge(db, await self._put_off(db, firings, tenants), tenants, starts)

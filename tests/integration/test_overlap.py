@@ -45,6 +45,22 @@ async def test_queue_all_runs_in_order_as_many_at_once_as_may_be(database_url: s
         assert most == await stage.db.fetchval("SELECT max(active) FROM watched")
 
 
+async def test_firings_that_are_decided_together_run_in_the_order_of_their_instants(database_url: str) -> None:
+    """As those are that were missed: the runs of a batch are made within a millisecond."""
+    async with engine(database_url) as stage:
+        await stage.apply(slow=slow("queue_all"))
+        await stage.db.execute(
+            """INSERT INTO firings (id, tenant, kind, job_id, job_version, fires_at, wall_time, zone, sweep_at)
+               SELECT gen_random_uuid(), tenant, 'manual', id, version, now() - g * interval '1 minute', 'x', 'UTC',
+                      now() FROM jobs, generate_series(1, 8) AS g"""
+        )
+        await stage.db.execute("SELECT pg_notify('scheduler_work', '')")
+        await stage.settled(8)
+
+        begun = [offer.order.fired_at for offer in stage.executor.offers]
+        assert sorted(begun) == begun
+
+
 async def test_run_that_backs_off_keeps_its_place(database_url: str) -> None:
     async with engine(database_url) as stage:
         stage.executor.script["slow"] = [Outcome.FAILED, None]
