@@ -116,7 +116,6 @@ class TenantJobs:
                 found.setdefault(label, []).append(entry.id)
         return found
 
-
     def _by_size(self) -> dict[Size, list[UUID]]:
         found: dict[Size, list[UUID]] = {}
         for entry in self.by_id.values():
