@@ -133,7 +133,7 @@ def test_no_secret_is_in_logs_answers_database_or_messages(cli: Cli, amqp_url: s
     with contextlib.ExitStack() as stack:
         for actor in ACTORS:
             port = free_port()
-            process = cli.begin("start", actor, "--probe-port", str(port))
+            process = cli.begin_anew("start", actor, "--probe-port", str(port))
             stack.callback(end, process)
             until(lambda port=port: status(port, "/readyz") == 200, f"{actor} ready")
         answers.append(cli("trigger", "tells", "fails", "raises", "calls", "--wait", code=1))

@@ -1,13 +1,13 @@
 """``scheduler run logs -f`` of one actor per process, on a real broker and a real database."""
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cli import Cli, end, status, until
+from tests.support.forked import Forked
 from tests.support.services import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -50,7 +50,13 @@ def fired(cli: Cli) -> str:
     return str(until(shown, "it runs")[0]["id"])
 
 
-def followed(cli: Cli, *options: str) -> "tuple[subprocess.Popen[str], Path]":
+def let_go(cli: Cli, code: str) -> None:
+    """Let the job end with this exit code: the file is there with it, at no instant without."""
+    (cli.folder / "code").write_text(code)
+    (cli.folder / "code").rename(cli.folder / "go")
+
+
+def followed(cli: Cli, *options: str) -> tuple[Forked, Path]:
     return cli.begin("run", "logs", "-f", *options), cli.folder / "run-logs.log"
 
 
@@ -60,7 +66,7 @@ def test_output_comes_while_it_runs_safe_to_print_and_the_exit_code_says_how_it_
     until(lambda: "one" in said.read_text(), "the first line")
     progress = until(lambda: cli.json("run", "show", run)["progress"], "progress")
     table = cli("runs")
-    (cli.folder / "go").write_text("0")
+    let_go(cli, "0")
 
     assert following.wait(30) == 0
     assert said.read_text() == "one\\x1b[2J\ntwo\n"
@@ -73,7 +79,7 @@ def test_output_comes_while_it_runs_safe_to_print_and_the_exit_code_says_how_it_
     run = fired(cli)
     following, said = followed(cli, run, "--json")
     until(lambda: '"text": "one' in said.read_text(), "the first line")
-    (cli.folder / "go").write_text("3")
+    let_go(cli, "3")
 
     assert following.wait(30) == 1
     words = [json.loads(line) for line in said.read_text().splitlines()]

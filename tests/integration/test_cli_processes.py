@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -11,6 +10,7 @@ import asyncpg
 import pytest
 
 from tests.support.cli import COMMAND, Cli, end, status, until
+from tests.support.forked import Forked
 from tests.support.proxy import Mode, Proxy
 from tests.support.services import free_port
 
@@ -52,7 +52,7 @@ class Fleet:
 
     def __init__(self, cli: Cli) -> None:
         self.ports = {actor: free_port() for actor in ACTORS}
-        self.processes: dict[str, subprocess.Popen[str]] = {}
+        self.processes: dict[str, Forked] = {}
         self._cli = cli
         for actor in self.ports:
             self.start(actor)

@@ -34,12 +34,11 @@ _WAITS = """
 import os, signal
 from pathlib import Path
 from tests.support.cli import Cli
-from tests.support.forked import Forked
 
 def test_waits(estate, postgres, tmp_path):
     commands = Cli(tmp_path)
-    command = commands.begin("up")
-    fork = Forked(["up"], env=commands.environment, cwd=tmp_path, output=tmp_path / "fork")
+    command = commands.begin_anew("up")
+    fork = commands.begin("up")
     processes = [os.getpid(), command.pid, fork.pid, *postgres.pids]
     told = Path(os.environ["TOLD"], f"{os.getpid()}.part")
     told.write_text(" ".join([*(f"/proc/{pid}" for pid in processes), str(estate.root)]))

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,10 +47,16 @@ class Cli:
     def json(self, *arguments: str, code: int = 0) -> Any:
         return json.loads(self(*arguments, "--json", code=code))
 
-    def begin(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start what runs until it is told to end; it cannot outlive the thread that made it."""
+    def begin(self, *arguments: str) -> Forked:
+        """Start what runs until it is told to end; it cannot outlive pytest. What it says is in a file ``.log``."""
+        log = self._log(arguments)
+        log.write_bytes(b"")
+        return Forked(arguments, env=self.environment, cwd=self.folder, output=log)
+
+    def begin_anew(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start it as a program, not a fork: the kernel shows its environment. It ends with the thread that made it."""
         python, option, program = COMMAND
-        with (self.folder / f"{'-'.join(arguments[:2])}.log").open("w") as log:
+        with self._log(arguments).open("w") as log:
             return subprocess.Popen(
                 [python, option, f"{_TIED}; {program}", *arguments],
                 cwd=self.folder,
@@ -58,6 +64,9 @@ class Cli:
                 stdout=log,
                 stderr=log,
             )
+
+    def _log(self, arguments: Sequence[str]) -> Path:
+        return self.folder / f"{'-'.join(arguments[:2])}.log"
 
 
 def until(holds: Callable[[], Any], what: str) -> Any:
@@ -79,7 +88,7 @@ def status(port: int, path: str) -> int:
         return 0
 
 
-def end(process: "subprocess.Popen[str]", number: int = signal.SIGTERM) -> int:
+def end(process: "Forked | subprocess.Popen[str]", number: int = signal.SIGTERM) -> int:
     process.send_signal(number)
     return process.wait(DEADLINE_S)
 
