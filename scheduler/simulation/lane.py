@@ -1,24 +1,27 @@
 """A lane: jobs that hang together by needs, and all that happens to them, event by event.
 
-No job of one lane has any influence on another lane: runs start as soon as they may, as if every
-pool had slots enough. Between events nothing moves, so that time is only a number here.
+No job of one lane has any influence on another lane: runs start as soon as their limits let them,
+as if every pool had slots enough. Between events nothing moves, so that time is only a number here.
 """
 
 import heapq
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 
 from scheduler.domain.firing import PlannedFiring, plan
 from scheduler.domain.gates import JobEntry
+from scheduler.domain.retry import EndFacts
 from scheduler.simulation.assumptions import Assumptions
 from scheduler.simulation.cursors import Cursor
+from scheduler.simulation.gates import PlayedGates
 from scheduler.simulation.instants import to_instant, to_us
 from scheduler.simulation.ledger import Chapter, LedgerRow, Stretch, ledger_row
 from scheduler.simulation.pace import Pace
 from scheduler.simulation.quiet import Quiet
 from scheduler.simulation.runs import Rank, Runs
-from scheduler.simulation.simulated_run import FiredAt, FlowBelow
+from scheduler.simulation.simulated_run import FiredAt, FlowBelow, SimulatedRun
 from scheduler.simulation.tally import Tally
 from schemas.vocabulary import FiringKind, Verdict
 
@@ -44,7 +47,8 @@ class Lane:
         self._tally = tally
         jobs = [job for cursor in cursors for job in (cursor.job, *downstream[cursor.job.name])]
         self._ids = {job.name: job.id for job in jobs}
-        self._runs = Runs(lambda run, _: assumptions.attempt(run.job.name, run.job.spec, len(run.started)), self._push)
+        self._gates = PlayedGates() if any(map(_is_limited, jobs)) else None
+        self._runs = Runs(partial(_attempt, assumptions), self._push, self._gates)
         self._quiet = Quiet(cursors, self._runs, repeatable=_repeatable(jobs, assumptions))
         self._events: list[tuple[int, Rank, int, Callable[[int], None]]] = []
         self._order = itertools.count()
@@ -62,6 +66,8 @@ class Lane:
             if begun is None:
                 self._tally.step()
                 action(at)
+                if self._gates is not None:
+                    self._gates.look(self._runs, at)
             else:
                 self._quiet.forget()
                 heapq.heappush(self._events, (begun, rank, order, action))
@@ -144,12 +150,29 @@ class Lane:
         """Give a firing its verdict, as the Dispatcher does, and start its flow."""
         job = cursor.job
         below = FlowBelow(self._downstream[job.name], self._ids)
-        fired = self._runs.fire(FiringKind.TIME, job, below, FiredAt(to_us(firing.fires_at), now))
+        params = None if self._gates is None else cursor.trigger.params or None
+        at = FiredAt(to_us(firing.fires_at), now, params, templates=True)
+        fired = self._runs.fire(FiringKind.TIME, job, below, at)
         run, blocking = (None if found is None else found.name for found in (fired.run, fired.blocking))
         return LedgerRow(firing.fires_at, None, 1, job.name, cursor.key, firing.wall_time, firing.zone,
                          fired.decision.verdict, fired.reason, to_instant(now), run, blocking)  # fmt: skip
 
 
+def _attempt(assumptions: Assumptions, run: SimulatedRun, _: int) -> tuple[timedelta, EndFacts]:
+    return assumptions.attempt(run.job.name, run.job.spec, len(run.started))
+
+
+def _is_limited(job: JobEntry) -> bool:
+    return job.spec.concurrency is not None or _remembers(job)
+
+
+def _remembers(job: JobEntry) -> bool:
+    """Whether a firing depends on those before it, also when nothing goes on any more."""
+    return job.spec.rate is not None or job.spec.unique is not None
+
+
 def _repeatable(jobs: Sequence[JobEntry], assumptions: Assumptions) -> bool:
     """Whether the same firing comes to the same each time: nothing fails, so that no back-off draws lots."""
-    return not any(job.name in assumptions.failing or assumptions.takes(job.name, job.spec)[1] for job in jobs)
+    return not any(
+        job.name in assumptions.failing or assumptions.takes(job.name, job.spec)[1] or _remembers(job) for job in jobs
+    )

@@ -22,7 +22,8 @@ class Tally:
         """By job."""
         self.load: Counter[int] = Counter()
         """By minute since 1970."""
-        self._steps = 0
+        self.steps = 0
+        """Events that were worked out one by one."""
 
     def step(self) -> None:
         """Count one event that is worked out.
@@ -30,8 +31,8 @@ class Tally:
         Raises:
             ValueError: there are too many.
         """
-        self._steps += 1
-        if self._steps > self._most_steps:
+        self.steps += 1
+        if self.steps > self._most_steps:
             raise ValueError(f"more than {self._most_steps:,} events; simulate a shorter time or fewer jobs")
 
     def take(self, stretch: Stretch) -> None:

@@ -14,12 +14,12 @@ from scheduler.domain.gates import JobEntry
 from scheduler.domain.matching import WEBHOOK_TOPIC, Event, EventTriggers
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.simulation.cursors import Cursor, cursors, entries
+from scheduler.simulation.gates import PlayedGates
 from scheduler.simulation.instants import to_instant, to_us
 from scheduler.simulation.ledger import LedgerRow, ledger_row
 from scheduler.simulation.runs import Rank, Runs
 from scheduler.simulation.simulated_run import Fired, FiredAt, FlowBelow
 from scheduler.testing.events import event_row, event_triggers
-from scheduler.testing.gates import PlayedGates
 from scheduler.testing.played_run import PlayedRun
 from scheduler.testing.player import Player, Span, span_of
 from scheduler.testing.sources import Source, read_sources

@@ -55,14 +55,20 @@ def outcome(found: Simulation) -> tuple[Any, ...]:
     needs=st.sampled_from([None, {"job": "a"}, {"job": "a", "delay": "25m"}, {"job": "a", "when": "failed"}]),
     run_minutes=st.integers(0, 90),
     outage=st.none() | st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
+    limit=st.sampled_from(
+        [{}, {"concurrency": {"key": "k"}}, {"rate": "1/3h"}, {"unique": {"key": "k", "within": "2h"}}]
+    ),
 )
-@example([("0 * * * *", "UTC"), ("0 * * * 0", "UTC")], None, 0, None)
-def test_what_is_taken_in_one_go_is_what_each_firing_comes_to(triggers, needs, run_minutes, outage):
+@example([("0 * * * *", "UTC"), ("0 * * * 0", "UTC")], None, 0, None, {})
+def test_what_is_taken_in_one_go_is_what_each_firing_comes_to(triggers, needs, run_minutes, outage, limit):
     jobs = {
         "a": {"triggers": [{"cron": cron, "timezone": zone} for cron, zone in triggers]},
         "b": {} if needs is None else {"needs": [needs]},
     }
-    specs = {n: JobSpec.model_validate({"run": {"command": ["x"]}, "timeout": "2h", **job}) for n, job in jobs.items()}
+    specs = {
+        n: JobSpec.model_validate({"run": {"command": ["x"]}, "timeout": "2h", **limit, **job})
+        for n, job in jobs.items()
+    }
     outages = ()
     if outage is not None:
         begin = T0 + timedelta(minutes=outage[0])

@@ -1,4 +1,4 @@
-"""What holds runs of a TestScheduler back: concurrency keys, rates and unique keys, counted as by a Dispatcher."""
+"""What holds runs of a simulation back: concurrency keys, rates and unique keys, counted as by a Dispatcher."""
 
 import heapq
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ _HOLDING: Final = frozenset({RunState.QUEUED, RunState.RUNNING})
 
 
 class PlayedGates:
-    """The gates of one TestScheduler."""
+    """The gates of jobs that share nothing with others. After all that happens somebody calls ``look``."""
 
     def __init__(self) -> None:
         self._limits: dict[UUID, Limit] = {}
