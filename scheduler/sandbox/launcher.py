@@ -12,10 +12,11 @@ import signal
 import socket
 import sys
 
-from scheduler.sandbox.process_tree import become_subreaper, descendants, kill_all, refuse_inspection
+from scheduler.sandbox.process_tree import become_subreaper, descendants, kill_all, refuse_inspection, signal_all
 from scheduler.sandbox.warden import IGNORED, Wakeup, guard
 
 MAX_FDS = 5
+MOST_STOPS = 10
 
 
 def main() -> None:
@@ -35,7 +36,8 @@ class _Launcher:
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._wakeup = Wakeup()
-        self._wardens: set[int] = set()
+        self._wardens: dict[int, int] = {}
+        """How often each was stopped."""
 
     def serve(self) -> None:
         poll = select.poll()
@@ -63,21 +65,30 @@ class _Launcher:
                 status = 0
             finally:
                 os._exit(status)
-        self._wardens.add(pid)
+        self._wardens[pid] = 0
         for fd in fds:
             os.close(fd)
 
     def _reap(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
-            self._wardens.discard(pid)
+            if os.WIFSTOPPED(status):
+                self._let_go_on(pid)
+                continue
+            self._wardens.pop(pid, None)
             if status != 0:  # a warden was killed and left us orphans, or an orphan was killed: look for more
                 self._kill_strays()
+
+    def _let_go_on(self, pid: int) -> None:
+        """Wake a warden that its job has stopped: it would hold no limits. One that is stopped all the time ends."""
+        if pid in self._wardens:
+            self._wardens[pid] += 1
+            signal_all([pid], signal.SIGCONT if self._wardens[pid] <= MOST_STOPS else signal.SIGKILL)
 
     def _kill_strays(self) -> None:
         below_wardens = {pid for warden in self._wardens for pid in descendants(warden)}

@@ -172,6 +172,16 @@ async def test_a_daemonised_grandchild_dies_by_the_hard_timeout(place):
     assert not alive(int((place.code_dir / "pid").read_text()))
 
 
+@pytest.mark.parametrize("stops", ["kill -STOP $PPID; sleep 30", "while :; do kill -STOP $PPID || exit 7; done"])
+async def test_a_job_that_stops_its_warden_is_held_to_its_time(place, stops):
+    """Once, and it goes on; again and again, and it is killed with its job."""
+    ended = await place.run(shell(f"echo $$ >pid; {stops}", cwd=".", limits=TimeLimits(hard_s=1.0)))
+
+    assert ended.outcome in {Outcome.TIMED_OUT, Outcome.FAILED}
+    assert "no end was seen" not in ended.reason
+    assert not alive(int((place.code_dir / "pid").read_text()))
+
+
 async def test_what_a_killed_warden_leaves_is_killed(place):
     script = f"{sys.executable} daemon.py pid; until test -s pid; do sleep 0.02; done; kill -9 $PPID; sleep 30"
 
