@@ -29,6 +29,9 @@ def _forms(plain: str) -> Iterator[str]:
     yield json.dumps(plain, ensure_ascii=False)[1:-1]
     yield from (quote(plain, safe=""), quote(plain), quote_plus(plain))
     raw = plain.encode("utf-8", "replace")
+    if len(raw) >= LEAST_CHARS:
+        alone = b64encode(raw).decode()
+        yield from (alone, alone.rstrip("="), alone.translate(_URL_SAFE), alone.rstrip("=").translate(_URL_SAFE))
     for before in range(3):
         if len(raw) < LEAST_CHARS + before:
             continue

@@ -12,6 +12,14 @@ from schemas.vocabulary import Outcome
 VALUE = 'p4ss w/ord+??>>é"\\'
 
 
+@pytest.mark.parametrize("value", ["s3cret-value", "s3cret-value1", "s3cret-value12", "s3cret??>>value"])
+@pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
+def test_a_value_that_is_encoded_alone_leaves_nothing_of_its_last_bytes(value, encode):
+    text = encode(value.encode()).decode()
+
+    assert Mask([value]).text(f"{text} {text.rstrip('=')}") == "*** ***"
+
+
 @pytest.mark.parametrize(
     "said",
     [
