@@ -96,7 +96,7 @@ async def running(
     given = {"data_dir": folder / "state", "database_url": server.dsn("main"), "amqp_url": amqp_url}
     settings = Settings.model_validate(given | {"one_database_user": True})
     broker = MemoryBroker() if amqp_url is None else None
-    world = World(settings, CLOCK, random.Random(1), Code(folder, ("noop_handler",)), broker)
+    world = World(settings, CLOCK, random.Random(1), Code(folder, ("noop_handler.py",)), broker)
     async with EmbeddedScheduler(world) as scheduler:
         yield scheduler
 

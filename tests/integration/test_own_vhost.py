@@ -91,7 +91,7 @@ async def running(bank: Bank) -> AsyncIterator[None]:
     """All of the scheduler at the broker of all."""
     given = {"data_dir": bank.folder / "state", "database_url": bank.dsn, "amqp_url": bank.amqp_url}
     settings = Settings.model_validate(given | {"one_database_user": True})
-    world = World(settings, CLOCK, random.Random(1), Code(bank.folder, ("noop_handler",)))
+    world = World(settings, CLOCK, random.Random(1), Code(bank.folder, ("noop_handler.py",)))
     async with EmbeddedScheduler(world):
         yield
 
@@ -100,7 +100,7 @@ async def running(bank: Bank) -> AsyncIterator[None]:
 async def executor(bank: Bank) -> AsyncIterator[str]:
     """An executor in the vhost, as a process of its own is one; its name."""
     given = {"data_dir": bank.folder / "own-state", "amqp_url": bank.own_url, "lease": "3s"}
-    world = World(Settings.model_validate(given), CLOCK, random.Random(2), Code(bank.folder, ("noop_handler",)))
+    world = World(Settings.model_validate(given), CLOCK, random.Random(2), Code(bank.folder, ("noop_handler.py",)))
     async with AsyncExitStack() as stack:
         made = await make_executor(world, await open_link(world, stack, actor="executor"), stack)
         await made.start()
