@@ -59,7 +59,8 @@ class Delivery:
     """A message in hand, to be settled exactly once: ack, release or bury.
 
     ``queue`` is the name the consumer was asked for. ``token``, the transport's, names the session it came in: a late
-    ack cannot settle another message. What a publisher did not give is None. ``sender``: its user id, else its app id.
+    ack cannot settle another message. What a publisher did not give is None; ``headers`` are
+    its own, however often the message comes. ``sender``: its user id, else its app id.
     """
 
     queue: str

@@ -19,6 +19,8 @@ from scheduler.transport.amqp_wire import Wire, guarded
 
 MAX_PREFETCH: Final = 65_535
 Settle = Callable[..., bytes]
+_COUNTS: Final = frozenset({"x-delivery-count", "x-acquired-count"})
+"""Headers that quorum queues add when they deliver again. What was said is then no longer what is delivered."""
 
 
 class AmqpConsumer:
@@ -173,7 +175,7 @@ class AmqpConsumer:
                 key=frame.routing_key or "",
                 body=body,
                 message_id=props.message_id,
-                headers=props.headers or {},
+                headers=_said(props.headers) if props.headers else {},
                 redelivered=bool(frame.redelivered),
                 content_type=props.content_type,
                 sender=props.user_id or props.app_id,
@@ -252,3 +254,10 @@ class AmqpConsumer:
 
 async def _unused(_: Any) -> None:
     """Stand in for aiormq's callback: ``on_frame`` takes deliveries before aiormq sees them."""
+
+
+def _said(headers: dict[str, Any]) -> dict[str, Any]:
+    """Return what a publisher said of a message, without what its queue has added."""
+    if _COUNTS.isdisjoint(headers):
+        return headers
+    return {name: value for name, value in headers.items() if name not in _COUNTS}

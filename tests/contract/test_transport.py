@@ -139,6 +139,18 @@ async def test_04_what_comes_again_is_marked_redelivered(rig: Rig) -> None:
     assert buried.redelivered is False
 
 
+async def test_04a_what_comes_again_says_what_it_said_before(rig: Rig) -> None:
+    """Its content may be all by which it is known."""
+    transport = await rig.transport()
+    consumer = await transport.consumer("work", credit=10, name="test")
+    await publish(transport, Out("t.direct", "work", b"a", headers={"n": 1}), *work("b"))
+
+    for _ in range(3):
+        taken = await take(consumer, 2)
+        assert [{"n": 1}, {}] == [dict(delivery.headers) for delivery in taken]
+        await consumer.release(taken)
+
+
 async def test_04b_what_was_delivered_but_not_taken_comes_again_after_a_pause(rig: Rig) -> None:
     transport = await rig.transport()
     consumer = await transport.consumer("work", credit=2, name="test")
