@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import product
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -48,6 +49,7 @@ def jumps(tz: ZoneInfo) -> Iterator[Jump]:
             before = after
 
 
+@cache
 def all_jumps() -> dict[Jump, ZoneInfo]:
     """Every change once, with one of the zones that have it."""
     return {jump: zone(name) for name in sorted(zone_names()) for jump in jumps(zone(name))}
