@@ -1,16 +1,21 @@
 """What PostgreSQL itself lets a role that works for one tenant at a time see and write."""
 
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
+from scheduler.clock import SystemClock
 from scheduler.embedded.postgres import PrivatePostgres
 from scheduler.roles import ACTOR_ROLES, OF_ONE_TENANT
 from scheduler.store.migrate import migrate
 from scheduler.store.pool import connect
 from scheduler.store.row_security import secure_rows
+from tests.support.embedded import query
+from tests.support.services_postgres import with_database
 
 ROLES = sorted(ACTOR_ROLES[actor] for actor in OF_ONE_TENANT)
 JOBS = """
@@ -47,12 +52,41 @@ REFUSED = [
 ]
 
 
-@pytest.fixture
-async def filled(private_postgres: PrivatePostgres) -> PrivatePostgres:
-    await migrate(private_postgres.dsn)
-    async with opened(private_postgres.dsn) as owner:
+class Filled:
+    """A database of a test's own, migrated and with JOBS, on a server whose users are the roles themselves."""
+
+    def __init__(self, server: PrivatePostgres, name: str) -> None:
+        self._server = server
+        self._name = name
+
+    @property
+    def dsn(self) -> str:
+        return with_database(self._server.dsn, self._name)
+
+    def dsn_of(self, role: str) -> str:
+        return with_database(self._server.dsn_of(role), self._name)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PrivatePostgres]:
+    """One for all tests here; its own database is what theirs are made from."""
+    private = tmp_path_factory.mktemp("rows") / "private"
+    private.mkdir(mode=0o700)
+    made = PrivatePostgres(private / "state", SystemClock())
+    await made.start()
+    await migrate(made.dsn)
+    async with opened(made.dsn) as owner:
         await owner.execute(JOBS)
-    return private_postgres
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def filled(server: PrivatePostgres) -> AsyncIterator[Filled]:
+    name, superuser = f"test_{uuid.uuid4().hex[:12]}", with_database(server.dsn_of("postgres"), "postgres")
+    await query(superuser, f"CREATE DATABASE {name} TEMPLATE scheduler OWNER scheduler")
+    yield Filled(server, name)
+    await query(superuser, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @asynccontextmanager
@@ -65,14 +99,14 @@ async def opened(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]
 
 
 @asynccontextmanager
-async def acting_for(server: PrivatePostgres, tenant: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+async def acting_for(server: Filled, tenant: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
     """A connection as the role, in a transaction of ``tenant``."""
     async with opened(server.dsn_of(ROLES[0])) as link, link.transaction():
         await link.execute("SELECT set_config('app.tenant', $1, true)", tenant)
         yield link
 
 
-async def test_every_table_of_tenants_is_covered_and_forced(filled: PrivatePostgres) -> None:
+async def test_every_table_of_tenants_is_covered_and_forced(filled: Filled) -> None:
     """A table with a column ``tenant`` that a migration forgets to name is found all the same."""
     async with opened(filled.dsn) as owner:
         await owner.execute("CREATE TABLE forgotten (tenant text NOT NULL, words text)")
@@ -92,7 +126,7 @@ async def test_every_table_of_tenants_is_covered_and_forced(filled: PrivatePostg
     assert [] == [dict(row) for row in rows if not row["forced"] or row["policies"] != wanted]
 
 
-async def test_what_is_as_it_should_be_is_not_touched_by_the_next_migration(filled: PrivatePostgres) -> None:
+async def test_what_is_as_it_should_be_is_not_touched_by_the_next_migration(filled: Filled) -> None:
     """ALTER TABLE and CREATE POLICY lock out everybody: an engine at work holds its tables meanwhile."""
     async with opened(filled.dsn) as busy, busy.transaction():
         await busy.execute("LOCK TABLE runs, firings, jobs, tenants IN ROW EXCLUSIVE MODE")
@@ -102,7 +136,7 @@ async def test_what_is_as_it_should_be_is_not_touched_by_the_next_migration(fill
 
 
 @pytest.mark.parametrize("table", ["tenants", "jobs", "job_versions", "firings", "runs", "rates"])
-async def test_a_tenant_sees_its_rows_and_no_others(filled: PrivatePostgres, table: str) -> None:
+async def test_a_tenant_sees_its_rows_and_no_others(filled: Filled, table: str) -> None:
     async with acting_for(filled, "b") as link:
         assert 1 == await link.fetchval(f"SELECT count(*) FROM {table}")
     async with opened(filled.dsn_of(ROLES[0])) as link:
@@ -118,13 +152,13 @@ async def test_a_tenant_sees_its_rows_and_no_others(filled: PrivatePostgres, tab
 
 
 @pytest.mark.parametrize("statement", REFUSED)
-async def test_a_tenant_is_refused(filled: PrivatePostgres, statement: str) -> None:
+async def test_a_tenant_is_refused(filled: Filled, statement: str) -> None:
     async with acting_for(filled, "b") as link:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await link.execute(statement)
 
 
-async def test_a_tenant_changes_nothing_of_another_by_its_id(filled: PrivatePostgres) -> None:
+async def test_a_tenant_changes_nothing_of_another_by_its_id(filled: Filled) -> None:
     async with opened(filled.dsn) as owner:
         run, job = await owner.fetchval("SELECT (id, job_id) FROM runs WHERE tenant = 'a'")
     async with acting_for(filled, "b") as link:
@@ -136,21 +170,21 @@ async def test_a_tenant_changes_nothing_of_another_by_its_id(filled: PrivatePost
             assert (await link.execute(statement, row)).endswith(" 0")
 
 
-async def test_tenants_may_have_jobs_of_one_name(filled: PrivatePostgres) -> None:
+async def test_tenants_may_have_jobs_of_one_name(filled: Filled) -> None:
     async with acting_for(filled, "b") as link:
         await link.execute("INSERT INTO jobs (id, tenant, name, version) VALUES (gen_random_uuid(), 'b', 'other', 1)")
     async with acting_for(filled, "a") as link:
         await link.execute("INSERT INTO jobs (id, tenant, name, version) VALUES (gen_random_uuid(), 'a', 'other', 1)")
 
 
-async def test_the_policy_leaves_an_index_on_the_tenant_of_use(filled: PrivatePostgres) -> None:
+async def test_the_policy_leaves_an_index_on_the_tenant_of_use(filled: Filled) -> None:
     async with acting_for(filled, "b") as link:
         [plan] = await link.fetchval("EXPLAIN (FORMAT JSON) SELECT * FROM jobs")
     assert "Index Scan" == plan["Plan"]["Node Type"]
     assert plan["Plan"]["Index Cond"].startswith("(tenant = ")
 
 
-async def test_plans_of_the_engine_have_no_trace_of_a_policy(filled: PrivatePostgres) -> None:
+async def test_plans_of_the_engine_have_no_trace_of_a_policy(filled: Filled) -> None:
     async with opened(filled.dsn_of("scheduler_dispatcher")) as link:
         plan = "\n".join(
             row[0]
