@@ -6,6 +6,8 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import asyncpg
 
@@ -22,7 +24,8 @@ from scheduler.store.stores import Stores
 from scheduler.transport.memory import MemoryBroker, MemoryTransport
 from scheduler.transport.topology import topology
 from schemas.job_spec import JobSpec
-from tests.support.cli import COMMAND, ROOT
+from tests.support.cli import ROOT
+from tests.support.forked import Forked
 
 START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 LEDGER = "SELECT fires_at, to_at, count, verdict FROM firings ORDER BY fires_at"
@@ -92,11 +95,14 @@ class Stage:
         """Run ``scheduler WORDS`` on the same database in a process of its own; return all it says."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         environment = kept | {"PYTHONPATH": str(ROOT), "DATABASE_URL": self.stores.main.dsn, "TZ": "UTC"}
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND, *words, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-        said, _ = await process.communicate()
-        return said.decode()
+        with TemporaryDirectory() as apart:
+            said = Path(apart, "said")
+            process = Forked(words, env=environment, cwd=ROOT, output=said)
+            try:
+                await asyncio.to_thread(process.wait)
+            finally:
+                process.kill()
+            return said.read_text()
 
     async def planned_jobs(self) -> set[str]:
         return {row["name"] for row in await self.db.fetch("SELECT name FROM firings JOIN jobs ON jobs.id = job_id")}
