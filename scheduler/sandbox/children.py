@@ -123,10 +123,11 @@ class Child:
     def _on_control(self) -> None:
         try:
             raw = self.control.recv(4096)
-        except BlockingIOError:
+        except (
+            BlockingIOError,
+            ConnectionResetError,
+        ):  # it ended before it read our last word, and what it said follows
             return
-        except ConnectionError:
-            raw = b""
         if not raw:
             self._close_control()
             return
