@@ -26,6 +26,9 @@ class Leaf:
             OSError: it cannot be made, or does not take the limits; then nothing is left of it.
         """
         self.kind = kind
+        self._limits = limits
+        self._peak_before = 0
+        self._seen = 0
         wanted = ["memory", "pids", *(["cpu"] if limits["cpu"] else [])]
         self._folders = {name: f"{folders[name]}/{LEAF}{os.getpid()}" for name in wanted}
         try:
@@ -44,16 +47,25 @@ class Leaf:
             _write(f"{folder}/cgroup.procs", "0")
 
     def begin(self) -> None:
-        """Another run of the same processes begins: forget the peak of the one before, where that can be done."""
+        """Another run of the same processes begins: the peak of the one before is not its."""
         if self.kind == "cgroup1":
             with suppress(OSError):
                 self._write("memory", _PEAK[self.kind], "0")
+        else:
+            self._peak_before, self._seen = self._number(_PEAK[self.kind]), 0
 
     def look(self, spent_s: float) -> str | None:  # noqa: ARG002 - the kernel sees to the CPU
-        """Return the limit that was exceeded, ``memory`` or ``pids``; None while there is none."""
-        if self._count("memory", _OOM_COUNT[self.kind], "oom_kill"):
-            return "memory"
-        return "pids" if self._count("pids", "pids.events", "max") else None
+        """Return the limit that was exceeded, ``memory`` or ``pids``; None while there is none.
+
+        The kernel counts here too what was killed for the whole executor or machine, and forks that those refused.
+        """
+        if self._peak_before:
+            self._seen = max(self._seen, self._number("memory.current"))
+        if self._limits["memory"]:
+            events = self._events("memory", _OOM_COUNT[self.kind])
+            if events.get("oom_kill") and events.get("oom", 1):  # version 1 does not tell who was out of memory
+                return "memory"
+        return "pids" if self._limits["pids"] and self._events("pids", "pids.events").get("max") else None
 
     def shut(self) -> None:
         """Let nothing new begin in it, so that a kill of all can end."""
@@ -62,19 +74,23 @@ class Leaf:
 
     @property
     def peak_bytes(self) -> int:
-        """The most memory that its processes had together, in version 2 over all runs; 0: the kernel does not tell."""
-        text = self._read("memory", _PEAK[self.kind])
-        return int(text) if text else 0
+        """The most memory that its processes had together; 0: the kernel does not tell.
+
+        Version 2 tells it of all runs: of one that stayed below an earlier run, the most that was seen at a look.
+        """
+        peak = self._number(_PEAK[self.kind])
+        return peak if peak > self._peak_before else self._seen
 
     def remove(self) -> None:
         """Remove it; its processes must have ended."""
         for folder in set(self._folders.values()):
-            with suppress(OSError):
-                os.rmdir(folder)  # noqa: PTH106 - see above
+            remove(folder)
 
-    def _count(self, controller: str, name: str, word: str) -> int:
-        lines = (line.split() for line in self._read(controller, name).splitlines())
-        return sum(int(line[1]) for line in lines if line[0] == word)
+    def _events(self, controller: str, name: str) -> dict[str, int]:
+        return {word: int(count) for word, count in map(str.split, self._read(controller, name).splitlines())}
+
+    def _number(self, name: str) -> int:
+        return int(self._read("memory", name) or 0)
 
     def _read(self, controller: str, name: str) -> str:
         try:
@@ -85,6 +101,16 @@ class Leaf:
 
     def _write(self, controller: str, name: str, value: str) -> None:
         _write(f"{self._folders[controller]}/{name}", value)
+
+
+def remove(folder: str) -> None:
+    """Remove a cgroup, with those that the job may have made in it; one that holds processes refuses, and stays."""
+    try:
+        os.rmdir(folder)  # noqa: PTH106 - see above
+    except OSError:
+        for below, _, _ in os.walk(folder, topdown=False):
+            with suppress(OSError):
+                os.rmdir(below)  # noqa: PTH106 - see above
 
 
 def _settings(kind: str, limits: Mapping[str, Any]) -> Iterator[tuple[str, str, str, bool]]:

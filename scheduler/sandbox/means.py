@@ -5,20 +5,23 @@ hierarchies, and where there is neither, looking at the processes five times a s
 """
 
 import os
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from scheduler.sandbox.cgroup import LEAF
+from scheduler.sandbox.cgroup import LEAF, remove
 
 Kind = Literal["cgroup2", "cgroup1", "sampling"]
 
+SELF: Final = Path("/proc/self")
 CONTROLLERS: Final[tuple[str, ...]] = ("memory", "pids", "cpu")
 _OWN: Final = "scheduler-executor"
 """Where an executor moves to in cgroup v2: a folder that has processes cannot hand limits on."""
+_UNIT_MARK: Final = "invocation_id"
+_DELEGATED_MARK: Final = "delegate"
+"""Attributes by which systemd marks the folder of a unit, and one that it leaves to the unit to divide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +35,9 @@ class Means:
 SAMPLING: Final = Means("sampling")
 
 
-def find_means(proc: Path = Path("/proc/self")) -> Means:
+def find_means(proc: Path = SELF) -> Means:
     """Return the strongest means that works here. Reads and makes files: call it in a thread."""
-    try:
-        memberships = (proc / "cgroup").read_text()
-        mounts = (proc / "mountinfo").read_text()
-    except OSError:
-        return SAMPLING
-    for kind, folders in (("cgroup2", _unified(memberships, mounts)), ("cgroup1", _hierarchies(memberships, mounts))):
+    for kind, folders in (("cgroup2", _unified(proc)), ("cgroup1", _hierarchies(proc))):
         if folders is not None and all(_can_divide(folder) for folder in set(folders.values())):
             means = Means("cgroup2" if kind == "cgroup2" else "cgroup1", folders)
             _sweep(means)
@@ -47,16 +45,30 @@ def find_means(proc: Path = Path("/proc/self")) -> Means:
     return SAMPLING
 
 
-def _unified(memberships: str, mounts: str) -> dict[str, str] | None:
+def folder_of(proc: Path, kind: Kind, controller: str) -> Path | None:
+    """Return where the cgroup of this process is seen, in version 1 that of ``controller``; None: nowhere here."""
+    try:
+        memberships = [line.split(":", 2) for line in (proc / "cgroup").read_text().splitlines()]
+        mounts = (proc / "mountinfo").read_text()
+    except OSError:
+        return None
+    for _, controllers, path in memberships:
+        if kind == "cgroup2" and not controllers:
+            return _folder(path, mounts, "cgroup2", None)
+        if kind == "cgroup1" and controller in controllers.split(","):
+            return _folder(path, mounts, "cgroup", controller)
+    return None
+
+
+def _unified(proc: Path) -> dict[str, str] | None:
     """Return our cgroup v2 folder under each controller, which it hands on from now on; None if it cannot."""
-    match = re.search(r"^0::(.*)$", memberships, re.MULTILINE)
-    folder = _folder(match[1], mounts, "cgroup2", None) if match else None
+    folder = folder_of(proc, "cgroup2", "")
     if folder is None:
         return None
     if folder.name == _OWN:
         folder = folder.parent
     try:
-        if not set(CONTROLLERS) <= set((folder / "cgroup.controllers").read_text().split()):
+        if _is_kept(folder) or not set(CONTROLLERS) <= set((folder / "cgroup.controllers").read_text().split()):
             return None
         control = folder / "cgroup.subtree_control"
         if not set(CONTROLLERS) <= set(control.read_text().split()):
@@ -67,6 +79,16 @@ def _unified(memberships: str, mounts: str) -> dict[str, str] | None:
     return dict.fromkeys(CONTROLLERS, str(folder))
 
 
+def _is_kept(folder: Path) -> bool:
+    """Whether the folder is that of a systemd unit without Delegate=, which root could divide nevertheless.
+
+    Systemd takes the controllers of such a folder back when it is reloaded, and ends the unit with
+    the first job that the kernel kills for its memory.
+    """
+    marks = {name.partition(".")[2] for name in os.listxattr(folder)}
+    return _UNIT_MARK in marks and _DELEGATED_MARK not in marks
+
+
 def _move_aside(folder: Path) -> None:
     """Leave ``folder``, if nobody else is in it; who is there besides us was not put there for us to move."""
     if (folder / "cgroup.procs").read_text().split() == [str(os.getpid())]:
@@ -74,14 +96,8 @@ def _move_aside(folder: Path) -> None:
         (folder / _OWN / "cgroup.procs").write_text(str(os.getpid()))
 
 
-def _hierarchies(memberships: str, mounts: str) -> dict[str, str] | None:
-    paths = {
-        controller: path
-        for line in memberships.splitlines()
-        for _, controllers, path in [line.split(":", 2)]
-        for controller in controllers.split(",")
-    }
-    found = {name: _folder(paths[name], mounts, "cgroup", name) for name in CONTROLLERS if name in paths}
+def _hierarchies(proc: Path) -> dict[str, str] | None:
+    found = {name: folder_of(proc, "cgroup1", name) for name in CONTROLLERS}
     folders = {name: str(folder) for name, folder in found.items() if folder is not None}
     return folders if len(folders) == len(CONTROLLERS) else None
 
@@ -112,9 +128,12 @@ def _can_divide(folder: str) -> bool:
 
 
 def _sweep(means: Means) -> None:
-    """Remove the leaves of wardens that were killed; one that still holds processes refuses."""
+    """Remove the leaves of wardens that were killed, and what they still hold, where one word does it: in version 2."""
     for folder in set(means.folders.values()):
         for leaf in Path(folder).glob(f"{LEAF}[0-9]*"):
             if not Path(f"/proc/{leaf.name.removeprefix(LEAF)}").exists():
-                with suppress(OSError):
-                    leaf.rmdir()
+                remove(str(leaf))
+                if means.kind == "cgroup2" and leaf.exists():
+                    with suppress(OSError):
+                        (leaf / "cgroup.kill").write_text("1")
+                    remove(str(leaf))

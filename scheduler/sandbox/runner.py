@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from scheduler.clock import Clock
 from scheduler.errors import ConfigurationError
 from scheduler.ports import AttemptContext, Ended, InlineDone, InlineStart, StopRequest
@@ -34,6 +36,8 @@ CLOSE_S = 10.0
 """How long ``close`` waits for runs that it has killed."""
 
 _IN_PROCESSES: Final = frozenset({"process", "sandbox"})
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 __all__ = ["AttemptContext", "Ended", "InlineStart", "NetworkPolicy", "Runner", "StopRequest"]
 
@@ -95,11 +99,13 @@ class Runner:
             self._directory = await asyncio.to_thread(RunDirectory, self._base_dir)
         except OSError as error:
             raise ConfigurationError(f"run directory {self._base_dir}: {error.strerror}") from None
+        means = await asyncio.to_thread(find_means) if self._means is None else self._means
+        log.info("limits.held", by=means.kind)
         self._processes = ProcessRuns(
             code_dir=self._code_dir,
             run_dir=self._directory.path,
             registry=self._registry,
-            means=await asyncio.to_thread(find_means) if self._means is None else self._means,
+            means=means,
             recycling=self._recycling,
             bubblewrap=self._bubblewrap,
             clock=self._clock,

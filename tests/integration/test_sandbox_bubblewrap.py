@@ -34,7 +34,7 @@ def told(ctx):
     return {"params": sorted(os.environ), "cwd": os.getcwd()}
 """
 EXECUTOR = """
-import asyncio, sys
+import asyncio, structlog, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from scheduler.sandbox.bubblewrap import Opened, find_bubblewrap
@@ -43,7 +43,7 @@ async def main():
     async with a_place(Path(sys.argv[2]), bubblewrap=find_bubblewrap(Opened())) as place:
         ended = await place.run(shell("id -u; ls / | tr '\\n' ' '; touch /usr/x || echo refused", isolation="sandbox"))
         print(ended.outcome, ended.output.head)
-asyncio.run(main())
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr)); asyncio.run(main())
 """
 # The capability only opens a private checkout.
 UNPRIVILEGED = [

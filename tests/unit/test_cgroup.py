@@ -51,12 +51,27 @@ def test_without_controllers_or_without_files_there_is_only_sampling(proc, unifi
     assert find_means(tmp_path) == SAMPLING
 
 
+@pytest.mark.parametrize(("marks", "kind"), [(["user.delegate"], "cgroup2"), ([], "sampling")])
+def test_a_unit_of_systemd_is_divided_only_when_it_is_delegated(proc, unified, monkeypatch, marks, kind):
+    """Systemd takes controllers of another unit back at any reload, and ends it with the first job that is killed."""
+    monkeypatch.setattr(os, "listxattr", lambda _: ["user.invocation_id", *marks])
+
+    assert find_means(proc).kind == kind
+
+
 def test_leaves_of_wardens_that_are_gone_are_removed(proc, unified):
-    (unified / f"{LEAF}999999999").mkdir()
+    (unified / f"{LEAF}999999999" / "made by a job" / "deeper").mkdir(parents=True)
     (unified / f"{LEAF}{os.getppid()}").mkdir()
+    in_use = unified / f"{LEAF}999999998"
+    in_use.mkdir()
+    (in_use / "cgroup.procs").write_text("77\n")
 
     find_means(proc)
 
+    assert (in_use / "cgroup.kill").read_text() == "1"
+    (in_use / "cgroup.kill").unlink()
+    (in_use / "cgroup.procs").unlink()
+    find_means(proc)
     assert [leaf.name for leaf in unified.glob(f"{LEAF}[0-9]*")] == [f"{LEAF}{os.getppid()}"]
 
 
@@ -80,6 +95,32 @@ def test_a_leaf_holds_the_limits_and_tells_which_was_reached(unified):
     assert leaf.peak_bytes == 4096
     leaf.shut()
     assert (folder / "pids.max").read_text() == "0"
+
+
+def test_a_run_that_stays_below_an_earlier_one_has_a_peak_of_its_own(unified):
+    """The peak of version 2 is that of all runs of a process: it cannot be taken back on most kernels."""
+    leaf = Leaf("cgroup2", dict.fromkeys(("memory", "pids", "cpu"), str(unified)), LIMITS)
+    folder = unified / f"{LEAF}{os.getpid()}"
+    peaks = []
+    for peak, current in ((0, 0), (9000, 4000), (9000, 3000), (12000, 5000)):
+        (folder / "memory.peak").write_text(f"{peak}\n")
+        (folder / "memory.current").write_text(f"{current}\n")
+        leaf.look(0.0)
+        peaks.append(leaf.peak_bytes)
+        leaf.begin()
+
+    assert peaks == [0, 9000, 3000, 12000]
+
+
+def test_what_others_ran_into_is_no_limit_of_the_attempt(unified):
+    """The kernel counts kills for the whole service or machine in the leaf too, and forks that those refused."""
+    folders = dict.fromkeys(("memory", "pids", "cpu"), str(unified))
+    leaf = Leaf("cgroup2", folders, {"memory": 64 * 1024**2, "pids": None, "cpu": None})
+    folder = unified / f"{LEAF}{os.getpid()}"
+    (folder / "pids.events").write_text("max 3\n")
+    (folder / "memory.events").write_text("low 0\nmax 0\noom 0\noom_kill 1\n")
+
+    assert leaf.look(0.0) is None
 
 
 def test_a_leaf_that_cannot_be_made_leaves_nothing(unified, tmp_path):
