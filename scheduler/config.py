@@ -82,9 +82,9 @@ class Settings(Section):
     slots: Annotated[int, Field(ge=1, le=10_000)] = 5
     """How many attempts an executor runs at once."""
     cpu: Cores | None = None
-    """Cores that the `resources` of an executor's attempts share, as in 3.5 or 350%. Default: those of the machine."""
+    """Cores that the `resources` of an executor's attempts share, as in 3.5 or 350%. Default: those that it may use."""
     memory: Size | None = None
-    """Memory that the `resources` of an executor's attempts share, as in 6GiB. Default: that of the machine."""
+    """Memory that the `resources` of an executor's attempts share, as in 6GiB. Default: that which it may use."""
     disk: Size | None = None
     """Space that they share for their folders, as in 100GiB. Default: what is free there when an executor starts."""
     io: Annotated[float, Field(ge=1, le=10_000)] | None = None

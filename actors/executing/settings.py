@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scheduler import __version__
+from scheduler.sandbox.allowance import usable_cores, usable_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,8 @@ class ExecutorSettings:
     pool: str
     state_dir: Path
     slots: int = 5
-    cpu: float = field(default_factory=lambda: float(len(os.sched_getaffinity(0))))
-    memory_bytes: int = field(default_factory=lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    cpu: float = field(default_factory=usable_cores)
+    memory_bytes: int = field(default_factory=usable_memory)
     disk_bytes: int | None = None
     """None: what was free below ``state_dir`` when these settings were made."""
     io: float | None = None
