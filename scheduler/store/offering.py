@@ -145,14 +145,16 @@ class Offering:
         if limit is None:  # the pool is paused, or nobody has set it up yet
             return Room()
         wanted, sizes = self._demands(), self._sizes()
-        columns = ([size[part] for size, _ in sizes] for part in range(3))
+        columns = ([size[part] for size in sizes] for part in range(3))
         strength = await db.fetchrow(Q["pool_strength"], pool, pace.alive_s, list(wanted), *columns)
         if strength is None or strength["slots"] == 0:
             return Room()
         most = limit if pace.most is None else min(limit, pace.most)
         left = places(most, strength["slots"], pace.elapsed_s) - strength["queued"]
         blocked = frozenset(job_id for what in strength["gaps"] for job_id in wanted[what])
-        blocked |= {job_id for place in strength["too_large"] for job_id in sizes[place - 1][1]}
+        if strength["too_large"]:
+            jobs_of = list(sizes.values())
+            blocked |= {job_id for place in strength["too_large"] for ids in jobs_of[place - 1] for job_id in ids}
         if strength["no_sandbox"]:
             blocked |= {job_id for jobs in self._catalogue.loaded.values() for job_id in jobs.enclosed}
         loaded = self._catalogue.loaded.items()
@@ -170,9 +172,13 @@ class Offering:
                 wanted.setdefault(what, []).extend(ids)
         return wanted
 
-    def _sizes(self) -> list[tuple[Size, list[UUID]]]:
-        """Return the jobs that demand an executor of some size, over all tenants."""
-        return [found for jobs in self._catalogue.loaded.values() for found in jobs.sizes.items()]
+    def _sizes(self) -> dict[Size, list[list[UUID]]]:
+        """Return the jobs that demand an executor of some size, each tenant's in a list."""
+        wanted: dict[Size, list[list[UUID]]] = {}
+        for jobs in self._catalogue.loaded.values():
+            for size, ids in jobs.sizes.items():
+                wanted.setdefault(size, []).append(ids)
+        return wanted
 
     async def repeat(self, db: "Connection", pool: str, pace: Pace) -> Filled:
         """Make offers again that nobody has claimed for a while: same attempt, same token."""
