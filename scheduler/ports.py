@@ -1,7 +1,6 @@
 """What actors may ask of the world: a message broker (scheduler/transport) and a sandbox (scheduler/sandbox).
 
-The broker's contract has one suite for all implementations (tests/contract/test_transport.py): publishing resolves
-after the broker has the message, delivery is at least once, what is not settled comes back, later than others perhaps.
+All brokers pass one suite, tests/contract/test_transport.py: a confirmed message is stored, and comes at least once.
 """
 
 import asyncio
@@ -224,6 +223,7 @@ class Ended:
     signal: int | None = None
     http_status: int | None = None
     exception: str | None = None
+    exception_bases: tuple[str, ...] = ()
     retry_after_s: float | None = None
     result: Any = None
     output: Output | None = None

@@ -95,6 +95,7 @@ class Usage(BaseModel):
 
 
 MOST_METRICS: Final = 50
+MOST_BASES: Final = 16
 """Of one attempt."""
 MetricName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,62}$")]
 
@@ -166,6 +167,8 @@ class AttemptFinished(Fact):
     """What its target's circuit breaker is; None: it has none."""
     exception: str | None = None
     """Class name of what the job raised, for ``retry.on``."""
+    exception_bases: Annotated[tuple[str, ...], Field(max_length=MOST_BASES)] | None = None
+    """Names of the classes that its class is derived from, nearest first."""
     retry_after_s: Annotated[float, Field(ge=0)] | None = None
     """The job asked for its next attempt no sooner than this."""
     result: Any = None

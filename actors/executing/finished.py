@@ -78,7 +78,12 @@ def line_of(fact: AttemptFinished) -> bytes:
     return line
 
 
-_WITHOUT_PARTICULARS: Final[Mapping[str, None]] = {"result": None, "output": None, "exception": None}
+_WITHOUT_PARTICULARS: Final[Mapping[str, None]] = {
+    "result": None,
+    "output": None,
+    "exception": None,
+    "exception_bases": None,
+}
 
 
 def _particulars(run: Run, end: Ended) -> dict[str, Any]:
@@ -97,6 +102,7 @@ def _particulars(run: Run, end: Ended) -> dict[str, Any]:
         "signal": end.signal,
         "http_status": end.http_status,
         "exception": end.exception,
+        "exception_bases": end.exception_bases or None,
         "retry_after_s": end.retry_after_s,
         "result": end.result,
         "output": end.output,

@@ -24,6 +24,7 @@ def plain_end(fact: AttemptFinished, wrong: str) -> AttemptFinished:
             "signal": _number(fact.signal),
             "http_status": _number(fact.http_status),
             "exception": None if fact.exception is None else _text(fact.exception),
+            "exception_bases": None if fact.exception_bases is None else tuple(map(_text, fact.exception_bases)),
             "result": None,
             "output": None,
             "usage": None,

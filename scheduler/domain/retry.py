@@ -38,6 +38,8 @@ class EndFacts:
     """For a run of kind http, whose numbers in ``on`` and ``not_on`` are statuses; else they are exit codes."""
     exception: str | None = None
     """Class name, with or without its module."""
+    exception_bases: tuple[str, ...] = ()
+    """Names of the classes that it is derived from: to name one of those is to name it."""
     retry_after_s: float | None = None
     reason: str | None = None
     """One line that says more for people than the facts above; decides nothing."""
@@ -130,7 +132,8 @@ def _names(reason: int | str, end: EndFacts) -> bool:
         return end.outcome is Outcome.TIMED_OUT
     if reason == _LOST:
         return end.outcome is Outcome.LOST
-    return end.exception is not None and (end.exception == reason or end.exception.endswith(f".{reason}"))
+    names = () if end.exception is None else (end.exception, *end.exception_bases)
+    return any(name == reason or name.endswith(f".{reason}") for name in names)
 
 
 def _wait(spec: RetrySpec, count: int, rng: Random) -> timedelta:

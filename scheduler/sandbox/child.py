@@ -21,7 +21,7 @@ from uuid import UUID
 
 from scheduler.code.calling import arguments_for
 from scheduler.errors import ConfigurationError
-from scheduler.sandbox.failure import raised_line, short_traceback
+from scheduler.sandbox.failure import bases_of, raised_line, short_traceback
 from scheduler.sandbox.handlers import HandlerContext, HandlerRegistry, SnoozedError
 from scheduler.sandbox.results import PROGRESS_BYTES, RESULT_FD, UnusableResultError, progress_line, result_of
 from scheduler.sandbox.reuse import Reuse
@@ -76,7 +76,7 @@ def _run(words: dict[str, Any], reuse: Reuse | None) -> Any:
         report = {"exception": "ConfigurationError", "reason": str(error)}
     except BaseException as error:  # noqa: BLE001 - whatever a job raises is its end, and is told
         code = ASKED_TO_STOP if _stop.asked else 1
-        report = {"exception": type(error).__name__, "reason": raised_line(error)}
+        report = {"exception": type(error).__name__, "bases": bases_of(error), "reason": raised_line(error)}
         print(short_traceback(error), file=sys.stderr, end="")  # noqa: T201 - the job's output
     if context.metrics is not None:
         report["metrics"] = context.metrics

@@ -4,6 +4,8 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+from scheduler.sandbox.results import MOST_BASES
+
 _OWN_FOLDER = str(Path(__file__).parent)
 _FRAMES = 10
 _CHARS = 8 * 1024
@@ -16,6 +18,11 @@ def raised_line(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - a job's exception may raise anything when it is shown
         message = "(its text cannot be shown)"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def bases_of(error: BaseException) -> tuple[str, ...]:
+    """Return the names of the classes that the class of ``error`` is derived from, nearest first."""
+    return tuple(base.__name__ for base in type(error).__mro__[1:-1])[:MOST_BASES]
 
 
 def short_traceback(error: BaseException) -> str:

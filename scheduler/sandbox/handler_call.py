@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from scheduler.ports import AttemptContext, Ended, InlineDone, InlineStart, StopRequest
-from scheduler.sandbox.failure import raised_line, short_traceback
+from scheduler.sandbox.failure import bases_of, raised_line, short_traceback
 from scheduler.sandbox.handlers import Handler, HandlerContext, SnoozedError
 from scheduler.sandbox.ladder import Ladder
 from scheduler.sandbox.output import OutputBuffer, live_piece, one_line
@@ -99,6 +99,7 @@ class HandlerCall:
             Outcome.FAILED,
             reason=one_line(raised_line(error)),
             exception=type(error).__name__,
+            exception_bases=bases_of(error),
             output=self._log.finish(),
             metrics=self.context.metrics,
         )

@@ -14,6 +14,7 @@ from scheduler.clock import Clock
 from scheduler.ports import AttemptContext, Ended, StopRequest
 from scheduler.sandbox.address_guard import NetworkPolicy
 from scheduler.sandbox.environment import UnusableOrderError, attempt_traceparent
+from scheduler.sandbox.failure import bases_of
 from scheduler.sandbox.http_request import REDIRECTS, HttpRequest, make_request
 from scheduler.sandbox.output import OutputBuffer, one_line
 from scheduler.sandbox.results import UnusableResultError, parse_result
@@ -56,7 +57,10 @@ class HttpRuns:
         except UnusableOrderError as error:
             return Ended(Outcome.FAILED, reason=one_line(str(error)))
         except (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError, ValueError) as error:
-            return Ended(Outcome.FAILED, reason=_wire_reason(error), exception=type(error).__name__)
+            bases = bases_of(error)
+            return Ended(
+                Outcome.FAILED, reason=_wire_reason(error), exception=type(error).__name__, exception_bases=bases
+            )
 
     async def _send(self, request: HttpRequest, redirects: int) -> Ended:
         """Send, and follow redirects by hand: each is a connection of its own, which the guard looks at."""

@@ -27,7 +27,7 @@ from scheduler.sandbox.means import Means
 from scheduler.sandbox.output import live_piece, one_line
 from scheduler.sandbox.process_work import Workplace, child_order
 from scheduler.sandbox.resource_words import exceeded, limit_words
-from scheduler.sandbox.results import DISK_METRIC, RESULT_BYTES, metrics_of, parse_result, with_metric
+from scheduler.sandbox.results import DISK_METRIC, RESULT_BYTES, bases_told, metrics_of, parse_result, with_metric
 from scheduler.sandbox.warm import Recycling
 from schemas.vocabulary import Outcome
 from schemas.work import CommandWork, HandlerWork, PythonWork, ScriptWork, WorkOrder
@@ -229,7 +229,7 @@ def _with_report(ended: Ended, raw: bytes) -> Ended:
     try:
         report = json.loads(raw) if raw else {}
         result = parse_result(json.dumps(report.get("result")).encode())
-        reason, exception = report.get("reason"), report.get("exception")
+        reason, exception, bases = report.get("reason"), report.get("exception"), bases_told(report.get("bases"))
     except (ValueError, AttributeError, RecursionError):
         return replace(ended, reason="result dropped: the report cannot be read")
     snooze_s = report.get("snooze_s")
@@ -240,5 +240,6 @@ def _with_report(ended: Ended, raw: bytes) -> Ended:
         result=result,
         reason=one_line(reason) if isinstance(reason, str) else ended.reason,
         exception=one_line(exception) if isinstance(exception, str) else None,
+        exception_bases=bases,
         metrics=metrics_of(report.get("metrics")),
     )

@@ -23,6 +23,8 @@ BEGUN = b"begun"
 
 
 MOST_METRICS = 50
+MOST_BASES = 16
+"""So many of the classes that an exception is derived from are told."""
 DISK_METRIC = "disk_bytes"
 """The metric that tells the most that was seen in the folder of an attempt, where that is limited."""
 _METRIC_NAME = re.compile("[a-z][a-z0-9_]{0,62}")
@@ -77,6 +79,12 @@ def metrics_of(value: object) -> dict[str, float] | None:
         return None
     found = {name: float(number) for name, number in value.items() if is_metric(name, number)}
     return dict(list(found.items())[:MOST_METRICS]) or None
+
+
+def bases_told(value: object) -> tuple[str, ...]:
+    """Return the names of classes in a report; () for what are none."""
+    found = value if isinstance(value, list) else ()
+    return tuple(name for name in found if isinstance(name, str) and name.isidentifier())[:MOST_BASES]
 
 
 def with_metric(metrics: Mapping[str, float] | None, name: str, value: float) -> dict[str, float]:

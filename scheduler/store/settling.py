@@ -167,7 +167,15 @@ def _lost(fact: AttemptFinished | None) -> bool:
 
 
 def _facts(fact: AttemptFinished) -> EndFacts:
-    return EndFacts(fact.outcome, fact.exit_code, fact.http_status, fact.exception, fact.retry_after_s, fact.reason)
+    return EndFacts(
+        fact.outcome,
+        fact.exit_code,
+        fact.http_status,
+        fact.exception,
+        fact.exception_bases or (),
+        fact.retry_after_s,
+        fact.reason,
+    )
 
 
 def _success_row(fact: AttemptFinished) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from uuid import UUID
 from scheduler.domain.retry import EndFacts
 from scheduler.domain.template_errors import TemplateError
 from scheduler.domain.work_order import RunFacts, make_order
+from scheduler.sandbox.failure import bases_of
 from scheduler.sandbox.handlers import HandlerContext, SnoozedError
 from scheduler.sandbox.results import UnusableResultError, result_of
 from scheduler.simulation.instants import to_instant
@@ -80,7 +81,8 @@ class Player:
             return takes, EndFacts(Outcome.SNOOZED, retry_after_s=error.seconds)
         except Exception as error:  # noqa: BLE001 - whatever a job raises is how its attempt ends
             self._keep(run, now, Outcome.FAILED, params=order.params, error=error, **told())
-            return takes, EndFacts(Outcome.FAILED, exception=type(error).__name__)
+            raised = type(error).__name__
+            return takes, EndFacts(Outcome.FAILED, exception=raised, exception_bases=bases_of(error))
         dropped = None
         try:
             run.result = result_of(value)

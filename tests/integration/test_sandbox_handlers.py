@@ -66,6 +66,7 @@ async def test_whatever_a_handler_raises_is_its_failure(place, name, what, excep
     ended = await place.run(calling(name, params={"what": what}))
 
     assert (ended.outcome, ended.exception, ended.reason) == (Outcome.FAILED, exception, reason)
+    assert ended.exception_bases[-1] == "BaseException"
     assert exception in ended.output.head
     assert "scheduler/sandbox" not in ended.output.head
 

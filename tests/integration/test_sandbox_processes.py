@@ -158,6 +158,7 @@ async def test_ends_of_python_functions(place, function, outcome, exit_code, exc
     if exception == "LookupError":
         assert "jobs.py" in ended.output.head
         assert "sandbox" not in ended.output.head
+        assert ended.exception_bases == ("Exception", "BaseException")
 
 
 async def test_a_gigabyte_of_output_is_counted_not_kept(place):

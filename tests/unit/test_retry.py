@@ -107,6 +107,10 @@ def test_retry_after_is_a_minimum_even_above_the_cap_and_is_itself_bounded():
         (EndFacts(Outcome.FAILED, exit_code=75), 75),
         (EndFacts(Outcome.FAILED, http_status=503), 503),
         (EndFacts(Outcome.FAILED, exception="ConnectionError"), "ConnectionError"),
+        (
+            EndFacts(Outcome.FAILED, exception="ConnectionResetError", exception_bases=("ConnectionError", "OSError")),
+            "ConnectionError",
+        ),
         (EndFacts(Outcome.FAILED, exception="http.client.RemoteDisconnected"), "RemoteDisconnected"),
         (EndFacts(Outcome.TIMED_OUT), "timeout"),
     ],

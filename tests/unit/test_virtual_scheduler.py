@@ -47,7 +47,7 @@ def often():
 def flaky(ctx, error="ConnectionError"):
     heard.append(ctx.attempt)
     if ctx.attempt < 3:
-        raise {"ConnectionError": ConnectionError, "ValueError": ValueError}[error]("no")
+        raise {"ConnectionError": ConnectionResetError, "ValueError": ValueError}[error]("no")  # one of its subclasses
     return "at last"
 
 
