@@ -25,6 +25,8 @@ from schemas.work import HttpWork, WorkOrder
 RESPONSE_BYTES = 1024 * 1024
 _MAX_RETRY_AFTER_S = 7 * 86_400.0
 _CONNECT_S = 30.0
+_OF_BODY = ("Content-Type",)
+"""What the client would add for a body, be there one or not."""
 
 
 class HttpRuns:
@@ -73,7 +75,12 @@ class HttpRuns:
         ) as session:
             while True:
                 async with session.request(
-                    request.method, request.url, headers=request.headers, data=request.data, allow_redirects=False
+                    request.method,
+                    request.url,
+                    headers=request.headers,
+                    data=request.data,
+                    allow_redirects=False,
+                    skip_auto_headers=() if request.data else _OF_BODY,
                 ) as response:
                     if response.status not in REDIRECTS or redirects == 0:
                         return await self._judge(response)

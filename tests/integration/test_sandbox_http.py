@@ -76,6 +76,13 @@ def request(server, path="/", method="GET", secrets=None, **fields):
     return an_order(work, secrets=secrets or {})
 
 
+async def test_a_request_without_a_body_has_no_type_of_one(place, server):
+    await place.run(request(server, "/json", "POST"))
+    await place.run(request(server, "/json", "POST", body="text", headers={"Content-Type": "text/csv"}))
+
+    assert ["text/csv"] == [asked.headers["Content-Type"] for asked in server.seen if "Content-Type" in asked.headers]
+
+
 async def test_an_allowed_network_is_reached_and_json_is_the_result(place, server):
     ended = await place.run(request(server, "/json", "POST", json_body={"run": 1}, headers={"X-Key": "k"}))
 
