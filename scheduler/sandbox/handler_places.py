@@ -174,8 +174,11 @@ class HandlerThreads:
 
     def _add_threads(self) -> None:
         while self._threads < min(self._unended, self._limit):
+            try:
+                threading.Thread(target=self._serve, name=f"handler-{next(_numbers)}", daemon=True).start()
+            except RuntimeError:  # the system has no more: those that are there take the calls in turn
+                return
             self._threads += 1
-            threading.Thread(target=self._serve, name=f"handler-{next(_numbers)}", daemon=True).start()
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:

@@ -20,7 +20,8 @@ PING_S = 0.5
 UNWIND_S = 0.5
 """How long a killed async handler may take to end by CancelledError before it is abandoned."""
 MAX_STUCK_LOOPS = 16
-MAX_THREADS = 64
+MAX_THREADS = 10_000
+"""As many as an executor may have slots, which are the limit; a thread is made when there is a call for it."""
 
 
 class HandlerRuns:

@@ -1,10 +1,12 @@
 """Time limits of handlers, and those that block, swallow or hang: they harm nobody else."""
 
 import asyncio
+import threading
 import time
 
 import pytest
 
+from scheduler.handlers import handler
 from scheduler.ports import InlineStart, StopRequest
 from schemas.vocabulary import Outcome
 from schemas.work import TimeLimits
@@ -105,6 +107,20 @@ async def test_more_blocked_threads_than_the_pool_holds_do_not_stop_others(place
 
     assert other.outcome is Outcome.SUCCEEDED
     assert {(await ended).outcome for ended in blocked} == {Outcome.TIMED_OUT}
+
+
+async def test_as_many_sync_handlers_run_at_once_as_are_started(tmp_path):
+    """Each has its slot, and its time runs: none may wait for the thread of another."""
+    together = threading.Barrier(200)
+
+    @handler("meet")
+    def meet(ctx, params):
+        return together.wait(15) >= 0
+
+    async with a_place(tmp_path, meet) as place:
+        ends = await asyncio.gather(*[place.run(calling("meet")) for _ in range(200)])
+
+    assert {ended.outcome for ended in ends} == {Outcome.SUCCEEDED}
 
 
 async def test_close_reports_what_it_stops(tmp_path):
