@@ -4,7 +4,9 @@ from collections import deque
 from typing import NamedTuple
 
 from tests.model.protocol import steps
-from tests.model.state import FINAL, ProtocolError, Rules, State
+from tests.model.state import FINAL, Hand, ProtocolError, Rules, State
+
+_SWAP = {0: 1, 1: 0, -1: -1}
 
 
 class Report(NamedTuple):
@@ -55,16 +57,15 @@ def check_rest(state: State) -> None:
 
 
 def mirrored(state: State) -> State:
-    """Return one of the two states that differ only in the names of the executors."""
+    """Return the lesser of the two states that differ only in the names of the executors."""
     if not state.hands and not state.claims and not state.replies:
         return state
-    swap = {0: 1, 1: 0, -1: -1}
-    other = state._replace(
-        hands=tuple(sorted(h._replace(executor=1 - h.executor) for h in state.hands)),
-        claims=tuple(sorted((*c[:3], swap[c[3]]) for c in state.claims)),
-        replies=tuple(sorted((r[0], swap[r[1]], *r[2:]) for r in state.replies)),
-    )
-    return min(state, other)
+    hands = tuple(sorted([Hand(1 - h[0], *h[1:]) for h in state.hands]))
+    claims = tuple(sorted([(*c[:3], _SWAP[c[3]]) for c in state.claims]))
+    replies = tuple(sorted([(r[0], _SWAP[r[1]], *r[2:]) for r in state.replies]))
+    if (state.hands, state.claims, state.replies) <= (hands, claims, replies):
+        return state
+    return state._replace(hands=hands, claims=claims, replies=replies)
 
 
 def trace(came_from: dict[State, tuple[State, str] | None], state: State) -> tuple[str, ...]:
