@@ -63,7 +63,7 @@ class PostgresServer:
         """Start and return when connections are taken; the data of an earlier start is kept."""
         cluster = self._seen("data")
         if not cluster.exists():
-            self._initdb(cluster)
+            self._make_cluster(cluster)
         options = [f"-c{key}={value}" for key, value in self._settings.items()]
         argv = [str(self._programs / "postgres"), "-D", self._path("data"), f"-cport={self.port}", *options]
         argv += [f"-cunix_socket_directories={self._folder}"]
@@ -136,14 +136,26 @@ class PostgresServer:
         prefix = self._disk.prefix if self._disk is not None else []
         return [*prefix, *account.prefix(self._programs / "postgres", self._folder), *argv]
 
-    def _initdb(self, cluster: Path) -> None:
+    def _make_cluster(self, cluster: Path) -> None:
+        """Make a new cluster: initdb takes a second of CPU, so those on no disk of their own are copies of one."""
         account = account_for(cluster)
-        maker = initdb_account(account)
         self._folder.mkdir(mode=0o700)
+        if self._disk is not None:
+            self._initdb(cluster, self._path("data"), initdb_account(account))
+        else:
+            first = self._estate.root / "cluster"
+            if not first.exists():
+                self._initdb(first, str(first), initdb_account(account_for(first)))
+            shutil.copytree(first, cluster)
+        for path in [self._folder, cluster, *cluster.rglob("*")]:
+            _give(path, account)
+
+    def _initdb(self, cluster: Path, inside: str, maker: Account) -> None:
+        """``inside`` is where the program finds ``cluster``."""
         _give(self._folder, maker)
         cluster.mkdir(mode=0o700)
         _give(cluster, maker)
-        argv = [str(self._programs / "initdb"), "-D", self._path("data"), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+        argv = [str(self._programs / "initdb"), "-D", inside, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
         argv += ["--locale=C.UTF-8", "--no-sync", "--no-instructions", f"--wal-segsize={4 if self._disk else 16}"]
         done = subprocess.run(
             self._entered(maker, argv),
@@ -155,8 +167,6 @@ class PostgresServer:
         )
         if done.returncode:
             raise ServicesError(f"initdb: {done.stdout}{done.stderr}")
-        for path in [self._folder, cluster, *cluster.rglob("*")]:
-            _give(path, account)
 
 
 def _give(path: Path, account: Account) -> None:
