@@ -116,7 +116,7 @@ def _complaint(found: Mapping[str, Any]) -> dict[str, Any]:
     message = str(found["msg"]).removeprefix("Value error, ")
     if where == "body":
         return {"pointer": "".join(f"/{_escaped(part)}" for part in path), "detail": message}
-    return {"parameter": ".".join(map(str, path)), "in": where, "detail": message}
+    return {"parameter": str(path[0]) if path else "", "in": where, "detail": message}
 
 
 def _escaped(part: object) -> str:

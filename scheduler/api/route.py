@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request, Response
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
@@ -30,6 +32,7 @@ LONGEST_BODY: Final = 1024 * 1024
 _READ_DEADLINE_S: Final = 30.0
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _LONGEST_KEY: Final = 255
+_MOST_ERRORS: Final = 20
 _YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 _KEPT_HEADERS: Final = ("content-type", "location", "etag")
 ACTION: Final = "x-action"
@@ -95,7 +98,15 @@ class ApiRoute(APIRoute):
         original = super().get_route_handler()
         extra: Mapping[str, Any] = self.openapi_extra or {}
         action = Action(extra[ACTION])
-        rules = _Rules(action, several="x-several" in extra, raw="x-raw" in extra, has_body=self.body_field is not None)
+        rules = _Rules(
+            action,
+            several="x-several" in extra,
+            raw="x-raw" in extra,
+            has_body=self.body_field is not None,
+            parameters=frozenset(
+                field.alias for field in get_flat_params(self.dependant) if isinstance(field.field_info, Query)
+            ),
+        )
 
         async def handle(request: Request) -> Response:
             site: Site = request.app.state.site
@@ -120,6 +131,8 @@ class _Rules:
     several: bool
     raw: bool
     has_body: bool
+    parameters: frozenset[str]
+    """What may be asked behind the question mark."""
 
 
 async def _answer(request: _Strict, rules: _Rules, original: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -133,6 +146,7 @@ async def _answer(request: _Strict, rules: _Rules, original: Callable[[Request],
     if wait_s > 0:
         raise too_many("too many requests", wait_s)
     authorize(caller, rules.action, _target(rules.action, caller, request))
+    _check_parameters(request, rules.parameters)
     await _read_body(request, rules)
     store = site.store_of(by_of(caller, address, request.state.id))
     call = request.state.call = Call(site, caller, store, request)
@@ -150,6 +164,16 @@ def _target(action: Action, caller: Caller, request: Request) -> Target:
     if action is Action.RUN_POOLS:
         return Target("what all tenants share", None)
     return Target(request.url.path, caller.tenant)
+
+
+def _check_parameters(request: Request, known: frozenset[str]) -> None:
+    """Refuse a filter that is none: who misspells one would take the answer for what they asked for."""
+    unknown = sorted(set(request.query_params) - known)
+    if not unknown:
+        return
+    detail = "there is no such parameter" + (f", there are: {', '.join(sorted(known))}" if known else ", nor another")
+    errors = [{"parameter": name[:_LONGEST_KEY], "in": "query", "detail": detail} for name in unknown[:_MOST_ERRORS]]
+    raise ProblemError(422, "the request does not fit; errors say where", errors=errors)
 
 
 async def _once(request: _Strict, call: Call, original: Callable[[Request], Awaitable[Response]]) -> Response:

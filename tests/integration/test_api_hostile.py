@@ -63,6 +63,14 @@ async def test_errors_of_the_framework_are_problems_too(database_url: str) -> No
         assert found[422].json["errors"] == [
             {"parameter": "limit", "in": "query", "detail": "Input should be greater than or equal to 1"}
         ]
+        verdict = (await api.get("/api/v1/firings?verdict=nonsense")).json["errors"]
+        assert {("verdict", "query")} == {(one["parameter"], one["in"]) for one in verdict}
+        unknown = await api.get("/api/v1/runs?sate=failed&limit=5&outcome=failed")
+        assert (unknown.status, unknown.json["code"]) == (422, "invalid")
+        allowed = "there is no such parameter, there are: cursor, job, limit, since, state"
+        assert unknown.json["errors"] == [
+            {"parameter": name, "in": "query", "detail": allowed} for name in ("outcome", "sate")
+        ]
         assert found[405].headers["Allow"] == "GET"
         assert (await api.post("/api/v1/jobs/a")).headers["Allow"] == "DELETE, GET, PATCH, PUT"
 
