@@ -7,7 +7,9 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.support.api import TRUE, Api, serving
+from scheduler.clock import SystemClock
+from scheduler.store.control import trigger_jobs
+from tests.support.api import DAILY, TRUE, Api, serving
 
 EVENTS = "/api/v1/events"
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyz-secret"
@@ -48,6 +50,20 @@ async def test_the_same_request_with_the_same_key_publishes_once(database_url: s
 
         assert asked[0].json == asked[1].json
         assert await api.db.fetchval("SELECT count(*) FROM events") == 1
+
+
+async def test_events_say_that_somebody_asked_over_http(database_url: str) -> None:
+    async with serving(database_url) as api:
+        await api.apply(a=DAILY)
+        await api.post("/api/v1/jobs/a/run")
+        since = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-03T00:00:00Z"}
+        await api.post("/api/v1/jobs/a/backfill", since)
+        await trigger_jobs(api.stores.main, "default", ["a"], params=None, clock=SystemClock())
+        found = (await api.get(EVENTS)).json["events"]
+
+    assert [("cli", "job.trigger"), ("api", "job.backfill"), ("api", "job.trigger")] == [
+        (row["source"], row["topic"]) for row in found
+    ]
 
 
 @pytest.mark.parametrize("body", [{}, {"topic": ""}, {"topic": "a.*"}, {"topic": "a b"}, {"topic": "a", "data": []}])

@@ -42,7 +42,7 @@ FROM unnest($3::int[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[], $8
 
 -- name: insert_event
 INSERT INTO events (id, tenant, source, topic, data, verdict, decided_at)
-VALUES ($1, $2, 'cli', 'job.backfill', $3, 'started', now());
+VALUES ($1, $2, CASE WHEN current_tenant() IS NULL THEN 'cli' ELSE 'api' END, 'job.backfill', $3, 'started', now());
 
 -- name: lock_backfill
 SELECT b.id, b.tenant, b.job_id, b.max_parallel, b.priority, b.instants, b.released, b.cancelled_at, t.revision

@@ -33,7 +33,9 @@ JOIN job_versions AS v ON v.job_id = w.job_id AND v.version = w.version
 WHERE jsonb_typeof(v.spec -> 'params_schema') = 'object';
 
 -- name: insert_event
-INSERT INTO events (id, tenant, source, topic, data, verdict, decided_at) VALUES ($1, $2, 'cli', $3, $4, 'started', now());
+-- Who asks over HTTP, and nobody else, is held to the rows of one tenant.
+INSERT INTO events (id, tenant, source, topic, data, verdict, decided_at)
+VALUES ($1, $2, CASE WHEN current_tenant() IS NULL THEN 'cli' ELSE 'api' END, $3, $4, 'started', now());
 
 -- name: insert_firings
 -- What a person asks for: due now, owed a verdict.

@@ -26,7 +26,8 @@ ORDER BY r.id FOR NO KEY UPDATE OF r;
 -- name: insert_retry_events
 -- One for each run: an event fires a job once.
 INSERT INTO events (id, tenant, source, topic, data, verdict, decided_at)
-SELECT id, $1, 'cli', 'run.retry', data::jsonb, 'started', now() FROM unnest($2::uuid[], $3::text[]) AS e (id, data);
+SELECT id, $1, CASE WHEN current_tenant() IS NULL THEN 'cli' ELSE 'api' END, 'run.retry', data::jsonb, 'started', now()
+FROM unnest($2::uuid[], $3::text[]) AS e (id, data);
 
 -- name: insert_retry_firings
 INSERT INTO firings (id, tenant, kind, event_id, job_id, job_version, fires_at, wall_time, zone, params, retry_of, sweep_at)
