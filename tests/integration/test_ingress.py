@@ -40,7 +40,10 @@ def test_up_runs_what_is_asked_for_over_http_and_tells_what_it_wrote(folder_cli:
         assert (batch["over"], {row["state"] for row in batch["runs"]}) == (True, {"succeeded", None})
         assert asked(port, f"/api/v1/runs/{run}/logs")["attempts"][0]["head"] == "hi\n"
         assert asked(port, f"/api/v1/flows/{run}")["runs"][0]["job"] == "hello"
-        assert asked(port, "/health/detailed")["executors"][0]["pool"] == "default"
+        health = asked(port, "/health/detailed")
+        assert health["executors"][0]["pool"] == "default"
+        assert {"database", "broker"} == health["round_trips_s"].keys()
+        assert all(0 < seconds < 5 for seconds in health["round_trips_s"].values())
         assert "scheduler_ready 1.0" in urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
     finally:
         assert end(up) == 0
