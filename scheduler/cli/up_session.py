@@ -99,11 +99,12 @@ class UpSession(Service):
         for run in sorted(filter(itemgetter("finished_at"), moved), key=itemgetter("finished_at", "id")):
             log.info(
                 "run.settled",
-                job=run["job"],
+                tenant=run["tenant"],
+                job_id=run["job"],
                 run_id=str(run["id"]),
-                state=run["state"],
                 attempt=run["attempt"],
-                elapsed_s=_elapsed(run["claimed_at"], run["finished_at"]),
+                execution_time_ms=_elapsed_ms(run["claimed_at"], run["finished_at"]),
+                state=run["state"],
                 reason=run["reason"],
             )
 
@@ -113,9 +114,9 @@ class UpSession(Service):
             self._live = None
 
 
-def _elapsed(begun: object, ended: object) -> float | None:
+def _elapsed_ms(begun: object, ended: object) -> float | None:
     from datetime import datetime
 
     if not isinstance(begun, datetime) or not isinstance(ended, datetime):
         return None
-    return round((ended - begun) / timedelta(seconds=1), 3)
+    return round((ended - begun) / timedelta(milliseconds=1), 3)

@@ -28,9 +28,10 @@ def test_up_until_idle_ends_by_itself_and_says_by_its_code_whether_a_run_failed(
     again = cli("up", "--until-idle", "--port", "0", code=0)
 
     ended = [line for line in map(json.loads, out.splitlines()) if line["message"] == "run.settled"]
-    first = {job: next(at for at, line in enumerate(ended) if line["job"] == job) for job in ("works", "breaks")}
+    first = {job: next(at for at, line in enumerate(ended) if line["job_id"] == job) for job in ("works", "breaks")}
+    assert all(line["tenant"] == "default" and line["execution_time_ms"] > 0 for line in ended)
     assert first["works"] < first["breaks"]  # in the order of their ends
-    assert sorted((line["job"], line["state"]) for line in ended) == [
+    assert sorted((line["job_id"], line["state"]) for line in ended) == [
         ("breaks", "failed"),
         ("breaks", "failed"),
         ("works", "succeeded"),
