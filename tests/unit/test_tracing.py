@@ -96,7 +96,7 @@ def test_a_trace_that_its_caller_does_not_keep_is_not_kept_here(spans: Spans) ->
 def test_without_the_extra_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OTEL_TRACES_EXPORTER", raising=False)
     for module in ("", ".otlp.proto.http.trace_exporter"):  # also where it was imported before
-        monkeypatch.setitem(sys.modules, f"opentelemetry.exporter{module}", None)  # type: ignore[arg-type]
+        monkeypatch.setitem(sys.modules, f"opentelemetry.exporter{module}", None)
 
     with pytest.raises(ConfigurationError, match=r"actor-scheduler\[otel\]"):
         tracing.start("ticker")
