@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from scheduler.sandbox.cgroup import LEAF, remove
+from scheduler.sandbox.process_tree import descendants
 
 Kind = Literal["cgroup2", "cgroup1", "sampling"]
 
@@ -19,6 +20,7 @@ SELF: Final = Path("/proc/self")
 CONTROLLERS: Final[tuple[str, ...]] = ("memory", "pids", "cpu")
 _OWN: Final = "scheduler-executor"
 """Where an executor moves to in cgroup v2: a folder that has processes cannot hand limits on."""
+_MOVES: Final = 5
 _UNIT_MARK: Final = "invocation_id"
 _DELEGATED_MARK: Final = "delegate"
 """Attributes by which systemd marks the folder of a unit, and one that it leaves to the unit to divide."""
@@ -90,10 +92,16 @@ def _is_kept(folder: Path) -> bool:
 
 
 def _move_aside(folder: Path) -> None:
-    """Leave ``folder``, if nobody else is in it; who is there besides us was not put there for us to move."""
-    if (folder / "cgroup.procs").read_text().split() == [str(os.getpid())]:
-        (folder / _OWN).mkdir(exist_ok=True)
-        (folder / _OWN / "cgroup.procs").write_text(str(os.getpid()))
+    """Leave ``folder``, with what we started; if anybody else is in it, who is not ours to move, do nothing."""
+    for _ in range(_MOVES):  # what begins or ends meanwhile is seen at the next look
+        inside = set(map(int, (folder / "cgroup.procs").read_text().split()))
+        if not inside:
+            return
+        if inside <= {os.getpid(), *descendants(os.getpid())}:
+            (folder / _OWN).mkdir(exist_ok=True)
+            for pid in sorted(inside):
+                with suppress(ProcessLookupError):
+                    (folder / _OWN / "cgroup.procs").write_text(str(pid))
 
 
 def _hierarchies(proc: Path) -> dict[str, str] | None:

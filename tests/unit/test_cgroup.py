@@ -1,6 +1,7 @@
 """Where leaves are made and what is written into them, on folders that only look like cgroups."""
 
 import os
+import subprocess
 
 import pytest
 
@@ -34,6 +35,24 @@ def test_a_unified_hierarchy_is_divided_after_the_executor_has_moved_aside(proc,
     assert find_means(proc) == Means("cgroup2", dict.fromkeys(("memory", "pids", "cpu"), str(unified)))
     assert (unified / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
     assert (unified / "scheduler-executor" / "cgroup.procs").read_text() == str(os.getpid())
+
+
+def test_what_the_executor_started_moves_aside_with_it(proc, unified):
+    """As the private PostgreSQL server of ``scheduler up``."""
+    with subprocess.Popen(["sleep", "60"]) as started:
+        (unified / "cgroup.procs").write_text(f"{started.pid}\n")
+        find_means(proc)
+        started.kill()
+
+    assert (unified / "scheduler-executor" / "cgroup.procs").read_text() == str(started.pid)
+
+
+def test_nobody_moves_where_somebody_else_is(proc, unified):
+    (unified / "cgroup.procs").write_text(f"{os.getpid()}\n{os.getppid()}\n")
+
+    find_means(proc)
+
+    assert not (unified / "scheduler-executor").exists()
 
 
 def test_an_executor_that_moved_aside_before_divides_the_same_folder(proc, unified):
