@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from scheduler.cli.output import print_line
 from scheduler.cli.run_id import find_run
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from scheduler.config import Settings
     from scheduler.store.following import Word
     from scheduler.store.stores import Store
+
+
+_EXACT: Final = 1e15
+"""Below it every whole number is told exactly."""
 
 
 def follow_run(context: "typer.Context", digits: str, *, attempt: int, as_json: bool) -> int:
@@ -42,14 +46,15 @@ def progress_text(progress: Mapping[str, Any] | None) -> str:
     if not progress:
         return ""
     done, total = progress["done"], progress["total"]
-    text = _number(done) if total is None else f"{_number(done)} of {_number(total)}"
+    text = number_text(done) if total is None else f"{number_text(done)} of {number_text(total)}"
     if total:
         text += f" ({min(100, 100 * done / total):.0f} %)"
     return f"{text} {progress['message']}".rstrip()
 
 
-def _number(amount: float) -> str:
-    return f"{amount:.0f}" if amount == int(amount) and amount < 1e15 else f"{amount:g}"  # noqa: PLR2004 - exact till there
+def number_text(amount: float) -> str:
+    """Return a number that a job gave, whole where it is whole and not very large."""
+    return f"{amount:.0f}" if amount == int(amount) and abs(amount) < _EXACT else f"{amount:.12g}"
 
 
 class _JsonLines:

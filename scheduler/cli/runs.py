@@ -66,7 +66,7 @@ def runs(
 @run.command()
 def show(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
     """Show a run: its state, its attempts, and the needs that held it."""
-    from scheduler.cli.following import progress_text
+    from scheduler.cli.following import number_text, progress_text
     from scheduler.cli.output import print_fields, print_json, print_line, print_rows
     from scheduler.store.reading import get_run
 
@@ -92,7 +92,7 @@ def show(context: typer.Context, *, run_id: RunId, json: Json = False) -> None:
             said = ", ".join(str(part) for part in (late["outcome"], late.get("reason")) if part)
             print_line(f"attempt {row['attempt']}: too late, its executor said: {said}")
         for name, value in (row["metrics"] or {}).items():
-            print_line(f"attempt {row['attempt']}: {name} {value:g}")
+            print_line(f"attempt {row['attempt']}: {name} {number_text(value)}")
 
 
 def _readable(attempt: "Row") -> "Row":
