@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 Q: Final = queries("why")
 _OFFERS: Final = queries("offers")
+_TO_HAVE: Final = {
+    "succeeded": "to have succeeded",
+    "failed": "to have failed",
+    "finished": "to have ended",
+    "skipped": "to be skipped",
+}
 _BEFORE_OFFER: Final = frozenset({RunState.WAITING, RunState.READY, RunState.BACKING_OFF})
 
 
@@ -71,8 +77,9 @@ async def _needs(db: "Connection", run: "asyncpg.Record", state: RunState) -> li
         rows = await db.fetch(Q["list_needs"], run["id"])
         if rows and not run["delayed"]:
             how = "any of: " if run["needs_any"] and len(rows) > 1 else ""
-            texts = [f"{row['job']} {row['condition']} ({_upstream(row)})" for row in rows]
-            return [Found(Gate.NEEDS, True, how + ", ".join(texts), [row["run"] for row in rows if row["run"]])]
+            texts = [f"{row['job']} {_TO_HAVE[row['condition']]} ({_upstream(row)})" for row in rows]
+            said = f"it needs {how}{', '.join(texts)}"
+            return [Found(Gate.NEEDS, True, said, [row["run"] for row in rows if row["run"]])]
     if state is RunState.BACKING_OFF:
         return [Found(Gate.DELAY, True, f"the next attempt is due at {run['sweep_at'].isoformat()}")]
     if run["delayed"]:

@@ -55,7 +55,9 @@ async def test_turn_and_needs_name_what_is_before(database_url: str) -> None:
         waiting = await fire(stage, "slow", "waiting")
 
         assert first(await ask(stage, waiting)) == (Gate.TURN, [running])
-        assert first(await ask(stage, after)) == (Gate.NEEDS, [running])
+        told = await ask(stage, after)
+        assert first(told) == (Gate.NEEDS, [running])
+        assert told.gates[0].reason == f"it needs slow to have succeeded (run {running} is running)"
 
 
 async def test_rate_says_when(database_url: str) -> None:
