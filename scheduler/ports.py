@@ -290,10 +290,7 @@ class Sandbox(Protocol):
         ...
 
     def start_inline(self, starts: Sequence[InlineStart], on_done: InlineDone) -> None:
-        """Start many at once. ``on_done`` is called on this loop with those that ended, in batches.
-
-        Each start is reported exactly once; its timeouts and its StopRequest work as in ``run``.
-        """
+        """Start many; ``on_done`` gets the end of each exactly once, in batches, on this loop. Else as ``run``."""
         ...
 
     async def close(self) -> None:
