@@ -34,6 +34,7 @@ from schemas.registry import dump, parse, split
 from schemas.vocabulary import Outcome, ReturnReason
 
 DEADLINE_S = 15.0
+_ACTORS = ("ticker", "dispatcher", "recorder")
 EXECUTOR = "played"
 
 
@@ -210,7 +211,7 @@ async def engine(
     transports = await _links(broker, amqp_url, clock, rng)
     stores = await Stores.open(dsn, name="test", size=2)
     # Each actor as its own role: a right that is missing shows wherever it is needed.
-    opened = {actor: await Stores.open(as_role(dsn, role), name=actor) for actor, role in ACTOR_ROLES.items()}
+    opened = {actor: await Stores.open(as_role(dsn, ACTOR_ROLES[actor]), name=actor) for actor in _ACTORS}
     db = await connect(dsn, name="test")
     executor = PlayedExecutor(transports[3])
     stage = Engine(
