@@ -53,7 +53,7 @@ class Cli:
         log.write_bytes(b"")
         return Forked(arguments, env=self.environment, cwd=self.folder, output=log)
 
-    def begin_anew(self, *arguments: str) -> "subprocess.Popen[str]":
+    def begin_anew(self, *arguments: str) -> "subprocess.Popen[bytes]":
         """Start it as a program, not a fork: the kernel shows its environment. It ends with the thread that made it."""
         python, option, program = COMMAND
         with self._log(arguments).open("w") as log:
@@ -70,11 +70,14 @@ class Cli:
 
 
 def until(holds: Callable[[], Any], what: str) -> Any:
-    """Return what ``holds`` returns as soon as it is true."""
-    deadline = time.monotonic() + DEADLINE_S
+    """Return what ``holds`` returns as soon as it is true. What is waited for gets half of the time: asking costs."""
+    asked = time.monotonic()
+    deadline = asked + DEADLINE_S
     while not (found := holds()):
-        assert time.monotonic() < deadline, f"{what} did not come true"
-        time.sleep(0.05)
+        answered = time.monotonic()
+        assert answered < deadline, f"{what} did not come true"
+        time.sleep(max(0.05, answered - asked))
+        asked = time.monotonic()
     return found
 
 
@@ -88,7 +91,7 @@ def status(port: int, path: str) -> int:
         return 0
 
 
-def end(process: "Forked | subprocess.Popen[str]", number: int = signal.SIGTERM) -> int:
+def end(process: "Forked | subprocess.Popen[bytes]", number: int = signal.SIGTERM) -> int:
     process.send_signal(number)
     return process.wait(DEADLINE_S)
 
