@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from pydantic import SecretStr
@@ -33,7 +33,8 @@ from scheduler.hosting import Check, LinkCheck, Waits, Work
 from scheduler.ports import CrashBook, Transport
 from scheduler.roles import ACTOR_ROLES
 from scheduler.sandbox.address_guard import NetworkPolicy
-from scheduler.sandbox.bubblewrap import Bubblewrap, Opened, find_bubblewrap
+from scheduler.sandbox.allowance import usable_cores, usable_memory
+from scheduler.sandbox.bubblewrap import Opened, find_bubblewrap
 from scheduler.sandbox.handlers import HandlerRegistry
 from scheduler.sandbox.protection import protect_process
 from scheduler.sandbox.runner import Runner
@@ -210,7 +211,9 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
     await asyncio.to_thread(registry.load, world.code.handlers)
     seat = await asyncio.to_thread(Seat.take, settings.data_dir / "executors", settings.pool)
     stack.callback(seat.leave)
-    bubblewrap = await asyncio.to_thread(sandbox_of, settings)
+    hidden = (settings.data_dir, Path(os.environ.get(f"{PREFIX}CONFIG") or CONFIG_FILE))
+    opened = Opened(settings.sandbox_read, settings.sandbox_write, hidden)
+    bubblewrap = await asyncio.to_thread(find_bubblewrap, opened)
     sender = make_sender(world, transport)
     stack.push_async_callback(sender.close)
     runner = Runner(
@@ -226,10 +229,8 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
             idle_s=_seconds(settings.process_idle),
             most_idle=settings.slots,
         ),
-        bubblewrap=bubblewrap,
+        bubblewrap=None if isinstance(bubblewrap, str) else bubblewrap,
     )
-    budget: dict[str, Any] = {"cpu": settings.cpu, "memory_bytes": settings.memory, "disk_bytes": settings.disk}
-    budget["io"] = settings.io
     executor = ExecutorSettings(
         name=seat.name,
         pool=settings.pool,
@@ -239,17 +240,13 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
         lease_s=_seconds(settings.lease),
         drain_timeout_s=_seconds(settings.drain_timeout),
         tenant=settings.tenant,
-        sandboxes=bubblewrap is not None,
-        **{name: value for name, value in budget.items() if value is not None},
+        sandboxes=not isinstance(bubblewrap, str),
+        cpu=settings.cpu or usable_cores(),
+        memory_bytes=settings.memory or usable_memory(),
+        disk_bytes=settings.disk,
+        io=settings.io,
     )
     return Executor(executor, transport, runner, world.clock, world.rng)
-
-
-def sandbox_of(settings: Settings) -> Bubblewrap | None:
-    """Return what jobs with isolation sandbox are closed in with; None: nothing works here. Blocks."""
-    hidden = (settings.data_dir, Path(os.environ.get(f"{PREFIX}CONFIG") or CONFIG_FILE))
-    found = find_bubblewrap(Opened(settings.sandbox_read, settings.sandbox_write, hidden))
-    return found if isinstance(found, Bubblewrap) else None
 
 
 async def prepare_actor(actor: str, world: World, stack: AsyncExitStack) -> Work:

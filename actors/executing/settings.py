@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scheduler import __version__
-from scheduler.sandbox.allowance import usable_cores, usable_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +25,8 @@ class ExecutorSettings:
     pool: str
     state_dir: Path
     slots: int = 5
-    cpu: float = field(default_factory=usable_cores)
-    memory_bytes: int = field(default_factory=usable_memory)
+    cpu: float = field(default_factory=lambda: float(len(os.sched_getaffinity(0))))
+    memory_bytes: int = field(default_factory=lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     disk_bytes: int | None = None
     """None: what was free below ``state_dir`` when these settings were made."""
     io: float | None = None
