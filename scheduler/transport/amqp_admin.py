@@ -27,7 +27,8 @@ QueueType = Literal["auto", "quorum", "classic"]
 _QUORUM_BY_DEFAULT: Final = (4, 0)
 """From this version on a single node gets quorum queues too.
 
-A quorum queue of 3.10 can wedge when a client attaches within seconds of a kill of its only node.
+The only node of one must not be killed within some two seconds of its declaration: the queue is not registered on the
+disk yet, and answers nobody after the restart (seen with 3.10.8 and 4.0.5). On 3.10 a single node gets classic ones.
 """
 _MISMATCH: Final = re.compile(
     r"inequivalent arg '(?P<arg>[^']+)'.*?received (?P<wanted>.+?) but current is (?P<found>.+)"

@@ -34,7 +34,8 @@ def node(estate: Estate) -> Iterator[RabbitNode]:
 @pytest.fixture
 async def rig(node: RabbitNode) -> AsyncIterator[AmqpRig]:
     async with AsyncExitStack() as stack:
-        made = AmqpRig(stack, node.amqp_url)
+        # A quorum queue that is killed within seconds of its declaration answers nobody after that.
+        made = AmqpRig(stack, node.amqp_url, queue_type="classic")
         await made.declare(OURS)
         yield made
     await amqp_admin.wipe(node.amqp_url, OURS)
