@@ -4,6 +4,7 @@ A store is one database. A tenant lives in the main one or in one of its own, wh
 actor works for one store; what answers questions about all tenants is told of each that is open.
 """
 
+import asyncio
 import contextlib
 import copy
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -89,7 +90,8 @@ class Store:
     async def within(self, begin: "Begin") -> AsyncIterator["Connection"]:
         """Lend a connection within ``begin`` of it, of which nothing stays when it does not begin.
 
-        Where the server has ended the session since it was used last, it begins on another connection.
+        Where the server has ended the session since it was used last, it begins on another connection; not in a task
+        that is cancelled.
 
         Raises:
             DatabaseUnavailableError: the database went away, or lost a lock: try again.
@@ -101,7 +103,7 @@ class Store:
                     try:
                         await stack.enter_async_context(begin(connection))
                     except ENDED:
-                        if not again:
+                        if not again or _is_cancelled():  # who is asked to end may hear of it by no more than this
                             raise
                         _end(connection)
                         continue
@@ -159,10 +161,23 @@ async def begun(words: str, connection: "Connection") -> AsyncIterator[None]:
         await connection.execute(words)
         yield
     except BaseException:
-        if not connection.is_closed():
-            await connection.execute("ROLLBACK")
+        await _roll_back(connection)
         raise
     await connection.execute("COMMIT")
+
+
+async def _roll_back(connection: "Connection") -> None:
+    """Leave nothing of a transaction; what it failed of, a cancel above all, is what is told, not that this failed."""
+    if not connection.is_closed():
+        try:
+            await connection.execute("ROLLBACK")
+        except (OSError, *ENDED):
+            _end(connection)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _end(connection: "Connection") -> None:

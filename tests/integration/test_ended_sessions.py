@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from asyncpg import InterfaceError
 
 from scheduler.errors import DatabaseUnavailableError
 from scheduler.store.pool import connect
@@ -48,6 +49,21 @@ class Line:
         finally:
             self._proxy.mode = Mode.PASS
 
+    async def lost(self, asking: "asyncio.Task[None]") -> None:
+        """Cancel who is ``asking`` while nothing gets through, and reset the connection when that was noticed."""
+        async with asyncio.timeout(10):
+            while not self._proxy.held:
+                await asyncio.sleep(0.001)
+            before = self._proxy.accepted
+            asking.cancel()
+            while self._proxy.accepted == before:  # it comes to ask the server for a cancel
+                await asyncio.sleep(0.001)
+        self._proxy.cut()
+        self._proxy.mode = Mode.PASS
+
+    def stall(self) -> None:
+        self._proxy.mode, self._proxy.held = Mode.BLACKHOLE_UP, 0
+
 
 @pytest.fixture
 async def line(database_url: str) -> AsyncIterator[Line]:
@@ -73,6 +89,51 @@ async def test_a_transaction_begins_on_another_connection(line: Line, store: Sto
 async def test_a_transaction_of_a_tenant_does_too(line: Line, store: Store, kind: str) -> None:
     async with line.ended("pool"), getattr(TenantStore(store, "default"), kind)() as db:
         assert "default" == await db.fetchval("SELECT current_setting('app.tenant')")
+
+
+@pytest.mark.parametrize("of_tenant", [False, True])
+async def test_who_is_cancelled_while_a_transaction_begins_is_not_begun_again(
+    line: Line, store: Store, *, of_tenant: bool
+) -> None:
+    """Else an actor that is stopped while its database goes away would go on."""
+
+    async def begin() -> None:
+        async with (TenantStore(store, "default") if of_tenant else store).transaction():
+            pass
+
+    line.stall()
+    task = asyncio.create_task(begin())
+    await line.lost(task)
+    await asyncio.wait({task}, timeout=10)
+
+    assert task.cancelled()
+
+
+async def test_a_beginning_that_fails_of_a_cancel_is_not_repeated(store: Store) -> None:
+    begun: list[object] = []
+
+    @asynccontextmanager
+    async def begin(connection: object) -> AsyncIterator[None]:
+        begun.append(connection)
+        try:
+            await asyncio.Event().wait()
+            yield
+        except asyncio.CancelledError:
+            raise InterfaceError("the session was over at its rollback") from None
+
+    async def asking() -> None:
+        async with store.within(begin):
+            pass
+
+    task = asyncio.create_task(asking())
+    while not begun:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.wait({task}, timeout=1)
+
+    assert (1, True) == (len(begun), task.done())
+    with pytest.raises(DatabaseUnavailableError):
+        await task
 
 
 async def test_a_single_statement_is_to_be_tried_again_and_then_has_another_connection(

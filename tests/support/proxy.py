@@ -36,7 +36,7 @@ class Proxy:
         self.latency_s = 0.0
         self.accepted = 0
         self.held = 0
-        """How many ends it has kept back."""
+        """How many pieces and ends it has kept back."""
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -104,6 +104,7 @@ class Proxy:
             while data := await reader.read(65536):
                 if self.latency_s:
                     await asyncio.sleep(self.latency_s)
+                self.held += self.mode in (Mode.BLACKHOLE, stalled)
                 while self.mode in (Mode.BLACKHOLE, stalled):
                     await self._changed.wait()
                 writer.write(data)
