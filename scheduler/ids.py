@@ -1,7 +1,8 @@
 """Identifiers: UUID version 7 (RFC 9562) made here, so that rows sort by the time they were made.
 
 Those of one process sort by the order in which they were made, also within a millisecond: runs wait in
-line by their ids. Random bits come from the operating system: two processes never share a sequence.
+line by their ids. A clock that is set back takes the ids back with it, until it is where it was: then only their
+order is lost. Random bits come from the operating system: two processes never share a sequence.
 """
 
 import os

@@ -95,8 +95,9 @@ class Usage(BaseModel):
 
 
 MOST_METRICS: Final = 50
-MOST_BASES: Final = 16
 """Of one attempt."""
+MOST_BASES: Final = 16
+"""Of the class of what an attempt raised."""
 MetricName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,62}$")]
 
 
