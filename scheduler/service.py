@@ -72,8 +72,7 @@ class Service:
                 trouble = str(error)
                 log.warning("loop.retried", service=self.name, loop=name, error=trouble)
             except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
+                if _is_cancelled():
                     raise
                 # aiormq cancels our futures when a connection dies: that is no wish of ours to end.
                 trouble = "connection lost"
@@ -82,6 +81,8 @@ class Service:
                 trouble = f"{type(error).__name__}: {error}"
                 log.exception("loop.failed", service=self.name, loop=name)
             self._troubles[name] = trouble
+            if _is_cancelled():  # it came out as something else, of a transaction that could not be ended for one
+                return
             if self.clock.monotonic() - began >= _STEADY_S:
                 backoff = _FIRST_BACKOFF_S
             await self.clock.sleep(backoff * self.rng.uniform(0.5, 1.0))
@@ -90,3 +91,8 @@ class Service:
     def well(self, name: str) -> None:
         """Say that the loop ``name`` works; it no longer counts against readiness."""
         self._troubles.pop(name, None)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
