@@ -35,7 +35,7 @@ FROM alive;
 -- tenant the priorities that ageing has brought there. Nobody remembers whose turn it was: who is first
 -- is drawn anew each time. In a round each tenant has as many turns as its weight says: the first is where
 -- the first of so many random ones would be, so that who is first is as likely as it is heavy, and the
--- others are spread over what is left of the round. Of a suspended tenant nothing is taken.
+-- others are spread over what is left of the round, each where it would be on average. Of a suspended tenant nothing is taken.
 -- $5: runs that share a limit and are within it. The caller holds the pool's row.
 WITH RECURSIVE sharers (name) AS (
     SELECT min(tenant) FROM runs WHERE pool = $1 AND state = 'ready' AND limit_key IS NULL
@@ -66,7 +66,7 @@ WITH RECURSIVE sharers (name) AS (
     ORDER BY class, place / weight,
              CASE WHEN weight = 1 THEN draw
                   WHEN place % weight = 0 THEN 1 - draw ^ (1.0 / weight)
-                  ELSE 1 - draw ^ (1.0 / weight) * (1 - (place % weight - 1 + random()) / (weight - 1)) END
+                  ELSE 1 - draw ^ (1.0 / weight) * (1 - (place % weight - 0.5 + random()) / weight) END
     LIMIT $2
 )
 UPDATE runs SET state = 'queued', queued_at = now(), lease_token = gen_random_uuid(), intent = intent + 1,
