@@ -27,9 +27,11 @@ EXECUTOR = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+import structlog
 from scheduler.sandbox.protection import protect_process
 from scheduler.ports import StopRequest
 from tests.support.attempts import a_place, an_attempt, shell
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # what it prints is for the test
 async def main():
     if sys.argv[4] == "protected":
         protect_process()

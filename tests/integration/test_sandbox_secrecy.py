@@ -18,6 +18,7 @@ import asyncio, json, os, sys
 from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+import structlog
 from scheduler.ports import StopRequest
 from scheduler.sandbox.bubblewrap import Opened, find_bubblewrap
 from scheduler.sandbox.protection import protect_process
@@ -30,6 +31,7 @@ for process in /proc/[0-9]*; do
 done
 true
 '''
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # what it prints is for the test
 async def main():
     protect_process()
     async with a_place(Path(sys.argv[2]), bubblewrap=find_bubblewrap(Opened())) as place:
