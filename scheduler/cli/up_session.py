@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from scheduler.cli.run_follower import RunFollower
+from scheduler.domain.trace import trace_id_of
 from scheduler.embedded_scheduler import EmbeddedScheduler
 from scheduler.service import Service
 from scheduler.store.reading import is_idle
@@ -104,6 +105,7 @@ class UpSession(Service):
                 run_id=str(run["id"]),
                 attempt=run["attempt"],
                 execution_time_ms=_elapsed_ms(run["claimed_at"], run["finished_at"]),
+                trace_id=trace_id_of(run["flow_id"], run["traceparent"]),
                 state=run["state"],
                 reason=run["reason"],
             )

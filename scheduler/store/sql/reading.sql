@@ -176,7 +176,8 @@ SELECT NOT EXISTS (SELECT FROM triggers WHERE active AND next_at IS NOT NULL)
    AND NOT EXISTS (SELECT FROM backfills WHERE sweep_at IS NOT NULL) AS idle;
 
 -- name: list_new_runs
-SELECT id, tenant, job_name AS job, state, outcome, reason, attempt, created_at, claimed_at, finished_at
+SELECT id, tenant, flow_id, traceparent, job_name AS job, state, outcome, reason, attempt, created_at, claimed_at,
+       finished_at
 FROM runs WHERE id > $1 OR id = ANY ($2::uuid[]) ORDER BY id;
 
 -- name: list_next
