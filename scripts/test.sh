@@ -5,8 +5,8 @@ set -eu
 cd "$(dirname "$0")/.."
 exec 3>&1
 if [ $# -eq 0 ]; then
-    # One more than there are cores: tests wait now and then. A file goes to one worker: its tests share what they start.
-    workers=$(($(nproc) + 1))
+    # Two for each core: half of the time tests wait. A file goes to one worker: its tests share what they start.
+    workers=$((2 * $(nproc)))
     set -- -n "$((workers < 8 ? workers : 8))" --dist loadfile --no-loadscope-reorder
 fi
 if said=$(.venv/bin/python -m tests.support.services_programs 2>&1 >&3); then
