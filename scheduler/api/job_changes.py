@@ -10,7 +10,8 @@ from scheduler.definitions.model import Definitions
 from scheduler.definitions.one_job import load_job
 from scheduler.store.calendars import list_calendar_specs
 from scheduler.store.definitions import apply
-from scheduler.store.reading import Row, get_job, list_jobs
+from scheduler.store.job_versions import list_current_versions
+from scheduler.store.reading import Row, get_job
 from schemas.job_spec import JobSpec
 
 
@@ -24,7 +25,7 @@ async def change_job(call: Call, name: str, given: Mapping[str, Any]) -> Row:
         ConflictError: its pool does not exist, or its needs lead in a circle.
     """
     store, tenant = call.store, call.tenant
-    known = {row["name"]: row["source"] for row in await list_jobs(store, tenant)}
+    known = {version.name: version.source for version in await list_current_versions(store, tenant)}
     spec, warnings = await asyncio.to_thread(
         load_job,
         name,

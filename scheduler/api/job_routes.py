@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Body, Path, Query, Response
 
 from scheduler.api.job_changes import change_job, patched
+from scheduler.api.lists import Cursor, Limit, next_page, page_start
 from scheduler.api.problems import ProblemError
 from scheduler.api.revisions import IfMatch, IfNoneMatch, hold, tag
 from scheduler.api.route import ApiRoute, Calling, needs
@@ -36,9 +37,12 @@ class Fires(Shape):
 
 
 @jobs.get("/jobs", openapi_extra=needs(Action.VIEW))
-async def list_all_jobs(call: Calling) -> Jobs:
-    """List the jobs: when each fires next, and how its last run ended."""
-    return Jobs(jobs=[Job.model_validate(row) for row in await list_jobs(call.store, call.tenant)])
+async def list_all_jobs(call: Calling, response: Response, *, limit: Limit = 50, cursor: Cursor = None) -> Jobs:
+    """List the jobs by name: when each fires next, and how its last run ended."""
+    after = await page_start(call, {}, cursor)
+    rows = await list_jobs(call.store, call.tenant, after=after, limit=limit)
+    following = await next_page(call, {}, rows, limit, response)
+    return Jobs(jobs=[Job.model_validate(row) for row in rows], next=following)
 
 
 @jobs.get("/jobs/{name}", openapi_extra=needs(Action.VIEW))

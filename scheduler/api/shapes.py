@@ -58,6 +58,7 @@ class JobDetail(Job):
 
 class Jobs(Shape):
     jobs: list[Job]
+    next: str | None
 
 
 class Changed(Shape):

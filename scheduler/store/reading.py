@@ -41,13 +41,14 @@ _SILENT_S: Final = 30.0
 """An executor not heard of for so long is not alive, unless the caller knows the lease."""
 
 
-async def list_jobs(store: Store, tenant: str) -> list[Row]:
-    return [_job(row) for row in await _rows(store, "list_jobs", tenant, None)]
+async def list_jobs(store: Store, tenant: str, *, after: UUID | None = None, limit: int | None = None) -> list[Row]:
+    """Return jobs by name: at most ``limit`` behind the job with the id ``after``; None: from the first, all."""
+    return [_job(row) for row in await _rows(store, "list_jobs", tenant, None, after, limit)]
 
 
 async def get_job(store: Store, tenant: str, name: str) -> Row:
     """Return one job with its definition and its triggers."""
-    found = await _rows(store, "list_jobs", tenant, name)
+    found = await _rows(store, "list_jobs", tenant, name, None, None)
     if not found:
         raise NotFoundError(f"there is no job {name}")
     return _job(found[0]) | {"spec": found[0]["spec"], "triggers": await _rows(store, "list_triggers", tenant, name)}
@@ -166,6 +167,7 @@ def _job(row: Row) -> Row:
     spec = row["spec"]
     paused_at = row["paused_at"] or row["tenant_paused_at"]
     return {
+        "id": row["id"],
         "name": row["name"],
         "description": spec.get("description", ""),
         "version": row["version"],

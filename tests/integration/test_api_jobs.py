@@ -26,6 +26,20 @@ async def test_a_job_is_put_read_patched_and_deleted(database_url: str) -> None:
         assert (missing.status, missing.json["code"]) == (404, "not_found")
 
 
+async def test_jobs_are_listed_by_name_in_pages_also_when_the_last_of_a_page_is_gone(database_url: str) -> None:
+    async with serving(database_url) as api:
+        await api.apply("default", **dict.fromkeys("edcba", DAILY))
+        first = await api.get("/api/v1/jobs?limit=2")
+        assert 200 == (await api.ask("DELETE", "/api/v1/jobs/b")).status
+        second = (await api.get(f"/api/v1/jobs?limit=2&cursor={first.json['next']}")).json
+        third = (await api.get(f"/api/v1/jobs?limit=2&cursor={second['next']}")).json
+
+        pages = [[job["name"] for job in page["jobs"]] for page in (first.json, second, third)]
+        assert [["a", "b"], ["c", "d"], ["e"]] == pages
+        assert third["next"] is None
+        assert "cursor=" in first.headers["Link"]
+
+
 async def test_an_export_is_what_stands_for_who_asks(database_url: str) -> None:
     async with serving(database_url, http={"auth": "keys"}) as api:
         await api.apply(a=TRUE, b=DAILY)

@@ -1,14 +1,17 @@
 -- name: list_jobs
-SELECT j.name, j.version, j.source, j.enabled, j.paused_at, j.pause_note, n.paused_at AS tenant_paused_at,
+-- By name: the one of that name, or a page of so many behind another job.
+SELECT j.id, j.name, j.version, j.source, j.enabled, j.paused_at, j.pause_note, n.paused_at AS tenant_paused_at,
        CASE WHEN j.paused_at IS NULL THEN n.paused_by ELSE j.paused_by END AS paused_by, j.updated_at, v.spec,
        (SELECT min(t.next_at) FROM triggers AS t WHERE t.job_id = j.id AND t.active) AS next_at,
        (SELECT min(t.trouble) FROM triggers AS t WHERE t.job_id = j.id AND t.removed_at IS NULL) AS trouble,
        r.id AS last_run_id, r.state AS last_state, r.finished_at AS last_finished_at
-FROM jobs AS j
+FROM (SELECT * FROM jobs
+      WHERE tenant = $1 AND deleted_at IS NULL AND ($2::text IS NULL OR name = $2)
+        AND name > coalesce((SELECT name FROM jobs WHERE id = $3), '')
+      ORDER BY name LIMIT $4) AS j
 JOIN tenants AS n ON n.name = j.tenant
 JOIN job_versions AS v ON v.job_id = j.id AND v.version = j.version
 LEFT JOIN LATERAL (SELECT id, state, finished_at FROM runs WHERE job_id = j.id ORDER BY id DESC LIMIT 1) AS r ON true
-WHERE j.tenant = $1 AND j.deleted_at IS NULL AND ($2::text IS NULL OR j.name = $2)
 ORDER BY j.name;
 
 -- name: list_triggers
