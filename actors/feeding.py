@@ -17,7 +17,6 @@ import structlog
 
 from scheduler.clock import Clock
 from scheduler.crash import crash_point
-from scheduler.errors import SessionLostError
 from scheduler.ports import LinkState, Out, Publisher, PublishOutcome, Transport
 from scheduler.store.feed import Fact, Position, move_on, prune_feed, read_facts, read_keys, take_turn
 from scheduler.store.stores import Store
@@ -88,7 +87,7 @@ class Feeding:
         messages = [_question(position, part) for part in _parts(keys)]
         outcomes = await asyncio.gather(*[publisher.publish(message) for message in messages])
         if PublishOutcome.UNKNOWN in outcomes:
-            raise SessionLostError("the broker did not confirm a message of the feed")
+            return position, False
         self._heard = any(outcome is not PublishOutcome.UNROUTABLE for outcome in outcomes)
         return (position, True) if self._heard else (end, more)
 

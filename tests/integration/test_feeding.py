@@ -228,6 +228,18 @@ async def heard_out(reader: Consumer, heard: list[str], done: Callable[[], bool]
                 continue
 
 
+async def test_a_question_that_was_lost_with_its_connection_is_asked_again(world: World) -> None:
+    reader = await world.reader("all", "#")
+    feeding = await world.feeding()
+    await world.say("run.failed")
+
+    more = await feeding.publish_once(Losing())
+    await world.drain(feeding)
+
+    assert not more
+    assert world.said == subjects(await hear(reader, 2))
+
+
 async def test_facts_that_nobody_hears_cost_one_message(world: World, database_url: str) -> None:
     """Five hundred of them, of as many jobs, are one question, which comes back."""
     feeding = await world.feeding()
@@ -243,6 +255,17 @@ async def test_facts_that_nobody_hears_cost_one_message(world: World, database_u
     left = await db.fetchval("SELECT count(*) FROM feed, feeding WHERE (feed.xid, feed.n) > (feeding.xid, feeding.n)")
     await db.close()
     assert 0 == left
+
+
+class Losing:
+    """A publisher whose connection goes before anything is confirmed."""
+
+    def publish(self, _message: Out) -> "asyncio.Future[PublishOutcome]":
+        outcome: asyncio.Future[PublishOutcome] = asyncio.get_running_loop().create_future()
+        outcome.set_result(PublishOutcome.UNKNOWN)
+        return outcome
+
+    async def close(self) -> None: ...
 
 
 class Counting:
