@@ -7,6 +7,7 @@ waits until nobody holds its pipe any more: the test process and every server.
 All methods here block. From an async test call them with ``asyncio.to_thread``.
 """
 
+import itertools
 import os
 import random
 import shutil
@@ -14,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,16 +122,23 @@ def until(ready: Callable[[], bool], server: Server, *, timeout_s: float, what: 
         time.sleep(0.05)
 
 
-_PORTS = random.Random(os.getpid())
+def _ports() -> Iterator[int]:
+    """Yield this worker's ports in an order of its own, each of them once before any of them again."""
+    ports = list(range(20_000 + workers.number(), 32_000, workers.MOST))
+    random.Random(os.getpid()).shuffle(ports)
+    yield from itertools.cycle(ports)
+
+
+_PORTS = _ports()
 
 
 def free_port() -> int:
     """Return a free loopback port below the range that outgoing connections take theirs from.
 
-    It is free until somebody takes it; other workers of the same run ask for other ones.
+    It is free until somebody takes it: neither other workers of the same run nor the next calls here return it.
     """
     while True:
-        port = _PORTS.randrange(20_000 + workers.number(), 32_000, workers.MOST)
+        port = next(_PORTS)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
