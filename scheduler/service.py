@@ -72,7 +72,7 @@ class Service:
                 trouble = str(error)
                 log.warning("loop.retried", service=self.name, loop=name, error=trouble)
             except asyncio.CancelledError:
-                if _is_cancelled():
+                if is_cancelled():
                     raise
                 # aiormq cancels our futures when a connection dies: that is no wish of ours to end.
                 trouble = "connection lost"
@@ -81,7 +81,7 @@ class Service:
                 trouble = f"{type(error).__name__}: {error}"
                 log.exception("loop.failed", service=self.name, loop=name)
             self._troubles[name] = trouble
-            if _is_cancelled():  # it came out as something else, of a transaction that could not be ended for one
+            if is_cancelled():  # it came out as something else, of a transaction that could not be ended for one
                 return
             if self.clock.monotonic() - began >= _STEADY_S:
                 backoff = _FIRST_BACKOFF_S
@@ -93,6 +93,7 @@ class Service:
         self._troubles.pop(name, None)
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
+    """Whether somebody wants the task that asks to end; a CancelledError alone does not say so."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -231,6 +231,7 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
         ),
         bubblewrap=None if isinstance(bubblewrap, str) else bubblewrap,
     )
+    cores, memory = await asyncio.to_thread(lambda: (usable_cores(), usable_memory()))
     executor = ExecutorSettings(
         name=seat.name,
         pool=settings.pool,
@@ -241,8 +242,8 @@ async def make_executor(world: World, transport: Transport, stack: AsyncExitStac
         drain_timeout_s=_seconds(settings.drain_timeout),
         tenant=settings.tenant,
         sandboxes=not isinstance(bubblewrap, str),
-        cpu=settings.cpu or usable_cores(),
-        memory_bytes=settings.memory or usable_memory(),
+        cpu=settings.cpu or cores,
+        memory_bytes=settings.memory or memory,
         disk_bytes=settings.disk,
         io=settings.io,
     )

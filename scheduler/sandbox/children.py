@@ -123,10 +123,8 @@ class Child:
     def _on_control(self) -> None:
         try:
             raw = self.control.recv(4096)
-        except (
-            BlockingIOError,
-            ConnectionResetError,
-        ):  # it ended before it read our last word, and what it said follows
+        except (BlockingIOError, ConnectionResetError):
+            # Reset: it ended before it read our last word. What it said before is still to come.
             return
         if not raw:
             self._close_control()

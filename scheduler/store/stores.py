@@ -4,7 +4,6 @@ A store is one database. A tenant lives in the main one or in one of its own, wh
 actor works for one store; what answers questions about all tenants is told of each that is open.
 """
 
-import asyncio
 import contextlib
 import copy
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ import asyncpg
 
 from scheduler.domain.audit import By
 from scheduler.errors import DatabaseUnavailableError
+from scheduler.service import is_cancelled
 from scheduler.store.pool import ENDED, UNAVAILABLE, open_pool, unwell, where
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Store:
                     try:
                         await stack.enter_async_context(begin(connection))
                     except ENDED:
-                        if not again or _is_cancelled():  # who is asked to end may hear of it by no more than this
+                        if not again or is_cancelled():  # who is asked to end may hear of it by no more than this
                             raise
                         _end(connection)
                         continue
@@ -173,11 +173,6 @@ async def _roll_back(connection: "Connection") -> None:
             await connection.execute("ROLLBACK")
         except (OSError, *ENDED):
             _end(connection)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _end(connection: "Connection") -> None:
