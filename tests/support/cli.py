@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.support.forked import Forked
 from tests.support.services import free_port
@@ -25,6 +25,9 @@ DEADLINE_S = 90.0
 
 class Cli:
     """Runs commands in a folder of their own, with nothing of this machine's settings."""
+
+    begun: ClassVar[list[Forked]] = []
+    """What was begun, and may run still."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -51,7 +54,9 @@ class Cli:
         """Start what runs until it is told to end; it cannot outlive pytest. What it says is in a file ``.log``."""
         log = self._log(arguments)
         log.write_bytes(b"")
-        return Forked(arguments, env=self.environment, cwd=self.folder, output=log)
+        begun = Forked(arguments, env=self.environment, cwd=self.folder, output=log)
+        self.begun.append(begun)
+        return begun
 
     def begin_anew(self, *arguments: str) -> "subprocess.Popen[bytes]":
         """Start it as a program, not a fork: the kernel shows its environment. It ends with the thread that made it."""

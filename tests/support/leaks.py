@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.support.cli import Cli
 from tests.support.services import SESSION_PIDS
 
 _LOOP_TURNS = 20
@@ -13,8 +14,9 @@ _CHILD_GRACE_S = 2.0
 
 
 def children() -> set[int]:
-    """Return the ids of this process's children, without those that belong to the session."""
-    found: set[int] = set()
+    """Return the ids of this process's children, without those that belong to the session, and of what Cli began."""
+    Cli.begun[:] = [begun for begun in Cli.begun if begun.poll() is None]
+    found = {begun.pid for begun in Cli.begun}
     for listing in Path("/proc/self/task").glob("*/children"):
         try:
             found.update(map(int, listing.read_text().split()))
@@ -46,6 +48,6 @@ async def left_tasks() -> list[str]:
 def _command(pid: int) -> str:
     try:
         text = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        return text or f"(ended, not waited for: {os.waitpid(pid, os.WNOHANG)})"
     except OSError:
         return "?"
-    return text or f"(ended, not waited for: {os.waitpid(pid, os.WNOHANG)})"
