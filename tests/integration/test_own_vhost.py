@@ -231,8 +231,9 @@ def test_an_operator_makes_the_vhost_and_its_users_by_commands(
 
     assert cli("broker", "check", code=1).count("bank: queue scheduler.recorder.") == 4
     done = cli.json("broker", "declare")["done"]
-    untyped = {line.partition(" (")[0] for line in done}  # the type of queue is the broker's version's
-    assert {"queue scheduler.executor.default", "bank: queue scheduler.executor.default"} <= untyped
+    version = rabbit.management.call("GET", "overview")["rabbitmq_version"]
+    queue = f"queue scheduler.executor.default ({'classic' if version.startswith('3.') else 'quorum'})"
+    assert {queue, f"bank: {queue}"} <= {*done}
     assert [] == [line for line in done if ".bank" in line]
     assert {"differences": [], "troubles": {}} == cli.json("broker", "check")
     assert {"firings": 0, "offers": 0, "ends": 0} == cli.json("broker", "rebuild")["owed"]
