@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, Final
 
 from scheduler.errors import ConfigurationError, TransientError
+from scheduler.store.health import ask_health
 from scheduler.store.migrate import migrate
 from scheduler.store.registry import find_dsn, list_databases, store_of
 from scheduler.store.stores import Store
@@ -14,8 +16,11 @@ UNREACHABLE: Final = 69
 """Exit code when some of the databases could not be reached."""
 
 
-async def list_everywhere(main: Store, *, allow_insecure: bool) -> list[dict[str, Any]]:
-    """Return every tenant, as the store that it lives in knows it; ``trouble`` says why that is not known."""
+async def list_everywhere(main: Store, *, allow_insecure: bool, lease_s: float, today: date) -> list[dict[str, Any]]:
+    """Return every tenant, as the store that it lives in knows it.
+
+    ``trouble`` says of one in a database of its own why that is not known, or who does not work there.
+    """
 
     async def look(row: dict[str, Any]) -> dict[str, Any]:
         if row["database"] is None:
@@ -23,9 +28,11 @@ async def list_everywhere(main: Store, *, allow_insecure: bool) -> list[dict[str
         try:
             async with store_of(main, row["name"], name="cli", allow_insecure=allow_insecure) as store:
                 known = next((own for own in await list_tenants(store) if own["name"] == row["name"]), {})
+                served = await ask_health(store, row["name"], lease_s=lease_s, today=today, history=False)
         except (TransientError, ConfigurationError) as error:
             return row | {"trouble": str(error)}
-        return row | known | {"database": row["database"], "broker": row["broker"], "trouble": None}
+        trouble = "; ".join(f"{part}: {what}" for part, what in served.troubles.items()) or None
+        return row | known | {"database": row["database"], "broker": row["broker"], "trouble": trouble}
 
     return list(await asyncio.gather(*map(look, await list_tenants(main))))
 

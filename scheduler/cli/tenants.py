@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from scheduler.cli.shared import Json, ask
+from scheduler.cli.shared import Json, ask, lease_s
 
 if TYPE_CHECKING:
     from scheduler.config import Settings
@@ -31,6 +31,7 @@ _COLUMNS: Final = (
     "name", "suspended_at", "weight", "jobs", "max_jobs", "max_runs_per_minute", "stores", "max_storage", "database",
     "broker", "trouble",
 )  # fmt: skip
+_AFTER: Final = "; without `scheduler up`, run `scheduler broker declare` to make its queues"
 
 
 @tenant.command()
@@ -74,7 +75,7 @@ def create(
             await found_tenant(store, name, terms, place_of(name, database, settings, broker))
 
     ask(context, question, of_tenant=False)
-    after = "" if database is None else "; without `scheduler up`, run `scheduler broker declare` to make its queues"
+    after = "" if database is None else _AFTER
     if broker is not None:
         after = "; run `scheduler broker declare`, and executors in its vhost"
     _say({"name": name, "database": database, "broker": broker}, f"{name}: made{after}", as_json=json)
@@ -120,13 +121,15 @@ def set_one(
 
 @tenant.command(name="list")
 def list_all(context: typer.Context, *, json: Json = False) -> None:
-    """List the tenants, also of databases of their own; one that cannot be reached is named with the reason."""
+    """List the tenants, also of databases of their own, with what is wrong there: not reached, or not served."""
     from scheduler.cli.output import print_json, print_rows
     from scheduler.cli.tenant_list import list_everywhere
+    from scheduler.clock import SystemClock
     from schemas.sizes import format_size
 
     async def question(store: "Store", settings: "Settings") -> list[dict[str, Any]]:
-        return await list_everywhere(store, allow_insecure=settings.insecure_database)
+        today, insecure = SystemClock().now().date(), settings.insecure_database
+        return await list_everywhere(store, allow_insecure=insecure, lease_s=lease_s(settings), today=today)
 
     found = ask(context, question, of_tenant=False)
     if json:
@@ -234,7 +237,8 @@ def move(
         return await move_tenant(store, name, place, drain_s=drain_s, clock=SystemClock())
 
     moved = ask(context, question, of_tenant=False)
-    _say({"name": name, "rows": moved}, f"{name}: {sum(moved.values())} rows moved to {database}", as_json=json)
+    said = f"{name}: {sum(moved.values())} rows moved to {database}{_AFTER}"
+    _say({"name": name, "rows": moved}, said, as_json=json)
 
 
 def _home(store: "Store", name: str, settings: "Settings") -> Any:

@@ -61,6 +61,8 @@ def test_commands_work_on_the_tenants_own_database(cli: Cli, empty_database_url:
     assert {"applied": [], "tenants": {"bank": []}} == cli.json("db", "migrate")
     (cli.folder / "pools.yaml").write_text(JOBS.format(tenant="bank") + "pools: {gpu: {queue_limit: 3}}\n")
     assert "pools are the operator's" in cli("apply", "pools.yaml", code=4)
+    [bank] = [row for row in cli.json("tenant", "list")["tenants"] if row["name"] == "bank"]
+    assert "recorders: none is heard of: scheduler start recorder" in bank["trouble"]
 
     cli.environment["BANK"] = f"postgresql://nobody@127.0.0.1:{free_port()}/bank"
     [bank] = [row for row in cli.json("tenant", "list")["tenants"] if row["name"] == "bank"]
