@@ -141,7 +141,7 @@ async def test_work_and_events_of_a_tenant_are_in_its_own_vhost(bank: Bank, rabb
         # What bears its name in the vhost of all is buried, and holds up nothing behind it.
         await publish(bank.amqp_url, "bank.paid")
         await publish(bank.amqp_url, "default.paid")
-        await until(db, "SELECT count(*) = 2 FROM events WHERE tenant = 'default' AND verdict IS NOT NULL")
+        await until(db, "SELECT count(*) = 2 FROM events WHERE source = 'amqp' AND verdict IS NOT NULL")
         why = await db.fetchval("SELECT reason FROM events WHERE verdict = 'invalid'")
         assert "tenant bank has a vhost of its own" in why
         assert 2 == await link.fetchval("SELECT count(*) FROM runs")
