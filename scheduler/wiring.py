@@ -45,8 +45,7 @@ from scheduler.store.crash_book import StoreCrashBook
 from scheduler.store.database_url import check_database_url
 from scheduler.store.measuring import Measuring
 from scheduler.store.migrate import check_schema
-from scheduler.store.own_role import check_own_role
-from scheduler.store.roles import take_role
+from scheduler.store.own_role import check_own_role, take_role
 from scheduler.store.stores import Stores
 from scheduler.transport.broker_url import check_broker_url
 from scheduler.transport.memory_broker import MemoryBroker

@@ -19,7 +19,7 @@ from scheduler.store.roles import grant_roles
 if TYPE_CHECKING:
     from scheduler.store.pool import Connection
 
-_LOCK_KEY: Final = 0x5C4ED01E
+LOCK_KEY: Final = 0x5C4ED01E
 """Any constant: names our migration lock among the advisory locks of the database."""
 
 _BOOK: Final = f"""
@@ -63,7 +63,7 @@ async def migrate(dsn: str) -> list[str]:
     async with reachable(dsn):
         connection = await asyncpg.connect(dsn, server_settings={"search_path": SCHEMA})
     try:
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_KEY)
+        await connection.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
         await connection.execute(_BOOK)
         done = await _applied(connection)
         applied = [migration.name for migration in migrations() if await _apply(connection, migration, done)]
@@ -71,6 +71,11 @@ async def migrate(dsn: str) -> list[str]:
         return applied
     finally:
         await connection.close()
+
+
+async def is_migrated_now(connection: "Connection") -> bool:
+    """Return whether somebody applies migrations, or gives the roles their rights, which comes last."""
+    return not await connection.fetchval("SELECT pg_try_advisory_xact_lock_shared($1)", LOCK_KEY)
 
 
 async def check_schema(connection: "Connection") -> str | None:

@@ -19,9 +19,9 @@ from scheduler.store.audit import Change, record_changes
 from scheduler.store.database_url import check_database_url
 from scheduler.store.doorbell import DEFINITIONS
 from scheduler.store.migrate import check_schema
+from scheduler.store.own_role import take_role
 from scheduler.store.pool import open_pool
 from scheduler.store.queries import queries
-from scheduler.store.roles import take_role
 from scheduler.store.stores import MAIN, Store
 
 Q: Final = queries("registry")

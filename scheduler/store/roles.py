@@ -13,7 +13,7 @@ import asyncpg
 import structlog
 
 from scheduler.roles import ACTOR_ROLES
-from scheduler.store.pool import SCHEMA, connect, reachable
+from scheduler.store.pool import SCHEMA
 from scheduler.store.row_security import secure_rows
 
 if TYPE_CHECKING:
@@ -114,8 +114,6 @@ _EVERYBODY: Final = (
     "SELECT ON migrations, tenants, pools, jobs, job_versions",
     "EXECUTE ON FUNCTION all_databases()",
 )
-_SET_IS_A_RIGHT: Final = 16
-"""From this version of PostgreSQL on, to be a member is not yet to be allowed to act as the role."""
 
 
 async def grant_roles(connection: "Connection") -> None:
@@ -132,27 +130,6 @@ async def grant_roles(connection: "Connection") -> None:
                 for what in (*_EVERYBODY, *GRANTS[actor]):
                     await connection.execute(f"GRANT {what} TO {role}")
         await secure_rows(connection, refused)
-
-
-async def take_role(dsn: str, actor: str) -> str:
-    """Return the DSN by which ``actor`` connects as its role; ``dsn`` itself where its user may not take it.
-
-    Raises:
-        DatabaseUnavailableError: no connection.
-    """
-    connection = await connect(dsn, name=actor)
-    try:
-        right = "SET" if connection.get_server_version().major >= _SET_IS_A_RIGHT else "MEMBER"
-        async with reachable(dsn):
-            allowed = await connection.fetchval(
-                "SELECT pg_has_role(oid, $2) FROM pg_roles WHERE rolname = $1", ACTOR_ROLES[actor], right
-            )
-    finally:
-        await connection.close()
-    if not allowed:
-        log.warning("role.not_taken", role=ACTOR_ROLES[actor], reason="the database's user is no member of it")
-        return dsn
-    return as_role(dsn, ACTOR_ROLES[actor])
 
 
 def as_role(dsn: str, role: str) -> str:

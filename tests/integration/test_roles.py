@@ -5,9 +5,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from scheduler.embedded.postgres import PrivatePostgres
+from scheduler.errors import DatabaseUnavailableError
 from scheduler.roles import ACTOR_ROLES
-from scheduler.store.migrate import migrate
-from scheduler.store.roles import GRANTS, as_role, take_role
+from scheduler.store.migrate import LOCK_KEY, migrate
+from scheduler.store.own_role import take_role
+from scheduler.store.roles import GRANTS, as_role
 from tests.support.embedded import query
 
 TRIES = {
@@ -138,6 +140,38 @@ async def test_without_the_right_to_make_roles_everybody_works_as_the_one_user(
     assert ["roles.missing", "role.not_taken"] == [line["event"] for line in said]
     assert list(ACTOR_ROLES.values()) == said[0]["roles"]
     assert 0 == await query(private_postgres.dsn, "SELECT count(*) FROM scheduler.runs")
+
+
+async def test_an_actor_that_comes_before_the_migration_waits_for_its_role(private_postgres: PrivatePostgres) -> None:
+    """Else it would work as the one user, or refuse to, because it came a moment too early."""
+    superuser = private_postgres.dsn_of("postgres")
+    for role in ACTOR_ROLES.values():
+        await query(superuser, f"DROP OWNED BY {role}")
+        await query(superuser, f"DROP ROLE {role}")
+
+    with pytest.raises(DatabaseUnavailableError, match="the database has no schema"):
+        await take_role(private_postgres.dsn, "ticker")
+    await migrate(private_postgres.dsn)
+    link = await asyncpg.connect(private_postgres.dsn)
+    try:  # the schema is current, the roles come next
+        await link.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
+        with pytest.raises(DatabaseUnavailableError, match="is being migrated"):
+            await take_role(private_postgres.dsn, "ticker")
+    finally:
+        await link.close()
+    await migrate(superuser)
+    await query(superuser, "GRANT scheduler_ticker TO scheduler")
+    assert as_role(private_postgres.dsn, "scheduler_ticker") == await take_role(private_postgres.dsn, "ticker")
+
+
+async def test_an_actor_waits_for_its_right_to_see_the_schema(private_postgres: PrivatePostgres) -> None:
+    await migrate(private_postgres.dsn)
+    superuser = private_postgres.dsn_of("postgres")
+    await query(superuser, "REVOKE scheduler_ticker FROM scheduler")
+    await query(superuser, "ALTER SCHEMA scheduler OWNER TO postgres")
+
+    with pytest.raises(DatabaseUnavailableError, match="permission denied for schema scheduler"):
+        await take_role(private_postgres.dsn, "ticker")
 
 
 async def test_a_user_who_may_make_roles_makes_them_and_is_a_member(private_postgres: PrivatePostgres) -> None:
