@@ -4,26 +4,30 @@ import asyncio
 
 import pytest
 
-from scheduler.ports import StopRequest
+from scheduler.ports import Ended, StopRequest
 from schemas.vocabulary import Outcome
-from schemas.work import TimeLimits
-from tests.support.attempts import a_place, alive, an_attempt, command, pid_in, python, seen, shell
+from schemas.work import TimeLimits, WorkOrder
+from tests.support.attempts import Place, a_place, alive, an_attempt, command, pid_in, python, seen, shell
 
 JOBS = """
-import asyncio, time
-async def waits():
+import asyncio, os, time
+def begins():
     print("begun", flush=True)
-    try: await asyncio.sleep(60)
+    open(os.path.join(os.path.dirname(__file__), "begun"), "w").close()
+async def waits():
+    try: begins(); await asyncio.sleep(60)
     finally: print("cleaned up", flush=True)
 async def swallows():
+    begins()
     while True:
         try: await asyncio.sleep(60)
         except asyncio.CancelledError: pass
 def blocks():
-    print("begun", flush=True)
-    try: time.sleep(60)
+    try: begins(); time.sleep(60)
     finally: print("cleaned up", flush=True)
 """
+SOFT_S = (1.0, 8.0)
+"""A soft timeout, and one for a machine on which a job has not begun by then."""
 
 
 @pytest.fixture
@@ -33,34 +37,46 @@ async def place(tmp_path):
         yield opened
 
 
+async def run_over_its_soft_time(place: Place, order: WorkOrder, grace_s: float) -> tuple[Ended, float]:
+    """Return how a job ended that had begun when its soft timeout came, and that timeout.
+
+    It begins when it has made the file ``begun`` in the code directory: from then on it can hear that it is asked.
+    """
+    begun = place.code_dir / "begun"
+    for soft_s in SOFT_S:
+        limits = TimeLimits(soft_s=soft_s, grace_s=grace_s, hard_s=18)
+        ended = await place.run(order.model_copy(update={"limits": limits}))
+        if begun.exists():
+            return ended, soft_s
+    raise AssertionError(f"it had not begun after {SOFT_S[-1]} s: {ended}")
+
+
 @pytest.mark.parametrize(
     "order",
     [
         python("jobs:waits"),
         python("jobs:blocks"),
-        shell("trap 'echo cleaned up; exit 0' TERM; echo begun; while :; do sleep 0.05; done"),
+        shell("trap 'echo cleaned up; exit 0' TERM; echo begun; touch begun; while :; do sleep 0.05; done", cwd="."),
     ],
 )
 async def test_a_soft_timeout_asks_and_lets_clean_up(place, order):
-    limits = TimeLimits(soft_s=1.0, grace_s=5, hard_s=20)
-
-    ended = await place.run(order.model_copy(update={"limits": limits}))
+    ended, soft_s = await run_over_its_soft_time(place, order, 5)
 
     assert ended.outcome is Outcome.TIMED_OUT
-    assert ended.reason == "asked to stop after the soft timeout of 1 s"
+    assert ended.reason == f"asked to stop after the soft timeout of {soft_s:g} s"
     assert ended.output.head.startswith("begun\n")
     assert "cleaned up\n" in ended.output.head
     assert ended.signal is None
 
 
-@pytest.mark.parametrize("order", [shell("trap '' TERM; sleep 30; sleep 30"), python("jobs:swallows")])
+@pytest.mark.parametrize(
+    "order", [shell("trap '' TERM; touch begun; sleep 30; sleep 30", cwd="."), python("jobs:swallows")]
+)
 async def test_who_ignores_the_asking_is_killed_after_the_grace_and_both_are_said(place, order):
-    limits = TimeLimits(soft_s=1.0, grace_s=0.2, hard_s=20)
-
-    ended = await place.run(order.model_copy(update={"limits": limits}))
+    ended, soft_s = await run_over_its_soft_time(place, order, 0.2)
 
     assert (ended.outcome, ended.signal) == (Outcome.TIMED_OUT, 9)
-    assert ended.reason == "asked to stop after the soft timeout of 1 s, killed after the grace of 0.2 s"
+    assert ended.reason == f"asked to stop after the soft timeout of {soft_s:g} s, killed after the grace of 0.2 s"
 
 
 async def test_who_ignores_a_cancel_is_killed_and_both_are_said(place):
@@ -78,12 +94,12 @@ async def test_who_ignores_a_cancel_is_killed_and_both_are_said(place):
 
 
 async def test_what_stays_behind_after_the_asking_is_counted(place):
-    order = shell("(trap '' TERM; sleep 30; sleep 30) & sleep 30", limits=TimeLimits(soft_s=0.5, grace_s=5, hard_s=20))
+    order = shell("(trap '' TERM; touch begun; sleep 30; sleep 30) & sleep 30", cwd=".")
 
-    ended = await place.run(order)
+    ended, soft_s = await run_over_its_soft_time(place, order, 5)
 
     assert (ended.outcome, ended.signal) == (Outcome.TIMED_OUT, 15)
-    assert ended.reason.startswith("asked to stop after the soft timeout of 0.5 s; processes it left behind")
+    assert ended.reason.startswith(f"asked to stop after the soft timeout of {soft_s:g} s; processes it left behind")
 
 
 async def test_a_hard_timeout_kills_at_once(place):
