@@ -186,7 +186,7 @@ async def test_an_output_held_open_does_not_hold_the_run(place):
 
 
 async def test_a_late_writer_behind_a_pipe_is_heard(place):
-    ended = await place.run(shell("(sleep 0.2; echo late) & echo early"))
+    ended = await place.run(shell("(while kill -0 $$ 2>&-; do sleep 0.01; done; echo late) & echo early"))
 
     assert (ended.output.head, ended.reason) == ("early\nlate\n", None)
 

@@ -35,6 +35,10 @@ def measures(ctx, value=None):
     return os.getpid()
 def rests(ctx): ctx.snooze(5, str(os.getpid()))
 async def waits(): await asyncio.sleep(0); return os.getpid()
+def meets(count):
+    open(f"../../../met-{os.getpid()}", "w").close()
+    while sum(name.startswith("met-") for name in os.listdir("../../..")) < count: time.sleep(0.01)
+    return os.getpid()
 def sleeps(): open("../../../begun", "w").close(); time.sleep(30)
 def stays(path): open(path, "w").write(f"{os.getpid()}\\n"); time.sleep(30)
 def burns(seconds, mib):
@@ -45,7 +49,7 @@ def grows(mib): held.append(bytearray(b"x" * mib * 1024 * 1024)); return os.getp
 def raises(): raise LookupError(os.getpid())
 def exits(): print(os.getpid()); sys.exit(3)
 def crashes(): print(os.getpid(), flush=True); os.kill(os.getpid(), signal.SIGSEGV)
-def leaves_a_thread(): threading.Thread(target=time.sleep, args=(0.3,), daemon=True).start(); return os.getpid()
+def leaves_a_thread(): threading.Thread(target=time.sleep, args=(30,), daemon=True).start(); return os.getpid()
 def leaves_a_child(): subprocess.Popen(["sleep", "30"]); return os.getpid()
 def leaves_a_zombie(): held.append(subprocess.Popen(["true"])); return os.getpid()
 def leaves_a_daemon():
@@ -113,7 +117,7 @@ async def test_usage_is_that_of_the_run(place):
 
 
 async def test_runs_at_once_have_a_process_each(place):
-    together = await asyncio.gather(*(pid_of(place) for _ in range(3)))
+    together = await asyncio.gather(*(pid_of(place, "jobs:meets", params={"count": 3}) for _ in range(3)))
 
     assert len(set(together)) == 3
     assert await pid_of(place) in together
