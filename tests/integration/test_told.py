@@ -114,6 +114,16 @@ class Running:
             while not holds():
                 await self.clock.sleep(0.02)
 
+    async def comes(self, query: str, run_id: uuid.UUID, wanted: object) -> None:
+        """Wait until ``query`` about a run gives ``wanted``: some of what is told is stored after its end."""
+        found: object = None
+        try:
+            async with asyncio.timeout(20), self.store.connection() as db:
+                while (found := await db.fetchval(query, run_id)) != wanted:
+                    await self.clock.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"{query} stayed {found!r}") from None
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
@@ -151,13 +161,14 @@ async def test_a_follower_hears_while_it_runs_and_the_last_progress_stays(runnin
     listed = await list_runs(running.store, "default", RunFilter(job=job))
     running.go()
     await asyncio.wait_for(following, 20)
-    ended = await get_run(running.store, "default", run_id)
 
     begun = {"done": 1, "total": 4, "message": "begun"}
     assert (shown["state"], shown["progress"], listed[0]["progress"]) == ("running", begun, begun)
     assert running.text == "first line\nlast line\n"
     assert running.heard[-2:] == [AttemptOver(1, "succeeded", None), RunOver(job, "succeeded", None)]
-    assert ended["attempts"][0]["progress"] == {"done": 4, "total": 4, "message": "done"}
+    done = {"done": 4, "total": 4, "message": "done"}
+    await running.comes("SELECT progress FROM attempts WHERE run_id = $1", run_id, done)
+    assert (await get_run(running.store, "default", run_id))["attempts"][0]["progress"] == done
 
 
 async def test_a_secret_written_in_two_halves_is_never_told(running: Running) -> None:
@@ -166,12 +177,10 @@ async def test_a_secret_written_in_two_halves_is_never_told(running: Running) ->
     await running.until(lambda: "key=" in running.text)
     running.go()
     await asyncio.wait_for(following, 20)
-    async with running.store.connection() as db:
-        told = await db.fetchval(
-            "SELECT string_agg(text, '' ORDER BY starts_at) FROM live_output WHERE run_id = $1", run_id
-        )
 
-    assert running.text == told == "key=***.\n"
+    assert running.text == "key=***.\n"
+    told = "SELECT string_agg(text, '' ORDER BY starts_at) FROM live_output WHERE run_id = $1"
+    await running.comes(told, run_id, "key=***.\n")
 
 
 async def test_it_goes_on_with_the_next_attempt(running: Running) -> None:
