@@ -1,5 +1,6 @@
 """Files as events: real folders, inotify, and the rows that a Watcher writes."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.store.watches import list_troubles
-from tests.support.watching import WatchStage, watch_stage
+from tests.support.watching import DEADLINE_S, WatchStage, watch_stage
 
 
 @pytest.fixture
@@ -84,12 +85,12 @@ async def test_changes_replacements_and_deletions(stage: WatchStage, tmp_path: P
 
 async def test_a_file_that_grows_is_one_event_when_it_has_settled(stage: WatchStage, tmp_path: Path):
     folder = tmp_path / "in"
-    await stage.apply(spec(folder, settle="500ms", min_size="4B"))
+    await stage.apply(spec(folder, settle="2s", min_size="4B"))  # longer than a busy machine lets anybody stand still
     await stage.watcher()
     await stage.watching()
     (folder / "small").write_text("abc")
     with (folder / "big").open("w") as file:
-        for _ in range(15):
+        for _ in range(26):
             file.write("abcdefgh")
             file.flush()
             await stage.clock.sleep(0.1)
@@ -98,7 +99,7 @@ async def test_a_file_that_grows_is_one_event_when_it_has_settled(stage: WatchSt
     (folder / "small").write_text("abcd")
 
     assert await stage.events(2) == [("added", "big"), ("added", "small")]
-    assert await stage.db.fetchval("SELECT data ->> 'size' FROM events WHERE data ->> 'name' = 'big'") == "120"
+    assert await stage.db.fetchval("SELECT data ->> 'size' FROM events WHERE data ->> 'name' = 'big'") == "208"
 
 
 async def test_folders_below_and_links(stage: WatchStage, tmp_path: Path):
@@ -163,8 +164,9 @@ async def test_a_folder_that_is_missing_goes_away_and_comes_back(stage: WatchSta
     folder.mkdir()
     (folder / "a").write_text("a")
     assert await stage.events(1) == [("added", "a")]
-    await stage.until("SELECT trouble IS NULL AND owner IS NOT NULL FROM watches", True)
-    assert await list_troubles(stage.stores.main, "default") == []
+    async with asyncio.timeout(DEADLINE_S):  # one whose lease has just run out nobody works, for a moment
+        while await list_troubles(stage.stores.main, "default") != []:
+            await asyncio.sleep(0.02)
 
     shutil.rmtree(folder)
     await stage.until("SELECT trouble IS NOT NULL FROM watches", True)

@@ -27,7 +27,7 @@ from scheduler.transport.topology import topology
 from scheduler.watching.hints import Hints
 from schemas.job_spec import JobSpec
 
-DEADLINE_S = 20.0
+DEADLINE_S = 40.0
 QUICK = WatchSettings(lease_s=1.0, rescan_s=30.0, poll_s=0.3)
 
 
