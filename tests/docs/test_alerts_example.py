@@ -69,7 +69,7 @@ def test_a_backup_that_fails_is_told_by_chat_and_by_mail(tmp_path: Path, servers
     for name in ("jobs.yaml", "send_mail.py"):
         shutil.copy(FOLDER / name, tmp_path)
     jobs = tmp_path / "jobs.yaml"
-    text = jobs.read_text().replace('MAIL_PORT: "25"', f'MAIL_PORT: "{mail}"').replace("within: 1m", "within: 8s")
+    text = jobs.read_text().replace('MAIL_PORT: "25"', f'MAIL_PORT: "{mail}"').replace("within: 1m", "within: 15s")
     jobs.write_text(text)
     cli = Cli(tmp_path)
     cli.environment |= {
