@@ -10,7 +10,8 @@ import pytest
 from tests.support.chaos import ActorProcess, Stage
 from tests.support.chaos_work import Work, make_work, writes
 
-LEASE = "3s"
+LEASE = "8s"
+"""Of a machine that has much to do: no attempt may be lost, and no executor be taken for dead."""
 AT_ONCE = 12
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

@@ -46,7 +46,7 @@ class ActorProcess:
 
     def kill9(self) -> None:
         self.process.kill()
-        self.process.wait(timeout=5)
+        self.process.wait(timeout=30)
 
     async def works(self) -> None:
         """Wait until it has begun its work; before that a signal ends it as any program."""
