@@ -24,12 +24,14 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
 def test_the_feed_is_read_in_pages_and_followed(cli: Cli) -> None:
     """Every page goes on behind the one before; a follower hears what happens after it began."""
     cli("trigger", "hello", "--wait")
+    # The end is in the rows; the feed has it when what other actors have begun before is committed, too.
+    until(lambda: len(cli.json("feed")["events"]) == 3, "the end is told")
     first = cli.json("feed", "--limit", "2")
     rest = cli.json("feed", "--after", first["next"])
     follower = cli.begin("feed", "-f", "--json", "--after", rest["next"])
     cli("trigger", "fails", "--wait", code=1)
     log = cli.folder / "feed--f.log"
-    until(lambda: "run.failed" in log.read_text(), "the failure is told")
+    until(lambda: "run.failed" in (said := log.read_text()) and said.endswith("\n"), "the failure is told")
 
     followed = [json.loads(line) for line in log.read_text().splitlines()]
 

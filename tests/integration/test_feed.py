@@ -10,7 +10,7 @@ import pytest
 from scheduler.domain.trace import span_id_of
 from scheduler.errors import CallerError, ConflictError
 from scheduler.store.control import cancel_run, trigger_jobs
-from scheduler.store.feed import FeedPage, feed_end, list_feed, prune_feed
+from scheduler.store.feed import Fact, FeedPage, feed_end, list_feed, prune_feed
 from scheduler.store.pool import connect
 from scheduler.store.stores import Store, Stores
 from scheduler.store.telling import FED_EVERY_S
@@ -38,8 +38,15 @@ async def everything(store: Store, after: str | None = None, limit: int = 3) -> 
     return pages
 
 
+async def facts_of(stage: Engine) -> list[Fact]:
+    """Return the facts that are committed; those behind a transaction that an actor has open come when it ends."""
+    hidden = "SELECT count(*) FROM feed WHERE xid >= pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+    await stage.until(hidden, holds=lambda found: found == 0)
+    return [fact for page in await everything(stage.stores.main) for fact in page.facts]
+
+
 async def told(stage: Engine) -> list[str]:
-    return [fact.key for page in await everything(stage.stores.main) for fact in page.facts]
+    return [fact.key for fact in await facts_of(stage)]
 
 
 async def test_a_run_is_told_from_its_firing_to_its_end(database_url: str) -> None:
@@ -52,7 +59,7 @@ async def test_a_run_is_told_from_its_firing_to_its_end(database_url: str) -> No
         firing_id = await stage.fire("fails")
         await stage.settled(2)
 
-        facts = [fact for page in await everything(stage.stores.main) for fact in page.facts]
+        facts = await facts_of(stage)
 
         assert [fact.key for fact in facts] == [
             "default.firing.started.fails",
@@ -120,7 +127,7 @@ async def test_facts_are_told_with_their_places_in_the_trace(database_url: str) 
         await stage.fire("own")
         await stage.settled(3)
 
-        facts = [fact.event for page in await everything(stage.stores.main) for fact in page.facts]
+        facts = [fact.event for fact in await facts_of(stage)]
 
     root, own = (
         next(fact.data.run_id for fact in facts if fact.source == f"/default/{job}") for job in ("fails", "own")
