@@ -109,6 +109,23 @@ class Stage:
         exchange = await self.channel.get_exchange("scheduler.events", ensure=False)
         await exchange.publish(aio_pika.Message(body, **properties), key)
 
+    async def waiting(self, queue: str) -> int | None:
+        """Return how many messages are ready there."""
+        return (await self.channel.declare_queue(queue, passive=True)).declaration_result.message_count
+
+    async def buried(self, count: int) -> list[aio_pika.abc.AbstractIncomingMessage]:
+        """Return so many dead letters, once they are there: a message is buried when it is on record as invalid."""
+        letters = await self.channel.get_queue("scheduler.dead-letters", ensure=False)
+        found: list[aio_pika.abc.AbstractIncomingMessage] = []
+        async with asyncio.timeout(15):
+            while len(found) < count:
+                letter = await letters.get(no_ack=True, fail=False)
+                if letter is None:
+                    await self.clock.sleep(0.01)
+                else:
+                    found.append(letter)
+        return found
+
 
 @contextlib.asynccontextmanager
 async def staged(amqp_url: str, database_url: str) -> AsyncIterator[Stage]:
@@ -153,8 +170,7 @@ async def test_bad_bodies_are_recorded_and_buried_and_the_next_good_event_starts
     reasons = sorted(row["reason"] for row in found)
     nobody = ["there is no tenant nobody", "the routing key must be <tenant>.<topic>, not 'default'"]
     assert [] == [want for want in (*BAD.values(), *nobody) if not any(want in reason for reason in reasons)]
-    letters = await stage.channel.get_queue("scheduler.dead-letters", ensure=False)
-    buried = [await letters.get(no_ack=True) for _ in range(len(BAD) + 2)]
+    buried = await stage.buried(len(BAD) + 2)
     assert sorted(letter.headers["x-reason"] for letter in buried) == reasons
     assert {letter.headers["x-origin-exchange"] for letter in buried} == {"scheduler.events"}
     assert {"order": 7} == json.loads(await stage.db.fetchval("SELECT params::text FROM runs"))
@@ -173,8 +189,7 @@ async def test_properties_that_cannot_be_read_end_no_connection(stage: Stage, am
     await stage.until("SELECT count(*) FROM events WHERE verdict = 'started'", 1)
     await stage.until("SELECT count(*) FROM events WHERE verdict = 'invalid'", len(UNREADABLE))
     await wire.close()
-    letters = await stage.channel.get_queue("scheduler.dead-letters", ensure=False)
-    reasons = [(await letters.get(no_ack=True)).headers["x-reason"] for _ in UNREADABLE]
+    reasons = [letter.headers["x-reason"] for letter in await stage.buried(len(UNREADABLE))]
     for reason, said in zip(reasons, UNREADABLE, strict=True):
         assert reason.startswith("its properties cannot be read: "), reason
         assert said in reason
@@ -215,6 +230,7 @@ async def test_the_form_of_the_management_page_starts_a_run_and_shows_what_was_b
     assert sent == [{"routed": True}, {"routed": True}], "queued; what became of it is in the rows"
     await stage.until("SELECT params ->> 'order' FROM runs", "9")
     await stage.until("SELECT count(*) FROM events WHERE verdict = 'invalid'", 1)
+    await eventually(lambda: stage.waiting("scheduler.dead-letters"), 1)
     get = {"count": 5, "ackmode": "ack_requeue_true", "encoding": "auto"}
     (letter,) = rabbit.management.call("POST", f"queues/{vhost}/scheduler.dead-letters/get", get)
     assert (letter["payload"], letter["routing_key"]) == ("hello", "default.orders.jp.created")
