@@ -54,17 +54,20 @@ def params(stage: Engine) -> list[Any]:
 
 
 async def test_the_last_of_a_burst_starts_the_run_and_each_key_by_itself(stage: Engine):
-    await stage.apply(job=waiting(debounce="1s", by="{{ event.data.k }}", params={"n": "{{ event.data.n }}"}))
+    await stage.apply(job=waiting(debounce="1h", by="{{ event.data.k }}", params={"n": "{{ event.data.n }}"}))
 
     ids = await say(stage, "a", {"k": 1, "n": 1}, {"k": 2, "n": 2}, {"k": 1, "n": 3})
     ids += await say(stage, "a", {"k": 1, "n": 4})
 
     assert ["debounced", None, "debounced", None] == await verdicts(stage, ids), "the others wait for more to come"
+    left = "SELECT array_agg(sweep_at BETWEEN now() + '59 min' AND now() + '1 h') FROM firings WHERE verdict IS NULL"
+    assert [True, True] == await stage.db.fetchval(left)
+    await stage.db.execute("UPDATE firings SET sweep_at = now() WHERE verdict IS NULL")  # an hour is over
     await stage.settled(2)
     assert [{"n": 2}, {"n": 4}] == sorted(params(stage), key=lambda found: found["n"])
     assert ["debounced", "started", "debounced", "started"] == await verdicts(stage, ids)
     reason = await stage.db.fetchval("SELECT reason FROM firings WHERE event_id = $1", ids[2])
-    assert reason == f"event {ids[3]} came within 1s"
+    assert reason == f"event {ids[3]} came within 1h"
     facts = {row["fact"] for row in await stage.db.fetch("SELECT fact FROM feed")}
     assert "firing.debounced" in facts
 
