@@ -14,7 +14,11 @@ pytestmark = pytest.mark.timeout(240)
 ONCE = """
 version: 1
 jobs:
-  works: {run: {command: ["true"]}, triggers: [{every: 200ms, max_fires: 2}], overlap: allow}
+  works:
+    run: {command: ["true"]}
+    triggers: [{every: 200ms, max_fires: 2}]
+    overlap: allow
+    catch_up: {policy: all}  # however long it takes to start
   breaks: {run: {command: ["false"]}, needs: [works]}
 """
 
