@@ -168,7 +168,7 @@ async def test_custom_script_runs_without_a_shell_in_between(place, tmp_path, mo
 async def test_custom_script_over_its_time_is_killed_with_its_children(place, tmp_path):
     script = tmp_path / "job.sh"
     script.write_text(f"sleep 60 & echo $! > {tmp_path}/pid\nwait\n")
-    order = calling("custom_script", params={"script": str(script)}, limits=TimeLimits(soft_s=0.5, grace_s=5, hard_s=9))
+    order = calling("custom_script", params={"script": str(script)}, limits=TimeLimits(soft_s=3, grace_s=5, hard_s=15))
 
     ended = await place.run(order)
 
