@@ -123,6 +123,7 @@ def test_a_broker_that_was_wiped_is_rebuilt_from_the_database(
     assert any(line.startswith("queue scheduler.dead-letters ") for line in rebuilt["done"])
     fleet = start_fleet()
     until(lambda: cli.json("runs", "--job", "greet", "--state", "succeeded")["runs"], "the run")
+    fleet.wait(200)
     assert fleet.end() == dict.fromkeys(ACTORS, 0)
 
 
@@ -143,6 +144,7 @@ def test_handler_that_crashes_the_interpreter_ends_one_executor_and_no_more(
     outcomes = [attempt["outcome"] for attempt in cli.json("run", "show", run["id"])["attempts"]]
     assert ["lost", "failed"] == sorted(outcomes, reverse=True)
     assert "ended by SIGSEGV; attempt 1 of 1" == run["reason"]
+    fleet.wait(200)
     assert fleet.end() == dict.fromkeys(ACTORS, 0)
 
 
