@@ -113,23 +113,23 @@ async def test_two_executors_do_not_share_a_state_directory(stage):
     await other.stop()
 
 
-async def test_drain_lets_run_what_runs_and_returns_what_does_not(stage):
-    await stage.publish(*(starts := [offer("hold") for _ in range(3)]))
-    await until(lambda: len(stage.sandbox.started) == 2)
-    draining = asyncio.create_task(stage.executor.drain())
-    await until(lambda: stage.recorder.returned)
+async def test_drain_lets_run_what_runs_and_returns_what_does_not(slow):
+    await slow.publish(*(starts := [offer("hold") for _ in range(3)]))
+    await until(lambda: len(slow.sandbox.started) == 2)
+    draining = asyncio.create_task(slow.executor.drain())
+    await until(lambda: slow.recorder.returned)
     assert (starts[2].run_id, ReturnReason.DRAINING) == (
-        stage.recorder.returned[0].run_id,
-        stage.recorder.returned[0].reason,
+        slow.recorder.returned[0].run_id,
+        slow.recorder.returned[0].reason,
     )
-    await stage.publish(offer())
+    await slow.publish(offer())
     for start in starts[:2]:
-        stage.sandbox.finish(start.run_id)
+        slow.sandbox.finish(start.run_id)
     await draining
-    await until(lambda: len(stage.recorder.finished) == 2)
-    await until(lambda: stage.recorder.heartbeats[-1].stopped)
-    assert {Outcome.SUCCEEDED} == {end.outcome for end in stage.recorder.finished}
-    assert (1, True) == (stage.in_queue(), stage.sandbox.closed)
+    await until(lambda: len(slow.recorder.finished) == 2)
+    await until(lambda: slow.recorder.heartbeats[-1].stopped)
+    assert {Outcome.SUCCEEDED} == {end.outcome for end in slow.recorder.finished}
+    assert (1, True) == (slow.in_queue(), slow.sandbox.closed)
 
 
 async def test_drain_releases_offers_that_were_not_claimed(slow):
