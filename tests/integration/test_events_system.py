@@ -13,6 +13,8 @@ from schemas.sizes import format_size
 from tests.support.engine import Engine, engine
 
 COMMAND = {"command": ["true"]}
+SILENT = "UPDATE executors SET seen_at = seen_at - interval '1 minute'"
+"""As if nothing had been heard of them for many leases."""
 TOLD = "SELECT count(*) FROM events WHERE topic = $1 AND verdict = 'started'"
 
 
@@ -75,6 +77,7 @@ async def test_the_last_dispatcher_that_goes_tells_of_the_stop(database_url: str
     ):
         await stage.apply(bye=on("stopping"))
         await stage.until("SELECT count(*) FROM dispatchers", holds=lambda found: found == 2)
+        await stage.until("SELECT count(*) FROM executors")
 
         await other.dispatcher.drain()
         assert 0 == await stage.db.fetchval("SELECT count(*) FROM events")
@@ -86,16 +89,21 @@ async def test_the_last_dispatcher_that_goes_tells_of_the_stop(database_url: str
 
 
 async def test_an_executor_that_is_silent_for_a_lease_is_lost(database_url: str, broker_url: str | None):
-    async with engine(database_url, lease_s=1.0, amqp_url=broker_url) as stage:
+    async with engine(database_url, lease_s=3.0, amqp_url=broker_url) as stage:
+        await stage.until("SELECT count(*) FROM executors")
         await stage.apply(lost=on("executor_lost", pool="def*"), other=on("executor_lost", pool="gpu"))
+        await look(stage.dispatcher)
+        assert 0 == await stage.db.fetchval("SELECT count(*) FROM conditions"), "it was heard of"
+        await stage.db.execute(SILENT)
 
         data = await told(stage, "executor_lost")
 
         assert ("played", "default", "test") == (data["name"], data["pool"], data["host"])
         await stage.executor.beat()
-        await stage.until("SELECT bool_and(seen_at > now() - interval '900 milliseconds') FROM executors")
+        await stage.until("SELECT bool_and(seen_at > now() - interval '30 seconds') FROM executors")
         await look(stage.dispatcher)
         assert 0 == await stage.db.fetchval("SELECT count(*) FROM conditions"), "it is heard of again"
+        await stage.db.execute(SILENT)
         await stage.until(TOLD, "system.executor_lost", holds=lambda found: found == 2)
 
 
