@@ -10,7 +10,7 @@ from tests.support.attempts import alive, is_gone
 from tests.support.chaos import ACTORS, Stage
 from tests.support.chaos_work import Work, make_work, mixed, soon, writes
 
-LEASE = "3s"
+LEASE = "5s"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 

@@ -11,7 +11,7 @@ from tests.support.attempts import alive, is_gone
 from tests.support.chaos import Stage
 from tests.support.chaos_work import Work, make_work, soon, writes
 
-LEASE = "3s"
+LEASE = "5s"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 

@@ -115,14 +115,14 @@ async def a_place(
 
 async def seen(path: Path) -> None:
     """Return when the file is there."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not path.exists():
             await asyncio.sleep(0.01)
 
 
 async def pid_in(path: Path) -> int:
     """Return the number that a job writes into the file."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not path.exists() or not path.read_text().endswith("\n"):
             await asyncio.sleep(0.01)
     return int(path.read_text())
@@ -130,7 +130,7 @@ async def pid_in(path: Path) -> int:
 
 async def is_gone(pid: int) -> None:
     """Return when the process has ended."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while alive(pid):
             await asyncio.sleep(0.01)
 
