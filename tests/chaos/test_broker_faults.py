@@ -6,9 +6,10 @@ import os
 import re
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -144,10 +145,10 @@ async def test_round_trip_through_the_broker_is_shown_and_one_that_does_not_end_
 ) -> None:
     for kind in ACTORS:
         await broker_trouble(stage.only(kind), None)
-        timing = (await stage.only(kind).probe("readyz")).headers["Server-Timing"]
+        timing = await shown(partial(timing_of, stage.only(kind)))
         assert 0 < float(timing.removeprefix("broker;dur=")) < LONGEST_MS
-        gauge = re.findall(r'scheduler_round_trip_seconds{part="broker"} (.+)', await metrics(stage.only(kind)))
-        assert 0 < float(gauge[0]) * 1000 < LONGEST_MS
+        gauge = await shown(partial(gauge_of, stage.only(kind)))
+        assert 0 < float(gauge) * 1000 < LONGEST_MS
     counts = json.loads(stage.command("health", "--detailed", "--json"))["counts"]
     assert 0 < counts["broker_round_trip_ms"] < LONGEST_MS
 
@@ -159,6 +160,23 @@ async def test_round_trip_through_the_broker_is_shown_and_one_that_does_not_end_
         os.kill(node.pids[-1], signal.SIGCONT)
     for kind in ACTORS:
         await broker_trouble(stage.only(kind), None)
+
+
+async def shown(measure: Callable[[], Awaitable[str | None]]) -> str:
+    """Return the first round trip that came back in time: one may take too long on a machine that stands still."""
+    async with asyncio.timeout(DEADLINE_S):
+        while (found := await measure()) is None:
+            await asyncio.sleep(0.1)
+    return found
+
+
+async def timing_of(actor: ActorProcess) -> str | None:
+    return (await actor.probe("readyz")).headers.get("Server-Timing")
+
+
+async def gauge_of(actor: ActorProcess) -> str | None:
+    found = re.findall(r'scheduler_round_trip_seconds{part="broker"} (.+)', await metrics(actor))
+    return found[0] if found else None
 
 
 async def metrics(actor: ActorProcess) -> str:
