@@ -54,20 +54,21 @@ async def test_run_that_used_up_its_attempts_is_dead_and_skips_what_needs_it(dat
 
 
 async def test_lease_that_runs_out_gives_the_run_to_attempt_2_and_fences_attempt_1(database_url: str) -> None:
-    async with engine(database_url, lease_s=1.0) as stage:
+    async with engine(database_url, lease_s=1.0, alive=False) as stage:
         stage.executor.script["job"] = [None, None]
         await stage.apply(job={"run": TRUE})
-        await stage.fire("job")
-        await stage.until("SELECT attempt FROM runs WHERE state = 'running'")
-        first, first_claim = await stage.grant(0)
-        await stage.until("SELECT count(*) FROM attempts WHERE outcome = 'lost'")
         await stage.executor.beat()
+        await stage.fire("job")
+        offers = await stage.executor.transport.consumer("scheduler.executor.default", credit=10, name="test")
+        first, first_claim = await stage.claim_next(offers)
+        await stage.until("SELECT count(*) FROM attempts WHERE outcome = 'lost'")
+        stage.recorder._lease_s = 30.0  # nobody beats for attempt 2: no pause of this machine is to end it
+        second, second_claim = await stage.claim_next(offers)
 
         await stage.until("SELECT attempt = 2 AND state = 'running' FROM runs")
         await stage.executor.finish(first, first_claim, Outcome.SUCCEEDED)
         await stage.until("SELECT late_end IS NOT NULL FROM attempts WHERE attempt = 1")
         state = await stage.db.fetchval("SELECT state FROM runs")
-        second, second_claim = await stage.grant(1)
         await stage.executor.finish(second, second_claim, Outcome.SUCCEEDED)
 
         assert state == "running"

@@ -89,7 +89,7 @@ async def test_the_last_dispatcher_that_goes_tells_of_the_stop(database_url: str
 
 
 async def test_an_executor_that_is_silent_for_a_lease_is_lost(database_url: str, broker_url: str | None):
-    async with engine(database_url, lease_s=3.0, amqp_url=broker_url) as stage:
+    async with engine(database_url, lease_s=3.0, silent_s=3.0, amqp_url=broker_url) as stage:
         await stage.until("SELECT count(*) FROM executors")
         await stage.apply(lost=on("executor_lost", pool="def*"), other=on("executor_lost", pool="gpu"))
         await look(stage.dispatcher)

@@ -16,7 +16,7 @@ from actors.recorder import Recorder, RecordSettings
 from actors.ticker import Ticker, TickSettings
 from scheduler.clock import Clock, SystemClock
 from scheduler.definitions.model import Definitions
-from scheduler.ports import Delivery, Out, Transport
+from scheduler.ports import Consumer, Delivery, Out, Transport
 from scheduler.roles import ACTOR_ROLES
 from scheduler.store.definitions import apply
 from scheduler.store.pool import connect
@@ -185,6 +185,14 @@ class Engine:
         await self.heard(lambda: len(self.executor.granted) > index)
         return self.executor.granted[index]
 
+    async def claim_next(self, offers: Consumer) -> tuple[StartAttempt, uuid.UUID]:
+        """Claim the next of ``offers``; return it with its claim, once that is granted."""
+        async with asyncio.timeout(DEADLINE_S):
+            [offer] = self.executor.read(await offers.take(1))
+        claim_id = await self.executor.claim(offer)
+        await self.heard(lambda: claim_id in {granted for _, granted in self.executor.granted})
+        return offer, claim_id
+
     async def heard(self, holds: Callable[[], bool]) -> None:
         """Wait until ``holds`` of what the executor has heard."""
         await self.until("SELECT 1", holds=lambda _: holds())
@@ -201,10 +209,18 @@ class Engine:
 
 @contextlib.asynccontextmanager
 async def engine(
-    dsn: str, *, lease_s: float = 30.0, resend_s: float = 30.0, alive: bool = True, amqp_url: str | None = None
+    dsn: str,
+    *,
+    lease_s: float = 30.0,
+    silent_s: float = 30.0,
+    resend_s: float = 30.0,
+    alive: bool = True,
+    amqp_url: str | None = None,
 ) -> AsyncIterator[Engine]:
     """Open the stage on a migrated database; ``alive=False``: the executor takes nothing until told to.
 
+    ``lease_s`` is how long an attempt may go without a heartbeat. The executor, which beats only when told to, gets
+    offers for ``silent_s`` after it did.
     ``amqp_url``: of the broker; None: one in memory. Two stages at one broker: only one hears what executors are told.
     """
     clock, rng, broker = SystemClock(), random.Random(7), MemoryBroker()
@@ -217,7 +233,7 @@ async def engine(
     stage = Engine(
         stores, broker, clock, db, executor,
         Ticker(opened["ticker"], transports[0], clock, rng, TickSettings()),
-        Dispatcher(opened["dispatcher"], transports[1], clock, rng, DispatchSettings(0.2, resend_s, lease_s)),
+        Dispatcher(opened["dispatcher"], transports[1], clock, rng, DispatchSettings(0.2, resend_s, silent_s)),
         Recorder(opened["recorder"], transports[2], clock, rng, RecordSettings(lease_s)),
     )  # fmt: skip
     actors = (stage.recorder, stage.dispatcher, stage.ticker)
