@@ -79,7 +79,7 @@ async def test_lease_that_runs_out_gives_the_run_to_attempt_2_and_fences_attempt
 
 
 async def test_heartbeats_keep_the_lease_and_name_what_is_lost(database_url: str) -> None:
-    async with engine(database_url, lease_s=1.0) as stage:
+    async with engine(database_url) as stage:
         stage.executor.script["job"] = [None]
         await stage.apply(job={"run": TRUE})
         await stage.fire("job")
@@ -282,8 +282,10 @@ async def test_snoozed_attempts_use_up_none(database_url: str) -> None:
         stage.executor.script["job"] = [Outcome.SNOOZED, Outcome.FAILED, Outcome.FAILED]
         await stage.apply(job={"run": TRUE, "retry": RETRY | {"attempts": 2}})
 
+        await stage.ticker.stop()  # which would wake it before it was looked at
         await stage.fire("job")
         waiting = await stage.until("SELECT reason FROM runs WHERE state = 'backing_off'")
+        await stage.ticker.start()
 
         assert waiting == "asked to be run later, in 1s"
         assert {"job": ["failed"]} == await stage.settled(1)
