@@ -4,10 +4,12 @@ import asyncio
 import io
 import json
 import random
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from scheduler.clock import VirtualClock
 from tests.support.api import TRUE, Api, serving
 
 RUN = "/api/v1/jobs/a/run"
@@ -156,6 +158,7 @@ async def test_no_cursor_but_its_own_opens_a_list(database_url: str) -> None:
 
 async def test_a_caller_in_a_hurry_is_told_when_to_come_back(database_url: str) -> None:
     async with serving(database_url, http={"per_second": 1, "failures_per_minute": 2}) as api:
+        api.site.clock = VirtualClock(datetime.now(UTC))  # it stands still: nobody gets more to ask meanwhile
         hurried = [(await api.get("/api/v1/jobs")).status for _ in range(6)]
         guesses = [await api.get("/api/v1/jobs", key="wrong") for _ in range(4)]
 
