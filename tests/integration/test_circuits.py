@@ -78,7 +78,7 @@ OPEN = "SELECT opened_at IS NOT NULL FROM circuits"
 
 
 async def why(stage: Engine, name: str) -> str:
-    run = await stage.until("SELECT id FROM runs WHERE job_name = $1 AND finished_at IS NULL", name)
+    run = await stage.until("SELECT id FROM runs WHERE job_name = $1 AND state = 'ready'", name)
     found = await ask_gates(stage.stores.main, "default", run, lease_s=30.0)
     return next(gate.reason for gate in found.gates if gate.gate == "circuit" and gate.holds)
 
