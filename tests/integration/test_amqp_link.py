@@ -9,12 +9,21 @@ import pytest
 
 from scheduler.errors import BrokerUnavailableError, SessionLostError
 from scheduler.ports import LinkState, Out, PublishOutcome
-from scheduler.transport import amqp_frames
+from scheduler.transport import amqp_frames, amqp_publisher
 from scheduler.transport.topology import CONTROL, UNROUTABLE, Binding, Exchange, Queue, Topology, topology
 from tests.conftest import GivenBroker
 from tests.support.proxy import Mode
 from tests.support.services_rabbit import RabbitNode
-from tests.support.transports import DEADLINE_S, AmqpRig, bodies, eventually, publish, ready, take
+from tests.support.transports import (
+    DEADLINE_S,
+    AmqpRig,
+    bodies,
+    eventually,
+    patience_with_canaries,
+    publish,
+    ready,
+    take,
+)
 
 STORED, REFUSED, UNKNOWN = PublishOutcome.STORED, PublishOutcome.REFUSED, PublishOutcome.UNKNOWN
 OURS = topology({"default": 100}) + Topology(
@@ -29,9 +38,8 @@ def work(*texts: str) -> list[Out]:
 
 @pytest.fixture
 async def rig(amqp_url: str) -> AsyncIterator[AmqpRig]:
-    """Heartbeats every second, so that a silent connection is found within six."""
     async with AsyncExitStack() as stack:
-        made = AmqpRig(stack, amqp_url, query="heartbeat=1")
+        made = AmqpRig(stack, amqp_url)
         await made.declare(OURS)
         yield made
 
@@ -95,7 +103,8 @@ async def test_an_executor_works_with_the_rights_it_needs_and_no_others(rig: Amq
     (answer,) = await take(control, 1)
     claims = await operator.consumer("scheduler.recorder.claims", credit=1, name="test")
     (claim,) = await take(claims, 1)
-    await executor.send_canary()
+    with patience_with_canaries():
+        await executor.send_canary()
     forbidden = await publish(executor, Out("scheduler.offers", "default", b"forged"))
     await asyncio.to_thread(call, "DELETE", f"users/{vhost}")
 
@@ -122,7 +131,9 @@ async def test_a_confirm_lost_on_the_way_is_unknown_and_the_message_is_there(rig
 
 
 async def test_a_half_open_connection_is_found_and_its_messages_come_again(rig: AmqpRig) -> None:
+    rig.query = "heartbeat=1"  # seconds, so that a silent connection is found within six
     transport = await rig.transport()
+    rig.query = ""
     consumer = await transport.consumer("work", credit=10, name="test")
     publisher = await transport.publisher("test")
     control = await transport.consumer(await transport.declare_control("box"), credit=1, name="test")
@@ -150,13 +161,15 @@ async def test_a_half_open_connection_is_found_and_its_messages_come_again(rig: 
 
 async def test_a_canary_that_does_not_come_back_is_told_in_time(rig: AmqpRig) -> None:
     transport = await rig.transport()
-    await transport.send_canary()
+    with patience_with_canaries():
+        await transport.send_canary()
 
     rig.proxy(transport).mode = Mode.BLACKHOLE
     with pytest.raises(BrokerUnavailableError, match=r"nothing came back through it within 1\.5 s"):
-        await asyncio.wait_for(transport.send_canary(), 3)
+        await asyncio.wait_for(transport.send_canary(), 8)  # less than a silent connection is given
 
     assert LinkState.UP is transport.state
+    rig.proxy(transport).mode = Mode.PASS
 
 
 async def test_a_slow_network_changes_nothing_but_the_time(rig: AmqpRig) -> None:
@@ -171,12 +184,13 @@ async def test_a_slow_network_changes_nothing_but_the_time(rig: AmqpRig) -> None
 
 
 async def test_a_publish_in_a_silent_network_is_unknown_in_time(rig: AmqpRig, monkeypatch) -> None:
-    monkeypatch.setattr("scheduler.transport.amqp_publisher.PUBLISH_TIMEOUT_S", 0.3)
     transport = await rig.transport()
     publisher = await transport.publisher("test")
 
     rig.proxy(transport).mode = Mode.BLACKHOLE_UP
-    outcome = await asyncio.wait_for(publisher.publish(work("a")[0]), 3)
+    with monkeypatch.context() as hurried:
+        hurried.setattr(amqp_publisher, "PUBLISH_TIMEOUT_S", 0.3)
+        outcome = await asyncio.wait_for(publisher.publish(work("a")[0]), 8)  # less than it usually has
     rig.proxy(transport).mode = Mode.PASS
     later = await asyncio.wait_for(publisher.publish(work("b")[0]), DEADLINE_S)
 

@@ -3,15 +3,17 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
+
+import pytest
 
 from scheduler.clock import SystemClock
 from scheduler.errors import SessionLostError
 from scheduler.ports import Consumer, Delivery, LinkState, Out, PublishOutcome, Transport
-from scheduler.transport import amqp_admin
+from scheduler.transport import amqp, amqp_admin
 from scheduler.transport.amqp import AmqpTransport
 from scheduler.transport.memory import MemoryBroker, MemoryTransport
 from scheduler.transport.topology import UNROUTABLE, Binding, Exchange, Limits, Queue, Topology, topology
@@ -89,13 +91,13 @@ class MemoryRig:
 
 
 class AmqpRig:
-    """Each transport reaches the broker by a proxy of its own."""
+    """Each transport reaches the broker by a proxy of its own, and with what ``query`` is when it is made."""
 
     def __init__(
         self, stack: AsyncExitStack, url: str, *, query: str = "", queue_type: amqp_admin.QueueType = "auto"
     ) -> None:
         self._stack = stack
-        self._query = query
+        self.query = query
         self._queue_type = queue_type
         self._proxies: dict[Transport, Proxy] = {}
         self.url = url
@@ -108,7 +110,7 @@ class AmqpRig:
         parts = urlsplit(self.url)
         proxy = await self._stack.enter_async_context(Proxy(parts.hostname or "", parts.port or 5672))
         netloc = f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}"
-        url = urlunsplit((parts.scheme, netloc, parts.path, self._query, ""))
+        url = urlunsplit((parts.scheme, netloc, parts.path, self.query, ""))
         transport = AmqpTransport(url, actor=actor, clock=SystemClock(), rng=random.Random(1))
         self._proxies[transport] = proxy
         self._stack.push_async_callback(transport.close)
@@ -131,6 +133,14 @@ class AmqpRig:
 
     async def wipe(self, topology: Topology) -> None:
         await amqp_admin.wipe(self.url, topology)
+
+
+@contextmanager
+def patience_with_canaries() -> Iterator[None]:
+    """Give canaries as long as anything else here: a broker with much to do is not one that is stuck."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(amqp, "CANARY_TIMEOUT_S", DEADLINE_S)
+        yield
 
 
 async def eventually(ask: Callable[[], Awaitable[Any]], wanted: object) -> None:
