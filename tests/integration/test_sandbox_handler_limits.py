@@ -3,8 +3,6 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -14,6 +12,7 @@ from schemas.vocabulary import Outcome
 from schemas.work import TimeLimits
 from tests.support.attempts import a_place, an_attempt, calling
 from tests.support.handlers import ALL, entered, release
+from tests.support.standstill import longest_standstill
 
 SHORT = TimeLimits(hard_s=0.3, grace_s=0.1)
 SOFT = TimeLimits(soft_s=0.2, grace_s=0.1, hard_s=9)
@@ -90,26 +89,6 @@ async def test_a_blocked_handler_loop_harms_neither_the_runner_nor_other_handler
         turns.cancel()
         longest = await turns
     assert longest < 0.3 + max(stood_still)
-
-
-@contextmanager
-def longest_standstill() -> Iterator[list[float]]:
-    """Yield a list of how long a thread that only sleeps a hundredth of a second each time came too late."""
-    late, over = [0.0], threading.Event()
-
-    def sleep() -> None:
-        before = time.monotonic()
-        while not over.wait(0.01):
-            late.append(time.monotonic() - before - 0.01)
-            before = time.monotonic()
-
-    thread = threading.Thread(target=sleep)
-    thread.start()
-    try:
-        yield late
-    finally:
-        over.set()
-        thread.join()
 
 
 async def longest_turn() -> float:
