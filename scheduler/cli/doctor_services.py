@@ -89,17 +89,19 @@ async def _retention(db: "Connection") -> Finding:
 
 
 async def _clock(db: "Connection", clock: "Clock") -> Finding:
-    """Compare the clocks; half of the question's way is taken off."""
+    """Compare the clocks: off is what lies beyond the time that the answer took, during which it was given."""
     before = clock.now()
     there = await db.fetchval("SELECT clock_timestamp()")
     after = clock.now()
-    offset = there - (before + (after - before) / 2)
+    way = after - before
+    offset = there - (before + way / 2)
+    certain = abs(offset) - way / 2
     side = "ahead" if offset > timedelta(0) else "behind"
     found = f"that of the database is {abs(offset) / timedelta(milliseconds=1):,.0f} ms {side}"
     advice = "set both clocks by NTP: firings follow this one, leases that of the database"
-    if abs(offset) > _FAR_OFF:
+    if certain > _FAR_OFF:
         return fail("clock", found, advice)
-    return warn("clock", found, advice) if abs(offset) > _OFF else ok("clock", found)
+    return warn("clock", found, advice) if certain > _OFF else ok("clock", found)
 
 
 async def look_at_broker(settings: "Settings", pools: dict[str, int] | None) -> list[Finding]:

@@ -1,11 +1,16 @@
 """``scheduler doctor`` against a database and a broker: what it finds, and that it gives nothing away."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from scheduler.cli.doctor_services import look_at_database
+from scheduler.cli.findings import Health
+from scheduler.clock import SystemClock
+from scheduler.config import Settings
 from scheduler.transport.amqp_admin import declare
 from scheduler.transport.topology import topology
 from tests.support.cli import Cli
@@ -38,6 +43,27 @@ async def test_a_whole_setup_is_healthy(cli: Cli, database_url: str, amqp_url: s
     assert {"ok"} == {of[name]["health"] for name in ("database", "schema", "clock", "broker", "topology")}
     assert of["database"]["found"].startswith("PostgreSQL ")
     assert of["broker"]["found"].startswith("RabbitMQ ")
+
+
+class Delayed(SystemClock):
+    """A clock on a machine that stands still for a while whenever it was read."""
+
+    def __init__(self, seconds: float) -> None:
+        self._late = timedelta(seconds=seconds)
+        self._asked = 0
+
+    def now(self) -> datetime:
+        self._asked += 1
+        return super().now() + (self._asked - 1) * self._late
+
+
+async def test_an_answer_that_took_long_says_nothing_against_the_clocks(database_url: str):
+    """It was given at the beginning of that time, or at the end: nobody knows."""
+    settings = Settings.model_validate({"database_url": database_url})
+
+    findings, _ = await look_at_database(settings, Delayed(5.0))
+
+    assert [Health.OK] == [finding.health for finding in findings if finding.name == "clock"]
 
 
 def test_a_database_without_a_schema_says_what_to_run(cli: Cli, empty_database_url: str):
