@@ -33,7 +33,7 @@ from schemas.message import AttemptKey, Message
 from schemas.registry import dump, parse, split
 from schemas.vocabulary import Outcome, ReturnReason
 
-DEADLINE_S = 15.0
+DEADLINE_S = 30.0
 _ACTORS = ("ticker", "dispatcher", "recorder")
 EXECUTOR = "played"
 
