@@ -84,7 +84,7 @@ def _two_workers(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", list
         subprocess.Popen(argv, cwd=_ROOT, env=environment | {"TOLD": str(folder)}, stdout=log, stderr=log) as started,
     ):
         try:
-            deadline = time.monotonic() + 50
+            deadline = time.monotonic() + 90
             while len(told := sorted(folder.glob("*.whole"))) < 2:
                 assert started.poll() is None, (folder / "log").read_text()
                 assert time.monotonic() < deadline, (folder / "log").read_text()
@@ -95,6 +95,7 @@ def _two_workers(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", list
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)  # a machine that does other things too
 def test_sigkill_of_a_pytest_with_workers_ends_the_servers_of_all(tmp_path: Path):
     with _two_workers(tmp_path) as (controller, (first, second)):
         controller.kill()
@@ -103,6 +104,7 @@ def test_sigkill_of_a_pytest_with_workers_ends_the_servers_of_all(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)  # a machine that does other things too
 def test_sigkill_of_a_worker_ends_its_own_servers(tmp_path: Path):
     with _two_workers(tmp_path) as (_, (first, second)):
         os.kill(int(first[0].name), signal.SIGKILL)
@@ -125,6 +127,7 @@ def test_a_killed_postgres_keeps_what_was_committed(estate: Estate):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)  # a machine that does other things too
 def test_a_killed_rabbitmq_node_comes_back_on_its_own_disk_and_ports(estate: Estate):
     node = RabbitNode(estate, "to-kill")
     node.start()
