@@ -42,7 +42,7 @@ class Management:
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Return the decoded answer, None for an empty one; raises ServicesError for a refusal, OSError if away."""
-        link = http.client.HTTPConnection(*self._address, timeout=10)
+        link = http.client.HTTPConnection(*self._address, timeout=30)
         try:
             link.request(method, f"/api/{path}", None if body is None else json.dumps(body), self._headers)
             answer = link.getresponse()
