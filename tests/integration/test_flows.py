@@ -119,8 +119,7 @@ async def test_flow_keeps_the_definitions_it_began_with(database_url: str) -> No
         await stage.until("SELECT count(*) FROM runs WHERE state = 'running'")
 
         await stage.apply(second={"run": {"command": ["new"]}, "needs": ["first"]})
-        offer, claim_id = stage.executor.granted[0]
-        await stage.executor.finish(offer, claim_id, Outcome.SUCCEEDED)
+        await stage.executor.finish(*await stage.grant(0), Outcome.SUCCEEDED)
         await stage.settled(2)
 
         assert ("old",) == stage.executor.offers[1].order.work.argv  # type: ignore[union-attr]
