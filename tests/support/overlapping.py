@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from schemas.commands import StartAttempt
 from schemas.vocabulary import Outcome
 from tests.support.engine import Engine
 
@@ -45,7 +46,13 @@ async def fired(stage: Engine, job: str = "slow") -> tuple[str, str | None, UUID
 
 
 async def end(stage: Engine, index: int, outcome: Outcome = Outcome.SUCCEEDED) -> None:
-    await stage.executor.finish(*await stage.grant(index), outcome)
+    """End the ``index``-th attempt of the job that is granted, whatever other jobs are granted before it."""
+
+    def granted() -> list[tuple[StartAttempt, UUID]]:
+        return [grant for grant in stage.executor.granted if grant[0].order.job == "slow"]
+
+    await stage.heard(lambda: len(granted()) > index)
+    await stage.executor.finish(*granted()[index], outcome)
 
 
 async def states(stage: Engine, *wanted: str) -> None:
