@@ -194,7 +194,7 @@ async def test_exit_codes_come_out_and_a_program_that_is_missing_is_said(place):
 async def test_it_is_asked_to_stop_and_given_its_grace(place):
     script = "trap 'echo asked; exit 3' TERM; while :; do sleep 0.02; done"
 
-    ended = await place.run(closed_in(script, limits=TimeLimits(soft_s=0.7, grace_s=10, hard_s=20)))
+    ended = await place.run(closed_in(script, limits=TimeLimits(soft_s=3, grace_s=10, hard_s=20)))
 
     assert (ended.outcome, ended.exit_code) == (Outcome.TIMED_OUT, 3)
     assert ended.output.head.endswith("asked\n")
