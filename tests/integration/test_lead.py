@@ -99,15 +99,14 @@ async def test_removal_within_the_lead_leaves_no_firing(stage: Stage) -> None:
 async def test_nothing_is_offered_before_its_instant(database_url: str) -> None:
     async with engine(database_url) as stage:
         await stage.apply(
-            tick={"run": {"command": ["true"]}, "overlap": "allow", "triggers": [{"every": "110ms", "max_fires": 20}]},
+            tick={"run": {"command": ["true"]}, "overlap": "allow", "triggers": [{"every": "110ms"}]},
             limited={"run": {"command": ["true"]}, "overlap": "allow", "concurrency": {"key": "k", "limit": 5},
                      "triggers": [{"every": "130ms", "max_fires": 20}]},
         )  # fmt: skip
         await stage.settled(40)
+        await stage.heard(lambda: any(offer.starts_at for offer in stage.executor.offers if offer.order.job == "tick"))
 
         early = "SELECT count(*) FROM runs WHERE claimed_at < fired_at"
-        ahead_of = [offer.starts_at for offer in stage.executor.offers if offer.order.job == "tick"]
-        assert any(ahead_of)
         assert await stage.db.fetchval(early) == 0
         ahead = "SELECT max(fires_at - decided_at) FROM firings WHERE decided_at < fires_at"
         assert await stage.db.fetchval(ahead) < timedelta(milliseconds=15)
