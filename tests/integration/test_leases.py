@@ -58,7 +58,7 @@ async def test_a_recorder_that_gave_heartbeats_back_holds_every_lease_until_it_h
 
 
 async def test_a_recorder_that_gave_ends_back_holds_every_lease_until_it_has_recorded_them(database_url: str) -> None:
-    async with engine(database_url, lease_s=1.0) as stage:
+    async with engine(database_url, lease_s=3.0) as stage:
         stage.executor.script = {"job": [None]}
         await stage.apply(job={"run": {"command": ["true"]}})
         await stage.until("SELECT read_through > '-infinity' FROM recorders")
