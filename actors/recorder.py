@@ -185,12 +185,15 @@ class Recorder(Actor):
             async with store.transaction() as db:
                 settlements = await settling.settle(db, left)
                 ended.update(settlement.run["id"] for settlement in settlements)
+                # With the failure itself: when a run that tried is over, nobody is to find its circuit untouched.
+                await note_ends(db, [fact for fact in batch if fact.run_id in ended])
                 crash_point("recorder.before_commit")
             crash_point("recorder.after_commit")
             self._tell([settlement.told() for settlement in settlements])
             say_ends(settlements)
-        if counted := [fact for fact in batch if fact.circuit is not None and fact.run_id in ended]:
-            await note_ends(store, counted)
+        elif any(fact.circuit is not None for fact in batch):
+            async with store.transaction() as db:
+                await note_ends(db, [fact for fact in batch if fact.run_id in ended])
         if far := [fact for fact in batch if fact.progress is not None]:
             await keep_last_progress(store, far)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from scheduler.store.queries import queries
-from scheduler.store.stores import Store
 from schemas.facts import AttemptFinished
 from schemas.vocabulary import Outcome
 from schemas.work import Circuit
@@ -64,21 +63,20 @@ def answered(fact: AttemptFinished) -> bool | None:
     return status is not None and status < _SERVER_ERRORS and status != _TOO_MANY
 
 
-async def note_ends(store: Store, facts: Sequence[AttemptFinished]) -> None:
-    """Count ends that were settled just now for the circuits of their targets, in their order."""
+async def note_ends(db: "Connection", facts: Sequence[AttemptFinished]) -> None:
+    """Count ends for the circuits of their targets, in their order: failures in the transaction that settles them."""
     targets: dict[tuple[str, str], list[AttemptFinished]] = {}
     for fact in facts:
         if fact.circuit is not None and answered(fact) is not None:
             targets.setdefault((fact.tenant, fact.circuit.target), []).append(fact)
     for (tenant, target), ends in sorted(targets.items()):
-        async with store.transaction() as db:
-            if any(answered(end) for end in ends):
-                await db.execute(Q["note_answer"], tenant, target)
-            last = max((at for at, end in enumerate(ends) if answered(end)), default=-1)
-            if failed := ends[last + 1 :]:
-                circuit = failed[-1].circuit
-                if circuit is not None:
-                    await _note_failures(db, tenant, circuit, failed)
+        if any(answered(end) for end in ends):
+            await db.execute(Q["note_answer"], tenant, target)
+        last = max((at for at, end in enumerate(ends) if answered(end)), default=-1)
+        if failed := ends[last + 1 :]:
+            circuit = failed[-1].circuit
+            if circuit is not None:
+                await _note_failures(db, tenant, circuit, failed)
 
 
 async def _note_failures(db: "Connection", tenant: str, circuit: Circuit, failed: Sequence[AttemptFinished]) -> None:

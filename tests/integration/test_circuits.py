@@ -166,6 +166,31 @@ async def test_a_try_that_fails_opens_it_for_as_long_again(database_url: str, tm
         assert (4, 1) == (len(target.asked), await stage.db.fetchval("SELECT count(*) FROM runs WHERE state = 'ready'"))
 
 
+async def test_a_try_is_over_together_with_what_it_says_of_its_target(database_url: str, tmp_path) -> None:
+    """Else the next run would try as well: it is offered as soon as nobody tries."""
+    target = Target()
+    async with target.serve() as port, engine(database_url, alive=False) as stage, executor(stage, tmp_path):
+        await stage.apply(first=job(port, "first", open_for="1h"))
+        for _ in range(3):
+            await stage.fire("first")
+        await stage.settled(3)
+        await stage.until(OPEN)
+        target.hold = asyncio.Event()
+        await stage.fire("first")
+        await stage.db.execute("UPDATE circuits SET open_until = now()")
+        await stage.heard(lambda: len(target.asked) == 4)
+        tries = await stage.db.fetchval("SELECT probe_run FROM circuits")
+
+        async with stage.db.transaction():
+            await stage.db.execute("SELECT FROM circuits FOR UPDATE")
+            target.hold.set()
+            await stage.until("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
+            assert "running" == await stage.db.fetchval("SELECT state FROM runs WHERE id = $1", tries)
+
+        await stage.until("SELECT failures FROM circuits", holds=lambda failures: failures == 4)
+        assert "failed" == await stage.db.fetchval("SELECT state FROM runs WHERE id = $1", tries)
+
+
 async def test_a_proper_answer_in_between_counts_anew_and_jobs_without_a_breaker_are_free(
     database_url: str, tmp_path
 ) -> None:
