@@ -86,14 +86,21 @@ async def test_run_that_was_stopped_for_a_newer_one_says_so_after_a_crash(
 
 
 @pytest.mark.parametrize(
-    ("kind", "answer"),
-    [("ticker", b"COMMIT"), ("dispatcher", b"COMMIT"), ("recorder", b"COMMIT"), ("recorder", b"UPDATE ")],
+    ("kind", "answer", "words"),
+    [
+        ("ticker", b"COMMIT", b""),
+        ("dispatcher", b"COMMIT", b""),
+        ("recorder", b"COMMIT", b""),
+        ("recorder", b"SELECT ", b"WITH claimed AS"),
+    ],
     ids=["ticker", "dispatcher", "recorder", "recorder, claims"],
 )
-async def test_answers_to_commits_are_lost(stage: Stage, server: PostgresServer, kind: str, answer: bytes) -> None:
+async def test_answers_to_commits_are_lost(
+    stage: Stage, server: PostgresServer, kind: str, answer: bytes, words: bytes
+) -> None:
     """Whoever asked must not take the unknown for a no: what it does again changes nothing."""
     await stage.only(kind).drain()
-    async with AnswerLoser("127.0.0.1", server.port, answer) as losing:
+    async with AnswerLoser("127.0.0.1", server.port, answer, words) as losing:
         away = urlunsplit(urlsplit(stage.dsn)._replace(netloc=f"postgres@127.0.0.1:{losing.port}"))
         actor = stage.start(kind, DATABASE_URL=away)
         await actor.works()
