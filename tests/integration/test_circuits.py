@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,14 +148,21 @@ async def test_executors_share_a_circuit_and_only_one_of_them_tries(database_url
     assert waiting == 2
 
 
-async def test_a_try_that_fails_opens_it_for_as_long_again(database_url: str, tmp_path) -> None:
+@asynccontextmanager
+async def open_circuit(database_url: str, folder: Path) -> AsyncIterator[tuple[Engine, Target]]:
+    """Open a stage on which three runs of ``first`` have failed: nobody tries for an hour."""
     target = Target()
-    async with target.serve() as port, engine(database_url, alive=False) as stage, executor(stage, tmp_path):
+    async with target.serve() as port, engine(database_url, alive=False) as stage, executor(stage, folder):
         await stage.apply(first=job(port, "first", open_for="1h"))
         for _ in range(3):
             await stage.fire("first")
         await stage.settled(3)
         await stage.until(OPEN)
+        yield stage, target
+
+
+async def test_a_try_that_fails_opens_it_for_as_long_again(database_url: str, tmp_path) -> None:
+    async with open_circuit(database_url, tmp_path) as (stage, target):
         for _ in range(2):
             await stage.fire("first")
         await stage.until("SELECT count(*) FROM runs WHERE state = 'ready'", holds=lambda n: n == 2)
@@ -168,13 +176,7 @@ async def test_a_try_that_fails_opens_it_for_as_long_again(database_url: str, tm
 
 async def test_a_try_is_over_together_with_what_it_says_of_its_target(database_url: str, tmp_path) -> None:
     """Else the next run would try as well: it is offered as soon as nobody tries."""
-    target = Target()
-    async with target.serve() as port, engine(database_url, alive=False) as stage, executor(stage, tmp_path):
-        await stage.apply(first=job(port, "first", open_for="1h"))
-        for _ in range(3):
-            await stage.fire("first")
-        await stage.settled(3)
-        await stage.until(OPEN)
+    async with open_circuit(database_url, tmp_path) as (stage, target):
         target.hold = asyncio.Event()
         await stage.fire("first")
         await stage.db.execute("UPDATE circuits SET open_until = now()")

@@ -13,7 +13,7 @@ from tests.support.attempts import a_place, python, shell
 MIB = 1024**2
 FOUND = find_means()
 LIMITS = ResourceLimits(disk_bytes=8 * MIB)
-FILL = "mkdir -p a/b; for n in $(seq 40); do head -c 1048576 /dev/zero >a/b/$n; sleep 0.2; done; sleep 20"
+FILL = "mkdir -p a/b; for n in $(seq 40); do head -c 1048576 /dev/zero >a/b/$n; sleep 0.05; done; sleep 20"
 
 
 @pytest.fixture(params=sorted({FOUND.kind, SAMPLING.kind}))

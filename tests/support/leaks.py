@@ -10,7 +10,7 @@ from tests.support.cli import Cli
 from tests.support.services import SESSION_PIDS
 
 _LOOP_TURNS = 20
-_CHILD_GRACE_S = 10.0
+_CHILD_GRACE_S = 2.0
 
 
 def children() -> set[int]:
